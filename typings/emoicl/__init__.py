@@ -1,0 +1,1 @@
+../../emoicl/__init__.py
