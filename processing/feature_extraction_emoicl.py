@@ -1,0 +1,140 @@
+"""Raw audio -> log-mel features at the utterance's real length, with their mask."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import BatchFeature, SequenceFeatureExtractor
+from transformers.audio_utils import mel_filter_bank
+
+from .audio_emoicl import AudioLike, decode_audio
+
+
+class EmoIclFeatureExtractor(SequenceFeatureExtractor):
+    r"""
+    Constructs an emoicl feature extractor: the log-mel filterbank of Whisper (Radford et al., 2022), computed for each
+    utterance at its real length. Whisper pads the waveform to 30 s first; here the features of a batch are padded
+    after they are computed, so an utterance has the same features alone and in any batch, to the bit.
+
+    Args:
+        feature_size (`int`, *optional*, defaults to 80):
+            Number of mel filters.
+        sampling_rate (`int`, *optional*, defaults to 16000):
+            Sampling rate the features are computed at, in Hz. Audio at another rate is resampled.
+        hop_length (`int`, *optional*, defaults to 160):
+            Shift between frames, in samples (10 ms).
+        n_fft (`int`, *optional*, defaults to 400):
+            Size of the Fourier transform and of its Hann window, in samples (25 ms).
+        padding_value (`float`, *optional*, defaults to 0.0):
+            Value of the features beyond the end of an utterance.
+        min_duration (`float`, *optional*, defaults to 0.1):
+            Shortest utterance accepted, in seconds.
+        max_duration (`float`, *optional*, defaults to 30.0):
+            Longest utterance accepted, in seconds.
+    """
+
+    model_input_names = ["input_features", "input_features_mask"]
+
+    def __init__(
+        self,
+        feature_size: int = 80,
+        sampling_rate: int = 16000,
+        hop_length: int = 160,
+        n_fft: int = 400,
+        padding_value: float = 0.0,
+        min_duration: float = 0.1,
+        max_duration: float = 30.0,
+        **kwargs,
+    ):
+        super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs)
+        self.hop_length = hop_length
+        self.n_fft = n_fft
+        self.min_duration = min_duration
+        self.max_duration = max_duration
+        # `to_dict` leaves `mel_filters` out: they follow from the other fields.
+        self.mel_filters = mel_filter_bank(
+            num_frequency_bins=1 + n_fft // 2,
+            num_mel_filters=feature_size,
+            min_frequency=0.0,
+            max_frequency=sampling_rate / 2,
+            sampling_rate=sampling_rate,
+            norm="slaney",
+            mel_scale="slaney",
+        )
+
+    def __call__(
+        self,
+        audio: AudioLike | list[Any],
+        sampling_rate: int | None = None,
+        return_tensors: str = "pt",
+    ) -> BatchFeature:
+        """
+        Computes the features of one utterance or of several.
+
+        Args:
+            audio (`str`, `os.PathLike`, `bytes`, `dict`, `np.ndarray`, `torch.Tensor`, or a `list` of these):
+                The utterances, in any form that [`decode_audio`] reads. A list is a batch; an array is one utterance.
+            sampling_rate (`int`, *optional*):
+                Sampling rate of bare arrays and tensors, in Hz, by default that of the feature extractor. Files and
+                dictionaries carry their own.
+            return_tensors (`str`, *optional*, defaults to `"pt"`):
+                `"pt"` for PyTorch tensors, `"np"` for NumPy arrays.
+
+        Returns:
+            [`BatchFeature`] with `input_features` of shape `(batch_size, feature_size, num_frames)`, float32, and
+            `input_features_mask` of shape `(batch_size, num_frames)`: 1 for real frames, 0 for padding.
+
+        Raises:
+            `ValueError`: If an utterance cannot be used; see [`decode_audio`].
+        """
+        is_batched = isinstance(audio, (list, tuple))
+        utterances = audio if is_batched else [audio]
+        if len(utterances) == 0:
+            raise ValueError("No audio: the list is empty.")
+        features = [
+            self._log_mel(self.decode(utterance, sampling_rate, name=f"audio[{i}]" if is_batched else None))
+            for i, utterance in enumerate(utterances)
+        ]
+        num_frames = torch.tensor([feature.shape[-1] for feature in features])
+        longest = int(num_frames.max())
+        padded = [
+            torch.nn.functional.pad(feature, (0, longest - feature.shape[-1]), value=self.padding_value)
+            for feature in features
+        ]
+        mask = torch.arange(longest) < num_frames[:, None]
+        data = {"input_features": torch.stack(padded), "input_features_mask": mask.long()}
+        return BatchFeature(data, tensor_type=return_tensors)
+
+    def decode(self, audio: AudioLike, sampling_rate: int | None = None, name: str | None = None) -> np.ndarray:
+        """
+        Decodes one utterance to what the features are computed from.
+
+        Args:
+            audio (`str`, `os.PathLike`, `bytes`, `dict`, `np.ndarray` or `torch.Tensor`):
+                The utterance, in any form that [`decode_audio`] reads.
+            sampling_rate (`int`, *optional*):
+                Sampling rate of a bare array or tensor, in Hz, by default that of the feature extractor.
+            name (`str`, *optional*):
+                What to call this utterance in error messages.
+
+        Returns:
+            `np.ndarray` of shape `(n,)`, float32: the mono waveform at `self.sampling_rate`.
+
+        Raises:
+            `ValueError`: If the utterance cannot be used; see [`decode_audio`].
+        """
+        if sampling_rate is not None and isinstance(audio, (np.ndarray, torch.Tensor)):
+            audio = {"array": audio, "sampling_rate": sampling_rate}
+        return decode_audio(audio, self.sampling_rate, name, self.min_duration, self.max_duration)
+
+    def _log_mel(self, waveform: np.ndarray) -> torch.Tensor:
+        """Log-mel features `(feature_size, n // hop_length)` of a waveform `(n,)`, with Whisper's dynamic range."""
+        window = torch.hann_window(self.n_fft)
+        stft = torch.stft(torch.from_numpy(waveform), self.n_fft, self.hop_length, window=window, return_complex=True)
+        power = (stft[..., :-1].abs() ** 2).contiguous()
+        mel = torch.from_numpy(self.mel_filters).to(torch.float32).T @ power
+        log_mel = mel.clamp(min=1e-10).log10()
+        return (torch.maximum(log_mel, log_mel.max() - 8.0) + 4.0) / 4.0
+
+
+__all__ = ["EmoIclFeatureExtractor"]

@@ -1,0 +1,330 @@
+"""Target and enrollment -> the prompt of the speech language model, with the features of its utterances."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.utils.rnn import pad_sequence
+from transformers import BatchFeature, ProcessorMixin
+
+from .audio_emoicl import AudioLike
+
+
+# The labels and the instruction of the paper.
+CANDIDATE_LABELS = ("Neutral", "Surprise", "Sadness", "Joy", "Fear", "Disgust", "Anger")
+INSTRUCTION = "Please select the appropriate emotion for the input speech from the following: {labels}."
+
+IGNORE_INDEX = -100
+
+
+class EmoIclProcessor(ProcessorMixin):
+    r"""
+    Constructs an emoicl processor, which wraps a feature extractor and a tokenizer and lays out the prompt of the
+    paper (section *MetaICL*): the instruction W, the k enrollment pairs of an utterance X^i and its label Z^i, and the
+    target utterance X. Every utterance takes `num_query_tokens` places, which the model fills with its query tokens.
+
+    Args:
+        feature_extractor ([`EmoIclFeatureExtractor`]):
+            Computes the features of the utterances.
+        tokenizer ([`PreTrainedTokenizerBase`]):
+            Tokenizer of the language model. It must know `audio_token` as a single token.
+        num_query_tokens (`int`, *optional*, defaults to 150):
+            Number of places an utterance takes in the prompt: `config.num_query_tokens` of the model.
+        candidate_labels (`list[str]`, *optional*, defaults to the paper's seven):
+            The labels to choose from when a call names no others.
+        instruction (`str`, *optional*, defaults to the paper's):
+            Text of W. `{labels}` stands for the candidate labels, joined by ", ".
+        max_shots (`int`, *optional*, defaults to 31):
+            Largest number of enrollment pairs in a prompt: `config.max_shots` of the model.
+        audio_token (`str`, *optional*, defaults to `"<audio>"`):
+            Token that holds the place of a query token.
+        chat_template (`str`, *optional*):
+            Unused; every processor of transformers has one.
+    """
+
+    def __init__(
+        self,
+        feature_extractor,
+        tokenizer,
+        num_query_tokens: int = 150,
+        candidate_labels: Sequence[str] = CANDIDATE_LABELS,
+        instruction: str = INSTRUCTION,
+        max_shots: int = 31,
+        audio_token: str = "<audio>",
+        chat_template: str | None = None,
+    ):
+        super().__init__(feature_extractor, tokenizer, chat_template=chat_template)
+        if audio_token not in tokenizer.get_vocab():
+            raise ValueError(
+                f"The tokenizer has no token {audio_token!r}. Add it with "
+                f'`tokenizer.add_special_tokens({{"audio_token": "{audio_token}"}})` and resize the embeddings of the '
+                "language model."
+            )
+        self.num_query_tokens = num_query_tokens
+        self.candidate_labels = _check_candidates(candidate_labels)
+        self.instruction = instruction
+        self.max_shots = max_shots
+        self.audio_token = audio_token
+        self.audio_token_id = tokenizer.convert_tokens_to_ids(audio_token)
+
+    @property
+    def model_input_names(self) -> list[str]:
+        prompt = ["input_ids", "attention_mask", "sequence_ids", "segment_ids", "utterance_index"]
+        return prompt + self.feature_extractor.model_input_names
+
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        audio: AudioLike | list[Any],
+        enrollment: list | None = None,
+        candidate_labels: list | None = None,
+        labels: str | list[str] | None = None,
+        return_tensors: str = "pt",
+    ) -> BatchFeature:
+        """
+        Prepares one target utterance, or a batch of them, for the model. An utterance that occurs several times in a
+        batch, say in the enrollment that several targets share, becomes a single row of `input_features`.
+
+        Args:
+            audio (`str`, `os.PathLike`, `bytes`, `dict`, `np.ndarray`, `torch.Tensor`, or a `list` of these):
+                The target utterances, in any form that [`decode_audio`] reads. A list is a batch.
+            enrollment (`list[dict]` or `list[list[dict]]`, *optional*):
+                Labelled utterances `{"audio": ..., "label": ...}` of the target's speaker, in the order of the prompt.
+                For a list of targets, a list with the enrollment of each; they may differ in length.
+            candidate_labels (`list[str]` or `list[list[str]]`, *optional*, defaults to `self.candidate_labels`):
+                The labels to choose from: for all targets, or a list with those of each target.
+            labels (`str` or `list[str]`, *optional*):
+                The true label of each target, for training.
+            return_tensors (`str`, *optional*, defaults to `"pt"`):
+                `"pt"` for PyTorch tensors, `"np"` for NumPy arrays.
+
+        Returns:
+            [`BatchFeature`] with the fields of [`~EmoIclProcessor.build_prompts`] and
+
+            - **input_features** (`(num_utterances, feature_size, num_frames)`, float32) -- each distinct utterance
+              once, targets and enrollment alike;
+            - **input_features_mask** (`(num_utterances, num_frames)`) -- 1 for real frames, 0 for padding.
+
+        Raises:
+            `ValueError`: If an utterance cannot be used, an enrollment item has no audio or label or a label that is
+                not a candidate, the enrollment holds the target itself or is longer than `max_shots`. The message
+                names the item.
+        """
+        if isinstance(audio, (list, tuple)):
+            episodes = self._decode_episodes(audio, enrollment, candidate_labels)
+        else:
+            episodes = [self.decode_episode(audio, enrollment, candidate_labels)]
+        labels = [labels] if isinstance(labels, str) else labels
+
+        rows: dict[bytes, int] = {}
+        waveforms: list[np.ndarray] = []
+
+        def row(waveform: np.ndarray) -> int:
+            content = waveform.tobytes()
+            if content not in rows:
+                rows[content] = len(waveforms)
+                waveforms.append(waveform)
+            return rows[content]
+
+        utterance_index = [[*(row(shot["audio"]) for shot in e["enrollment"]), row(e["audio"])] for e in episodes]
+        enrollment_labels = [[shot["label"] for shot in episode["enrollment"]] for episode in episodes]
+        prompts = self.build_prompts(utterance_index, enrollment_labels, candidate_labels, labels)
+        return BatchFeature({**prompts, **self.feature_extractor(waveforms)}, tensor_type=return_tensors)
+
+    def decode_episode(
+        self,
+        audio: AudioLike,
+        enrollment: list[dict] | None = None,
+        candidate_labels: list[str] | None = None,
+    ) -> dict:
+        """
+        Decodes and checks one target and its enrollment, all that can be wrong with them.
+
+        Args:
+            audio (`str`, `os.PathLike`, `bytes`, `dict`, `np.ndarray` or `torch.Tensor`):
+                The target utterance.
+            enrollment (`list[dict]`, *optional*):
+                Labelled utterances `{"audio": ..., "label": ...}` of the target's speaker.
+            candidate_labels (`list[str]`, *optional*, defaults to `self.candidate_labels`):
+                The labels to choose from.
+
+        Returns:
+            `dict` with `audio`, the waveform of the target, and `enrollment`, a list of `{"audio": waveform,
+            "label": label}`: arguments of [`~EmoIclProcessor.__call__`] again. Waveforms are `(n,)`, float32.
+
+        Raises:
+            `ValueError`: As [`~EmoIclProcessor.__call__`].
+        """
+        target = self.feature_extractor.decode(audio, name="audio")
+        shots = []
+        for i, item in enumerate(enrollment or []):
+            name = f"enrollment[{i}]"
+            if not isinstance(item, Mapping) or item.get("audio") is None or item.get("label") is None:
+                found = f"the keys {list(item)}" if isinstance(item, Mapping) else f"{type(item).__name__!r}"
+                raise ValueError(f'{name}: must be a dictionary with "audio" and "label"; got {found}')
+            waveform = self.feature_extractor.decode(item["audio"], name=name)
+            if np.array_equal(waveform, target):
+                raise ValueError(f"{name}: is the target itself, whose label is asked for; take it out")
+            shots.append({"audio": waveform, "label": item["label"]})
+        self._check_labels([shot["label"] for shot in shots], self._resolve_candidates(candidate_labels))
+        return {"audio": target, "enrollment": shots}
+
+    def _decode_episodes(self, audio, enrollment, candidate_labels) -> list[dict]:
+        if not audio:
+            raise ValueError("No targets: the list is empty.")
+        if enrollment is None:
+            enrollment = [None] * len(audio)
+        if len(enrollment) != len(audio) or any(isinstance(shots, Mapping) for shots in enrollment):
+            raise ValueError(
+                f"A list of {len(audio)} targets needs a list of {len(audio)} enrollments, each of them a list of "
+                'dictionaries with "audio" and "label".'
+            )
+        candidates = self._candidates_of_each(candidate_labels, len(audio))
+        episodes = []
+        for i, arguments in enumerate(zip(audio, enrollment, candidates, strict=True)):
+            try:
+                episodes.append(self.decode_episode(*arguments))
+            except ValueError as error:
+                raise ValueError(f"target {i}: {error}") from error
+        return episodes
+
+    def build_prompts(
+        self,
+        utterance_index: list[list[int]],
+        enrollment_labels: list[list[str]],
+        candidate_labels: list | None = None,
+        labels: list[str] | None = None,
+    ) -> BatchFeature:
+        """
+        Lays out the prompts W, X^1, Z^1, ..., X^k, Z^k, X: all that the model is given but the speech itself.
+
+        Args:
+            utterance_index (`list[list[int]]`):
+                For each prompt, the rows of X^1 ... X^k and last of the target X among the utterances of the batch.
+            enrollment_labels (`list[list[str]]`):
+                For each prompt, the labels Z^1 ... Z^k.
+            candidate_labels (`list[str]` or `list[list[str]]`, *optional*, defaults to `self.candidate_labels`):
+                The labels to choose from: for all prompts, or a list with those of each prompt.
+            labels (`list[str]`, *optional*):
+                The true label of each target.
+
+        Returns:
+            [`BatchFeature`] of int64 tensors:
+
+            - **input_ids** (`(batch_size, prompt_length)`) -- with `num_query_tokens` audio tokens for an utterance,
+              padded on the right;
+            - **attention_mask** (same shape) -- 1 for real tokens, 0 for padding;
+            - **sequence_ids** (same shape) -- place of the token's sequence in the prompt, for the sequence-position
+              embedding: W 0, X^1 1, Z^1 2, ..., X 2k + 1; 0 in padding;
+            - **segment_ids** (same shape) -- modality, for the segment embedding: 0 text, 1 speech; 0 in padding;
+            - **utterance_index** (`(batch_size, max_shots_in_batch + 1)`) -- as given, padded with -1;
+            - **labels** (`(batch_size, label_length)`) -- if `labels` are given, see [`~EmoIclProcessor.label_ids`].
+
+        Raises:
+            `ValueError`: If a label is not among the candidates, a target is in its own enrollment, or an enrollment
+                is longer than `max_shots`.
+        """
+        candidates = self._candidates_of_each(candidate_labels, len(utterance_index))
+        if labels is not None and len(labels) != len(utterance_index):
+            raise ValueError(f"Got {len(labels)} labels for {len(utterance_index)} targets.")
+        instructions = [self.instruction.format(labels=", ".join(words)) for words in candidates]
+        targets: list[str | None] = [None] * len(instructions) if labels is None else list(labels)
+        for i, (rows, shots, words, target) in enumerate(
+            zip(utterance_index, enrollment_labels, candidates, targets, strict=True)
+        ):
+            self._check_prompt(f"prompt {i}: ", rows, shots, words, target)
+
+        tokens = self._tokenize({*instructions, *(label for shots in enrollment_labels for label in shots)})
+        prompts = [
+            self._lay_out(tokens[instruction], [tokens[label] for label in shots])
+            for instruction, shots in zip(instructions, enrollment_labels, strict=True)
+        ]
+        input_ids, sequence_ids = zip(*prompts, strict=True)
+        data = {
+            "input_ids": _pad(input_ids, self.tokenizer.pad_token_id),
+            "attention_mask": _pad([torch.ones_like(ids) for ids in input_ids], 0),
+            "sequence_ids": _pad(sequence_ids, 0),
+            # Text and speech sequences take turns.
+            "segment_ids": _pad([ids % 2 for ids in sequence_ids], 0),
+            "utterance_index": _pad([torch.tensor(rows) for rows in utterance_index], -1),
+        }
+        if labels is not None:
+            data["labels"] = self.label_ids(labels)
+        return BatchFeature(data)
+
+    def label_ids(self, labels: list[str]) -> torch.Tensor:
+        """
+        Tokenizes labels as the language model is to write them.
+
+        Args:
+            labels (`list[str]`):
+                The label texts.
+
+        Returns:
+            `torch.Tensor` of shape `(len(labels), label_length)`, int64: the tokens of each label and the
+            end-of-sequence token, padded with -100.
+        """
+        tokens = self._tokenize(set(labels))
+        return _pad([torch.tensor([*tokens[label], self.tokenizer.eos_token_id]) for label in labels], IGNORE_INDEX)
+
+    def _tokenize(self, texts: set[str]) -> dict[str, list[int]]:
+        """Tokenizes each text on its own, so that it has the same tokens wherever it stands."""
+        ordered = sorted(texts)
+        return dict(zip(ordered, self.tokenizer(ordered, add_special_tokens=False)["input_ids"], strict=True))
+
+    def _lay_out(self, instruction: list[int], shots: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns the tokens of a prompt, and for each the place of its sequence."""
+        speech = [self.audio_token_id] * self.num_query_tokens
+        sequences = [instruction, *(sequence for label in shots for sequence in (speech, label)), speech]
+        lengths = torch.tensor([len(sequence) for sequence in sequences])
+        input_ids = torch.tensor([token for sequence in sequences for token in sequence])
+        return input_ids, torch.arange(len(sequences)).repeat_interleave(lengths)
+
+    def _resolve_candidates(self, candidate_labels: list[str] | None) -> list[str]:
+        return self.candidate_labels if candidate_labels is None else _check_candidates(candidate_labels)
+
+    def _candidates_of_each(self, candidate_labels: list | None, num_prompts: int) -> list[list[str]]:
+        if not candidate_labels or isinstance(candidate_labels, str) or isinstance(candidate_labels[0], str):
+            return [self._resolve_candidates(candidate_labels)] * num_prompts
+        if len(candidate_labels) != num_prompts:
+            raise ValueError(f"Got {len(candidate_labels)} lists of candidate labels for {num_prompts} targets.")
+        return [_check_candidates(words) for words in candidate_labels]
+
+    def _check_labels(self, labels: list[str], candidates: list[str], name: str = "") -> None:
+        if len(labels) > self.max_shots:
+            raise ValueError(
+                f"{name}an enrollment of {len(labels)} utterances; at most {self.max_shots} (`max_shots`) are taken"
+            )
+        for i, label in enumerate(labels):
+            if label not in candidates:
+                raise ValueError(f"{name}enrollment[{i}]: {_unknown(label, candidates)}")
+
+    def _check_prompt(self, name, rows, labels, candidates, target) -> None:
+        if len(rows) != len(labels) + 1:
+            raise ValueError(f"{name}{len(rows)} utterances and {len(labels)} enrollment labels; expected one fewer")
+        if rows[-1] in rows[:-1]:
+            raise ValueError(f"{name}enrollment[{rows.index(rows[-1])}]: is the target itself; take it out")
+        self._check_labels(labels, candidates, name)
+        if target is not None and target not in candidates:
+            raise ValueError(f"{name}{_unknown(target, candidates)}")
+
+
+def _check_candidates(labels: Sequence[str]) -> list[str]:
+    if isinstance(labels, str) or not all(isinstance(label, str) and label.strip() for label in labels):
+        raise ValueError(f"Candidate labels must be a list of non-empty strings; got {labels!r}.")
+    if not labels:
+        raise ValueError("There are no candidate labels; name at least one, or leave them out for the default ones.")
+    if duplicates := sorted({label for label in labels if list(labels).count(label) > 1}):
+        raise ValueError(f"Candidate labels occur more than once: {', '.join(duplicates)}.")
+    return list(labels)
+
+
+def _unknown(label, candidates: list[str]) -> str:
+    return f"label {label!r} is none of the candidate labels {', '.join(candidates)} (case matters)"
+
+
+def _pad(sequences: Sequence[torch.Tensor], value: int) -> torch.Tensor:
+    return pad_sequence(list(sequences), batch_first=True, padding_value=value)
+
+
+__all__ = ["EmoIclProcessor"]

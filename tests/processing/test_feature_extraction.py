@@ -1,0 +1,104 @@
+"""The features are Whisper's, at the real length, and the same alone as in any batch."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from synthetic_speech import encoded, tone
+from transformers import WhisperFeatureExtractor
+
+from emoicl.processing import EmoIclFeatureExtractor
+
+
+UTTERANCES = [
+    np.random.default_rng(length).normal(0, 0.1, length).astype(np.float32) for length in (1600, 16000, 7999, 23456)
+]
+
+
+@pytest.mark.parametrize("feature_size", [80, 128])
+@pytest.mark.parametrize("waveform", UTTERANCES)
+def test_features_are_those_of_whisper_without_its_padding(waveform, feature_size):
+    expected = WhisperFeatureExtractor(feature_size=feature_size)(
+        waveform, sampling_rate=16000, padding="do_not_pad", truncation=False, return_tensors="pt"
+    )
+    output = EmoIclFeatureExtractor(feature_size=feature_size)(waveform)
+    assert output["input_features"].shape == (1, feature_size, len(waveform) // 160)
+    torch.testing.assert_close(output["input_features"], expected["input_features"], rtol=0, atol=1e-6)
+    assert output["input_features_mask"].all()
+
+
+def test_alone_is_the_same_as_in_a_batch_to_the_bit():
+    extractor = EmoIclFeatureExtractor(padding_value=-7.0)
+    batch = extractor(UTTERANCES)
+    assert batch["input_features"].shape == (4, 80, 146) and batch["input_features"].dtype == torch.float32
+    assert batch["input_features_mask"].shape == (4, 146) and batch["input_features_mask"].dtype == torch.int64
+    for row, mask, waveform in zip(batch["input_features"], batch["input_features_mask"], UTTERANCES, strict=True):
+        alone = extractor(waveform)["input_features"][0]
+        assert mask.tolist() == [1] * alone.shape[1] + [0] * (146 - alone.shape[1])
+        assert torch.equal(row[:, mask.bool()], alone)
+        assert (row[:, ~mask.bool()] == -7.0).all()
+
+
+def test_the_rate_of_bare_arrays_can_be_given():
+    extractor = EmoIclFeatureExtractor()
+    samples = tone(sampling_rate=48000)
+    expected = extractor({"array": samples, "sampling_rate": 48000})["input_features"]
+    assert expected.shape == (1, 80, 50)
+    assert torch.equal(extractor(samples, sampling_rate=48000)["input_features"], expected)
+    assert torch.equal(extractor([torch.from_numpy(samples)], sampling_rate=48000)["input_features"], expected)
+    # A file says its own.
+    file = encoded(tone())
+    assert torch.equal(extractor(file, sampling_rate=48000)["input_features"], extractor(file)["input_features"])
+
+
+def test_numpy_output():
+    output = EmoIclFeatureExtractor()(tone(), return_tensors="np")
+    assert isinstance(output["input_features"], np.ndarray) and output["input_features"].dtype == np.float32
+
+
+def test_errors_name_the_item_of_the_list():
+    with pytest.raises(ValueError, match=r"^audio\[1\]: too short"):
+        EmoIclFeatureExtractor()([tone(), tone(seconds=0.01)])
+    with pytest.raises(ValueError, match="the list is empty"):
+        EmoIclFeatureExtractor()([])
+
+
+def test_the_limits_of_duration_are_fields():
+    with pytest.raises(ValueError, match=r"at least 0\.6 s"):
+        EmoIclFeatureExtractor(min_duration=0.6)(tone())
+    with pytest.raises(ValueError, match=r"at most 0\.4 s"):
+        EmoIclFeatureExtractor(max_duration=0.4)(tone())
+
+
+def test_save_and_load(tmp_path):
+    fields = {
+        "feature_size": 64,
+        "sampling_rate": 8000,
+        "hop_length": 80,
+        "n_fft": 200,
+        "padding_value": 1.0,
+        "min_duration": 0.2,
+        "max_duration": 9.0,
+    }
+    extractor = EmoIclFeatureExtractor(**fields)
+    extractor.save_pretrained(tmp_path)
+    loaded = EmoIclFeatureExtractor.from_pretrained(tmp_path)
+    assert {name: getattr(loaded, name) for name in fields} == fields
+    assert "mel_filters" not in loaded.to_dict()
+    assert torch.equal(loaded(tone())["input_features"], extractor(tone())["input_features"])
+
+
+def test_real_speech(shared):
+    """The features of real clips are Whisper's too."""
+    import pyarrow.parquet as pq
+    import soundfile
+
+    clips = pq.read_table(shared / "data" / "emogator" / "test.parquet", columns=["audio"]).slice(0, 5).to_pylist()
+    batch = EmoIclFeatureExtractor()([clip["audio"] for clip in clips])
+    for clip, row, mask in zip(clips, batch["input_features"], batch["input_features_mask"], strict=True):
+        samples, rate = soundfile.read(io.BytesIO(clip["audio"]["bytes"]), dtype="float32")
+        expected = WhisperFeatureExtractor()(
+            samples, sampling_rate=rate, padding="do_not_pad", truncation=False, return_tensors="pt"
+        )
+        torch.testing.assert_close(row[:, mask.bool()], expected["input_features"][0], rtol=0, atol=1e-6)

@@ -1,0 +1,197 @@
+"""The pipeline answers as the model does, one by one and in batches, and names the input that is at fault."""
+
+from typing import Any
+
+import pytest
+import torch
+from synthetic_speech import encoded, tone
+from transformers import AutoConfig, pipeline
+
+from emoicl import TASK, EmoIclConfig, EmoIclForConditionalGeneration, EmoIclPipeline
+from emoicl.modeling.configuration_emoicl import EmoIclSpeechEncoderConfig
+
+
+CPU = torch.device("cpu")
+LABELS = ["Neutral", "Joy", "Sad", "Surprised!"]
+TARGETS = [tone(frequency, seconds) for frequency, seconds in ((300, 0.3), (700, 0.55), (1100, 0.4))]
+SHOTS = [tone(frequency, seconds) for frequency, seconds in ((350, 0.5), (900, 0.35))]
+ENROLLMENT = [{"audio": audio, "label": label} for audio, label in zip(SHOTS, ("Joy", "Surprised!"), strict=True)]
+
+
+@pytest.fixture(scope="module")
+def model(tokenizer):
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+    }
+    config = EmoIclConfig(
+        speech_config=EmoIclSpeechEncoderConfig(**sizes),
+        qformer_config=AutoConfig.for_model("blip_2_qformer", cross_attention_frequency=1, **sizes),
+        text_config=AutoConfig.for_model(
+            "t5", vocab_size=len(tokenizer), d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2,
+            decoder_start_token_id=0,
+        ),
+        num_query_tokens=2,
+        max_shots=3,
+    )  # fmt: skip
+    return EmoIclForConditionalGeneration(config).eval()
+
+
+@pytest.fixture
+def recognizer(model, processor):
+    processor.candidate_labels = LABELS
+    return EmoIclPipeline(model=model, processor=processor, task=TASK, device=CPU)
+
+
+def assert_same(answers, expected):
+    assert [answer["label"] for answer in answers] == [answer["label"] for answer in expected]
+    for answer, other in zip(answers, expected, strict=True):
+        assert answer["score"] == pytest.approx(other["score"], rel=1e-4)
+
+
+def test_the_scores_are_those_of_the_model(recognizer, model, processor):
+    answers = recognizer(TARGETS[0], enrollment=ENROLLMENT)
+    inputs = processor(TARGETS[0], ENROLLMENT)
+    with torch.no_grad():
+        probabilities = model.score_labels(processor.label_ids(LABELS), **inputs).exp()[0].tolist()
+    assert {answer["label"]: answer["score"] for answer in answers} == dict(zip(LABELS, probabilities, strict=True))
+    scores = [answer["score"] for answer in answers]
+    assert scores == sorted(scores, reverse=True)
+    assert sum(scores) == pytest.approx(1)
+
+
+def test_enrollment_matters_and_is_optional(recognizer):
+    zero_shot = recognizer(TARGETS[0])
+    assert len(zero_shot) == len(LABELS)
+    assert zero_shot == recognizer(TARGETS[0], enrollment=[])
+    assert zero_shot != recognizer(TARGETS[0], enrollment=ENROLLMENT)
+
+
+@pytest.mark.parametrize("decoding", ["labels", "beam"])
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_a_list_is_answered_as_its_items_are_alone(recognizer, batch_size, decoding):
+    """Three targets: one whose enrollment is the common one, one that brings its own, one that has none."""
+    inputs = [TARGETS[0], {"audio": TARGETS[1], "enrollment": ENROLLMENT[1:]}, {"audio": TARGETS[2], "enrollment": []}]
+    batch = recognizer(inputs, enrollment=ENROLLMENT, batch_size=batch_size, decoding=decoding)
+    expected = [
+        recognizer(target, enrollment=enrollment, decoding=decoding)
+        for target, enrollment in zip(TARGETS, (ENROLLMENT, ENROLLMENT[1:], None), strict=True)
+    ]
+    assert len(batch) == 3
+    for answers, alone in zip(batch, expected, strict=True):
+        assert_same(answers, alone)
+
+
+def test_an_empty_list_has_no_answers(recognizer):
+    assert recognizer([], enrollment=ENROLLMENT) == []
+
+
+def test_generators_are_streamed(recognizer):
+    answers = recognizer((target for target in TARGETS), enrollment=ENROLLMENT, batch_size=2)
+    for answer, target in zip(answers, TARGETS, strict=True):
+        assert_same(answer, recognizer(target, enrollment=ENROLLMENT))
+
+
+def test_a_batch_encodes_a_shared_enrollment_once(recognizer, monkeypatch):
+    num_utterances = []
+    encode = recognizer.model.get_speech_features
+
+    def counting(input_features, input_features_mask):
+        num_utterances.append(len(input_features))
+        return encode(input_features, input_features_mask)
+
+    monkeypatch.setattr(recognizer.model, "get_speech_features", counting)
+    recognizer(TARGETS, enrollment=ENROLLMENT, batch_size=3)
+    assert num_utterances == [3 + 2]
+
+
+def test_forms_of_audio(recognizer, tmp_path):
+    content = encoded(TARGETS[0], subtype="FLOAT")
+    path = tmp_path / "speech.wav"
+    path.write_bytes(content)
+    expected = recognizer(TARGETS[0])
+    raw = {"raw": TARGETS[0], "sampling_rate": 16000}
+    forms = [str(path), path, content, {"bytes": content, "path": None}, {"array": TARGETS[0], "sampling_rate": 16000}]
+    for form in [*forms, raw, torch.from_numpy(TARGETS[0]), {"audio": path}]:
+        assert recognizer(form) == expected
+        assert recognizer([form]) == [expected]
+
+
+def test_top_k_and_candidate_labels(recognizer):
+    everything = recognizer(TARGETS[0])
+    assert recognizer(TARGETS[0], top_k=2) == everything[:2]
+    assert recognizer(TARGETS[0], top_k=99) == everything
+    chosen = recognizer(TARGETS[0], candidate_labels=["Joy", "Bored stiff"])
+    assert {answer["label"] for answer in chosen} == {"Joy", "Bored stiff"}
+    assert sum(answer["score"] for answer in chosen) == pytest.approx(1)
+
+
+def test_parameters_can_be_given_to_the_constructor(model, processor):
+    recognizer = EmoIclPipeline(
+        model=model, processor=processor, device=CPU, enrollment=[{"audio": SHOTS[0], "label": "Joy"}], top_k=1
+    )
+    assert len(recognizer(TARGETS[0])) == 1
+    assert len(recognizer(TARGETS[0], top_k=2)) == 2
+
+
+def test_beam_search_writes_what_generate_writes(recognizer, model, processor):
+    (answer,) = recognizer(TARGETS[0], enrollment=ENROLLMENT, decoding="beam")
+    output = model.generate(
+        **processor(TARGETS[0], ENROLLMENT), return_dict_in_generate=True, output_scores=True, num_beams=4
+    )
+    assert answer["label"] == processor.tokenizer.decode(output.sequences[0], skip_special_tokens=True)
+    assert answer["score"] == pytest.approx(float(output.sequences_scores.exp()))
+
+
+def test_half_precision(model, processor):
+    recognizer = EmoIclPipeline(model=model.bfloat16(), processor=processor, device=CPU)
+    try:
+        assert sum(answer["score"] for answer in recognizer(TARGETS[0])) == pytest.approx(1, abs=1e-2)
+    finally:
+        model.float()
+
+
+def test_errors_name_the_input(recognizer):
+    with pytest.raises(ValueError, match=r"^inputs\[1\]: audio: silent"):
+        recognizer([TARGETS[0], 0 * TARGETS[1]])
+    with pytest.raises(ValueError, match=r"^inputs\[2\]: enrollment\[1\]: is the target itself"):
+        recognizer([*TARGETS[:2], SHOTS[1]], enrollment=ENROLLMENT, batch_size=3)
+    with pytest.raises(ValueError, match=r"^inputs\[0\]: audio \(gone.wav\): cannot open"):
+        recognizer(["gone.wav"])
+    with pytest.raises(ValueError, match=r"^enrollment\[0\]: label 'Angst' is none of the candidate labels Neutral"):
+        recognizer(TARGETS[0], enrollment=[{"audio": SHOTS[0], "label": "Angst"}])
+    with pytest.raises(ValueError, match="more than once: Joy"):
+        recognizer(TARGETS[0], candidate_labels=["Joy", "Joy"])
+    with pytest.raises(ValueError, match="no candidate labels"):
+        recognizer(TARGETS[0], candidate_labels=[])
+
+
+@pytest.mark.parametrize(
+    "parameters, error",
+    [({"decoding": "greedy"}, ValueError), ({"top_k": 0}, ValueError), ({"enrolment": []}, TypeError)],
+)
+def test_unknown_parameters_are_refused(recognizer, parameters, error):
+    with pytest.raises(error, match=next(iter(parameters))):
+        recognizer(TARGETS[0], **parameters)
+
+
+def test_save_and_load(recognizer, tmp_path):
+    recognizer.save_pretrained(tmp_path)
+    loaded = pipeline(TASK, str(tmp_path), pipeline_class=EmoIclPipeline, device=CPU)  # pyright: ignore
+    assert isinstance(loaded, EmoIclPipeline)
+    assert loaded.processor.candidate_labels == LABELS
+    assert loaded(TARGETS[0], enrollment=ENROLLMENT) == recognizer(TARGETS[0], enrollment=ENROLLMENT)
+    assert loaded(TARGETS[0], decoding="beam") == recognizer(TARGETS[0], decoding="beam")
+
+
+def test_real_speech(recognizer, shared):
+    """Clips of one speaker of EmoGator through the whole line."""
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(shared / "data" / "emogator" / "test.parquet", columns=["audio"]).slice(0, 5).to_pylist()
+    enrollment = [{"audio": row["audio"], "label": label} for row, label in zip(rows[3:], LABELS[:2], strict=True)]
+    answers = recognizer([row["audio"] for row in rows[:3]], enrollment=enrollment, batch_size=2, top_k=1)
+    assert [len(answer) for answer in answers] == [1, 1, 1]
