@@ -1,0 +1,1 @@
+"""Corpora, episodes, the MetaICL trainer, metrics and experiments."""
