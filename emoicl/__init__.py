@@ -1,0 +1,75 @@
+"""Speech emotion recognition that adapts to a person from a few labelled utterances, by in-context learning."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForSpeechSeq2Seq, AutoProcessor
+from transformers.pipelines import PIPELINE_REGISTRY
+
+from emoicl.modeling.configuration_emoicl import EmoIclConfig, EmoIclSpeechEncoderConfig
+from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
+from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
+from emoicl.processing.pipeline_emoicl import EmoIclPipeline
+from emoicl.processing.processing_emoicl import EmoIclProcessor
+
+
+if TYPE_CHECKING:
+    from emoicl.training.corpus import load_corpus
+    from emoicl.training.enrollment import EnrollmentSetting, select_enrollment
+    from emoicl.training.evaluation import evaluate
+    from emoicl.training.trainer import MetaIclTrainer, MetaIclTrainingArguments
+
+__version__ = "0.1.0"
+
+TASK = "personalized-speech-emotion-recognition"
+
+# Imported when first asked for, so that a user of the pipeline does not wait for what only training needs.
+_TRAINING_NAMES = {
+    "load_corpus": "corpus",
+    "EnrollmentSetting": "enrollment",
+    "select_enrollment": "enrollment",
+    "evaluate": "evaluation",
+    "MetaIclTrainer": "trainer",
+    "MetaIclTrainingArguments": "trainer",
+}
+
+AutoConfig.register("emoicl", EmoIclConfig, exist_ok=True)
+AutoModelForSpeechSeq2Seq.register(EmoIclConfig, EmoIclForConditionalGeneration, exist_ok=True)
+AutoFeatureExtractor.register(EmoIclConfig, EmoIclFeatureExtractor, exist_ok=True)
+AutoProcessor.register(EmoIclConfig, EmoIclProcessor, exist_ok=True)
+PIPELINE_REGISTRY.register_pipeline(
+    TASK, pipeline_class=EmoIclPipeline, pt_model=AutoModelForSpeechSeq2Seq, type="multimodal"
+)
+
+# What `save_pretrained` copies beside the weights, so that a checkpoint loads where this package is absent.
+EmoIclConfig.register_for_auto_class()
+EmoIclForConditionalGeneration.register_for_auto_class("AutoModelForSpeechSeq2Seq")
+EmoIclFeatureExtractor.register_for_auto_class("AutoFeatureExtractor")
+EmoIclProcessor.register_for_auto_class("AutoProcessor")
+
+
+def __getattr__(name: str):
+    if name in _TRAINING_NAMES:
+        return getattr(import_module(f".training.{_TRAINING_NAMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_TRAINING_NAMES})
+
+
+__all__ = [
+    "TASK",
+    "EmoIclConfig",
+    "EmoIclFeatureExtractor",
+    "EmoIclForConditionalGeneration",
+    "EmoIclPipeline",
+    "EmoIclProcessor",
+    "EmoIclSpeechEncoderConfig",
+    "EnrollmentSetting",
+    "MetaIclTrainer",
+    "MetaIclTrainingArguments",
+    "evaluate",
+    "load_corpus",
+    "select_enrollment",
+]

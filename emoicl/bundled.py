@@ -1,0 +1,12 @@
+"""What comes with the package: a small trained checkpoint, and clips of speakers that it was not trained on."""
+
+from pathlib import Path
+
+
+ASSETS = Path(__file__).parent / "assets"
+
+# Whisper-tiny.en encoder, trained on EmoGator by `emoicl train --config tiny-emogator`.
+BUNDLED_MODEL = ASSETS / "tiny-emogator"
+
+# Seven emotions of 8 test speakers of EmoGator (Buhl 2023, Apache-2.0).
+BUNDLED_CLIPS = ASSETS / "emogator" / "clips.parquet"

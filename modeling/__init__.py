@@ -1,0 +1,1 @@
+"""Island 1: configurations and models, exported to the Hub as they stand here."""

@@ -1,0 +1,176 @@
+"""Configurations of the personalised speech language model and of the paper's speech encoder."""
+
+import copy
+from typing import Any
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+
+
+@strict
+class EmoIclSpeechEncoderConfig(PreTrainedConfig):
+    r"""
+    Configuration of [`EmoIclSpeechEncoder`], the paper's speech encoder. The defaults are the paper's sizes.
+
+    Args:
+        num_mel_bins (`int`, *optional*, defaults to 80):
+            Number of log-mel filters of a frame.
+        hidden_size (`int`, *optional*, defaults to 512):
+            Width of the convolutions and of the transformer layers.
+        num_hidden_layers (`int`, *optional*, defaults to 6):
+            Number of transformer layers.
+        num_attention_heads (`int`, *optional*, defaults to 8):
+            Number of attention heads of a layer.
+        intermediate_size (`int`, *optional*, defaults to 2048):
+            Width of the feed-forward blocks.
+        dropout (`float`, *optional*, defaults to 0.1):
+            Dropout probability within the transformer layers.
+    """
+
+    model_type = "emoicl_speech_encoder"
+    base_config_key = "speech_config"
+
+    num_mel_bins: int = 80
+    hidden_size: int = 512
+    num_hidden_layers: int = 6
+    num_attention_heads: int = 8
+    intermediate_size: int = 2048
+    dropout: float | int = 0.1
+
+
+# Here rather than in the package's face: a sub-configuration is built by its type, also where only the files of this
+# folder are at hand.
+AutoConfig.register("emoicl_speech_encoder", EmoIclSpeechEncoderConfig, exist_ok=True)
+
+
+def sub_config(config: dict | PreTrainedConfig | None, model_type: str) -> PreTrainedConfig:
+    """A sub-configuration of its own from its fields, of the type that they name, else of `model_type`."""
+    if isinstance(config, PreTrainedConfig):
+        return copy.deepcopy(config)
+    return AutoConfig.for_model(**({"model_type": model_type} | (config or {})))
+
+
+@strict
+class EmoIclConfig(PreTrainedConfig):
+    r"""
+    Configuration of [`EmoIclForConditionalGeneration`]: a frozen speech encoder, a Q-Former and an encoder-decoder
+    language model.
+
+    Args:
+        speech_config (`PreTrainedConfig` or `dict`, *optional*):
+            Configuration of the speech encoder, `emoicl_speech_encoder` or `whisper`.
+        qformer_config (`PreTrainedConfig` or `dict`, *optional*):
+            Configuration of the Q-Former, `blip_2_qformer`.
+        text_config (`PreTrainedConfig` or `dict`, *optional*):
+            Configuration of any encoder-decoder language model; defaults to `t5`.
+        num_query_tokens (`int`, *optional*, defaults to 150):
+            Number of query tokens that stand for an utterance in the prompt.
+        max_shots (`int`, *optional*, defaults to 31):
+            Largest number of enrollment pairs in a prompt; sizes the table of sequence-position embeddings.
+        speech_layer (`int`, *optional*):
+            Number of encoder layers whose output (before the final normalisation) feeds the Q-Former. The layers
+            above it are neither built nor saved. `None` takes the whole encoder with its final normalisation.
+        freeze_speech_encoder (`bool`, *optional*, defaults to `True`):
+            Whether the speech encoder keeps its weights and stays in evaluation mode while the rest is trained.
+        feature_dropout (`float`, *optional*, defaults to 0.0):
+            Dropout probability on the normalised speech features before the Q-Former.
+        audio_token_id (`int`, *optional*, defaults to 3):
+            Token that holds the place of a query token in `input_ids`.
+        adaptation_size (`int`, *optional*, defaults to 0):
+            Number of dimensions of the voice embeddings by which [`EmoIclSpeakerAdaptation`] compares the target
+            with the enrollment. 0 leaves it out: the paper's model.
+        label_words (`list[str]`, *optional*):
+            Label words whose mean voice embedding is learned. Other words are read from the enrollment alone.
+        label_token_ids (`list[list[int]]`, *optional*):
+            Tokens of each of `label_words`, with the end-of-sequence token.
+        initializer_range (`float`, *optional*, defaults to 0.02):
+            Standard deviation of the initial weights, segment and sequence-position embeddings.
+
+    Example:
+
+    ```python
+    >>> from emoicl import EmoIclConfig, EmoIclForConditionalGeneration
+
+    >>> model = EmoIclForConditionalGeneration(EmoIclConfig(num_query_tokens=8))  # random weights
+    ```
+    """
+
+    model_type = "emoicl"
+    sub_configs = {"speech_config": AutoConfig, "qformer_config": AutoConfig, "text_config": AutoConfig}
+
+    speech_config: Any = None
+    qformer_config: Any = None
+    text_config: Any = None
+    num_query_tokens: int = 150
+    max_shots: int = 31
+    speech_layer: int | None = None
+    freeze_speech_encoder: bool = True
+    feature_dropout: float | int = 0.0
+    audio_token_id: int = 3
+    adaptation_size: int = 0
+    label_words: list[str] | None = None
+    label_token_ids: list[list[int]] | None = None
+    initializer_range: float = 0.02
+    is_encoder_decoder: bool = True
+
+    def __post_init__(self, **kwargs):
+        self.speech_config = sub_config(self.speech_config, model_type="emoicl_speech_encoder")
+        self.qformer_config = sub_config(self.qformer_config, model_type="blip_2_qformer")
+        self.text_config = sub_config(self.text_config, model_type="t5")
+        super().__post_init__(**kwargs)
+        if not self.text_config.is_encoder_decoder:
+            raise ValueError(
+                f"`text_config` is of type {self.text_config.model_type!r}, which is not an encoder-decoder language "
+                "model. Choose one such as T5, Flan-T5, mT5, UMT5, BART or T5Gemma."
+            )
+        if self.speech_layer is not None:
+            if not 0 <= self.speech_layer <= self.speech_config.num_hidden_layers:
+                raise ValueError(
+                    f"`speech_layer` is {self.speech_layer}, but the speech encoder has "
+                    f"{self.speech_config.num_hidden_layers} layers."
+                )
+            self.speech_config.num_hidden_layers = self.speech_layer
+        self.qformer_config.encoder_hidden_size = self.speech_config.hidden_size
+        self.pad_token_id = self.text_config.pad_token_id
+        self.eos_token_id = self.text_config.eos_token_id
+        # Where none is named: Gemma-like decoders start at the begin-of-sequence token, T5's at padding.
+        starts = (getattr(self.text_config, f"{name}_token_id", None) for name in ("decoder_start", "bos", "pad"))
+        self.decoder_start_token_id = next((start for start in starts if start is not None), None)
+
+    @classmethod
+    def paper(cls, **kwargs) -> "EmoIclConfig":
+        """The sizes of the paper (section 4.1): 32 + 6 layers, 1024-d language model, 150 query tokens.
+
+        Args:
+            **kwargs: Fields of [`EmoIclConfig`] that differ from the paper's.
+        """
+        text_config = AutoConfig.for_model(
+            "t5",
+            vocab_size=37156,
+            d_model=1024,
+            d_kv=64,
+            d_ff=4096,
+            num_layers=32,
+            num_decoder_layers=6,
+            num_heads=16,
+            dropout_rate=0.1,
+            decoder_start_token_id=0,
+        )
+        qformer_config = AutoConfig.for_model(
+            "blip_2_qformer",
+            hidden_size=512,
+            num_hidden_layers=2,
+            num_attention_heads=8,
+            intermediate_size=2048,
+            cross_attention_frequency=1,
+        )
+        sizes = {
+            "speech_config": EmoIclSpeechEncoderConfig(),
+            "qformer_config": qformer_config,
+            "text_config": text_config,
+            "num_query_tokens": 150,
+        }
+        return cls(**(sizes | kwargs))
+
+
+__all__ = ["EmoIclConfig", "EmoIclSpeechEncoderConfig"]

@@ -1,0 +1,155 @@
+"""Speech encoders for utterances of any length: the paper's own, and Whisper's without padding to 30 s."""
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.modeling_outputs import BaseModelOutput
+from transformers.models.whisper.modeling_whisper import WhisperEncoder, sinusoids
+
+from .configuration_emoicl import EmoIclSpeechEncoderConfig
+
+
+def halve_mask(mask: torch.Tensor) -> torch.Tensor:
+    """The mask after a stride of 2 with centred windows of 3 frames: `n` real frames become `ceil(n / 2)`."""
+    return mask[:, ::2]
+
+
+class EmoIclSpeechEncoder(PreTrainedModel):
+    r"""
+    The paper's speech encoder: two convolution and max-pooling layers, each halving the frame rate, then transformer
+    layers (section 4.1). 10 ms log-mel frames become one vector every 40 ms.
+
+    Args:
+        config ([`EmoIclSpeechEncoderConfig`]): Sizes of the encoder.
+        normalize (`bool`, *optional*, defaults to `True`):
+            Whether the final layer normalisation is applied. A middle layer has none.
+    """
+
+    config_class = EmoIclSpeechEncoderConfig
+    base_model_prefix = "speech_encoder"
+    main_input_name = "input_features"
+    _supports_sdpa = True
+    time_reduction = 4
+
+    def __init__(self, config: EmoIclSpeechEncoderConfig, normalize: bool = True):
+        super().__init__(config)
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(channels, config.hidden_size, kernel_size=3, padding=1)
+            for channels in (config.num_mel_bins, config.hidden_size)
+        )
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                config.hidden_size,
+                config.num_attention_heads,
+                config.intermediate_size,
+                config.dropout,
+                activation="gelu",
+                batch_first=True,
+                norm_first=True,
+            )
+            for _ in range(config.num_hidden_layers)
+        )
+        self.layer_norm = nn.LayerNorm(config.hidden_size) if normalize else nn.Identity()
+        self.post_init()
+
+    def forward(self, input_features: torch.Tensor, attention_mask: torch.Tensor, **kwargs) -> BaseModelOutput:
+        """
+        Args:
+            input_features (`torch.Tensor` of shape `(batch_size, num_mel_bins, num_frames)`): Log-mel features.
+            attention_mask (`torch.Tensor` of shape `(batch_size, num_frames)`): 1 for real frames, 0 for padding.
+
+        Returns:
+            [`BaseModelOutput`]: `last_hidden_state` of shape `(batch_size, ceil(num_frames / 4), hidden_size)`.
+        """
+        hidden_states, mask = input_features, attention_mask
+        for convolution in self.convolutions:
+            hidden_states = nn.functional.gelu(convolution(hidden_states * mask[:, None]))
+            # gelu is above -0.17, so that the zeros of the padding could win a maximum.
+            hidden_states = hidden_states.masked_fill(mask[:, None] == 0, torch.finfo(hidden_states.dtype).min)
+            hidden_states = nn.functional.max_pool1d(hidden_states, kernel_size=2, stride=2, ceil_mode=True)
+            mask = halve_mask(mask)
+        hidden_states = (hidden_states * mask[:, None]).transpose(1, 2)
+        positions = sinusoids(hidden_states.shape[1], self.config.hidden_size).to(hidden_states)
+        hidden_states = hidden_states + positions
+        for layer in self.layers:
+            hidden_states = layer(hidden_states, src_key_padding_mask=mask == 0)
+        return BaseModelOutput(last_hidden_state=self.layer_norm(hidden_states))
+
+
+class EmoIclWhisperEncoder(WhisperEncoder):
+    r"""
+    Whisper's encoder for utterances of any length up to 30 s: positions are sliced and padding is masked, so that an
+    utterance gives the same features alone and in a batch.
+
+    Args:
+        config (`WhisperConfig`): Configuration of the Whisper model; `encoder_layers` layers are built.
+        normalize (`bool`, *optional*, defaults to `True`):
+            Whether the final layer normalisation is applied. A middle layer has none.
+    """
+
+    time_reduction = 2
+
+    def __init__(self, config: PreTrainedConfig, normalize: bool = True):
+        super().__init__(config)
+        if not normalize:
+            self.layer_norm = nn.Identity()
+
+    def _init_weights(self, module: nn.Module):
+        super()._init_weights(module)
+        # Whisper does so for the encoder as a whole, which transformers passes by in a class that is not its own.
+        if module is self.embed_positions:
+            init.copy_(module.weight, sinusoids(*module.weight.shape))
+
+    def forward(self, input_features: torch.Tensor, attention_mask: torch.Tensor, **kwargs) -> BaseModelOutput:
+        """
+        Args:
+            input_features (`torch.Tensor` of shape `(batch_size, num_mel_bins, num_frames)`): Log-mel features.
+            attention_mask (`torch.Tensor` of shape `(batch_size, num_frames)`): 1 for real frames, 0 for padding.
+
+        Returns:
+            [`BaseModelOutput`]: `last_hidden_state` of shape `(batch_size, ceil(num_frames / 2), d_model)`.
+
+        Raises:
+            ValueError: If an utterance is longer than Whisper's positions reach.
+        """
+        hidden_states = nn.functional.gelu(self.conv1(input_features))
+        # Beyond the end stand zeros, as the second convolution sees them for an utterance alone.
+        hidden_states = nn.functional.gelu(self.conv2(hidden_states * attention_mask[:, None]))
+        hidden_states = hidden_states.transpose(1, 2)
+        num_positions = self.embed_positions.num_embeddings
+        if hidden_states.shape[1] > num_positions:
+            raise ValueError(
+                f"An utterance has {input_features.shape[-1]} frames; this encoder has positions for "
+                f"{2 * num_positions} (10 ms each). Cut the recording into shorter utterances."
+            )
+        hidden_states = hidden_states + self.embed_positions.weight[: hidden_states.shape[1]]
+        mask = create_bidirectional_mask(self.config, hidden_states, halve_mask(attention_mask))
+        for layer in self.layers:
+            hidden_states = layer(hidden_states, mask)
+        return BaseModelOutput(last_hidden_state=self.layer_norm(hidden_states))
+
+
+SPEECH_ENCODERS = {"emoicl_speech_encoder": EmoIclSpeechEncoder, "whisper": EmoIclWhisperEncoder}
+
+
+def build_speech_encoder(config: PreTrainedConfig, normalize: bool = True) -> PreTrainedModel:
+    """Builds the speech encoder of a configuration, with random weights.
+
+    Args:
+        config (`PreTrainedConfig`): Configuration of a supported speech encoder.
+        normalize (`bool`, *optional*, defaults to `True`): Whether its final layer normalisation is applied.
+
+    Raises:
+        ValueError: If the type of the speech encoder is not supported.
+    """
+    if config.model_type not in SPEECH_ENCODERS:
+        raise ValueError(
+            f"Speech encoders of type {config.model_type!r} are not supported; supported are "
+            f"{', '.join(sorted(SPEECH_ENCODERS))}."
+        )
+    return SPEECH_ENCODERS[config.model_type](config, normalize=normalize)
+
+
+__all__ = ["EmoIclSpeechEncoder", "EmoIclWhisperEncoder", "build_speech_encoder"]

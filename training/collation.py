@@ -1,0 +1,68 @@
+"""Episodes -> a batch of the model, in which an utterance stands once however many episodes share it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
+from emoicl.processing.processing_emoicl import EmoIclProcessor
+from emoicl.training.corpus import Corpus
+from emoicl.training.episodes import Episode
+from emoicl.training.features import FeatureCache
+
+
+@dataclass
+class EpisodeCollator:
+    """
+    Collates episodes of a corpus into the arguments of [`EmoIclForConditionalGeneration`].
+
+    Args:
+        corpus ([`Corpus`]): The corpus that the episodes index.
+        processor ([`EmoIclProcessor`]): Lays out the prompts.
+        features ([`FeatureCache`]): Holds the speech features of the corpus.
+        model ([`EmoIclForConditionalGeneration`]): Shifts the labels for the decoder.
+        frame_share (`float`, *optional*, defaults to 1.0):
+            Share of the frames of each utterance that is kept, drawn anew each time: less to compute, and the model
+            cannot rely on single frames.
+    """
+
+    corpus: Corpus
+    processor: EmoIclProcessor
+    features: FeatureCache
+    model: EmoIclForConditionalGeneration
+    frame_share: float = 1.0
+
+    def __call__(self, episodes: Sequence[Episode]) -> dict[str, torch.Tensor]:
+        rows: dict[int, int] = {}
+        for episode in episodes:
+            for index in (*episode.enrollment, episode.target):
+                rows.setdefault(index, len(rows))
+        prompts = self.processor.build_prompts(
+            utterance_index=[[rows[i] for i in (*episode.enrollment, episode.target)] for episode in episodes],
+            enrollment_labels=[episode.enrollment_labels for episode in episodes],
+            candidate_labels=[episode.candidate_labels for episode in episodes],
+            labels=[episode.label for episode in episodes],
+        )
+        # Label smoothing takes the labels away before the model sees them.
+        prompts["decoder_input_ids"] = self.model.prepare_decoder_input_ids_from_labels(prompts["labels"])
+        speech = self.features.load([self.corpus[index] for index in rows])
+        if self.frame_share < 1:
+            speech = keep_frames(speech, self.frame_share)
+        return {**prompts, **speech}
+
+
+def keep_frames(speech: dict[str, torch.Tensor], share: float) -> dict[str, torch.Tensor]:
+    """Keeps a share of each utterance's frames, drawn uniformly and in their order, at least one of each."""
+    mask = speech["speech_features_mask"]
+    kept = (mask.sum(1, keepdim=True) * share).ceil()
+    # Padding is ranked last, so that the best-ranked frames are real ones.
+    rank = torch.rand(mask.shape).masked_fill(mask == 0, 2.0).argsort(1).argsort(1)
+    order = torch.where(rank < kept, torch.arange(mask.shape[1]), mask.shape[1]).sort(1).values
+    order = order[:, : int(kept.max())]
+    real = order < mask.shape[1]
+    index = order.clamp(max=mask.shape[1] - 1)[..., None].expand(-1, -1, speech["speech_features"].shape[2])
+    return {
+        "speech_features": speech["speech_features"].gather(1, index),
+        "speech_features_mask": real.long(),
+    }

@@ -1,0 +1,129 @@
+"""Episodes of in-context meta-training: a target, its enrollment, and the words that name the emotions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from emoicl.training.corpus import Corpus
+from emoicl.training.enrollment import EnrollmentSetting, max_shots, select_enrollment
+
+
+CONSONANTS, VOWELS = "bdfgklmnprstvz", "aeiou"
+
+
+@dataclass(frozen=True)
+class Episode:
+    """
+    One training item.
+
+    Args:
+        target (`int`): Index of the utterance to classify.
+        enrollment (`list[int]`): Indices of the shots, utterances of the same speaker.
+        label (`str`): Label word of the target.
+        enrollment_labels (`list[str]`): Label word of each shot.
+        candidate_labels (`list[str]`): Label words of the instruction.
+    """
+
+    target: int
+    enrollment: list[int]
+    label: str
+    enrollment_labels: list[str]
+    candidate_labels: list[str]
+
+
+class EpisodeDataset(Dataset):
+    """
+    Draws one episode for each utterance of a corpus and epoch, the same for the same `(seed, epoch, item)`.
+
+    The number of shots is uniform over `shots`, and the enrollment follows `setting` (section 3.3: TU+LU 0:7).
+
+    In a share of the episodes with shots, *symbol episodes*, made-up words take the place of all label words, in the
+    instruction, the enrollment and the target alike, and the target's emotion is among the shots: then only the
+    context tells the answer. Made-up words rather than permuted emotion words, so that an emotion word always means
+    itself (without symbol episodes, few speakers teach a model to pass over the labels of the enrollment).
+
+    Args:
+        corpus ([`Corpus`]): Utterances of many speakers.
+        candidate_labels (`Sequence[str]`): Labels to choose from, in the order in which the instruction has them.
+        shots (`tuple[int, int]`, *optional*, defaults to `(0, 7)`): Smallest and largest number of shots.
+        setting (`str` or [`EnrollmentSetting`], *optional*, defaults to `"TU+LU"`): How the enrollment is drawn.
+        symbol_share (`float`, *optional*, defaults to 0.0): Share of symbol episodes among those with shots.
+        seed (`int`, *optional*, defaults to 0): Seed of all draws.
+
+    Raises:
+        `ValueError`: If the corpus has labels that are not among the candidates.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        candidate_labels: Sequence[str],
+        shots: tuple[int, int] = (0, 7),
+        setting: str | EnrollmentSetting = "TU+LU",
+        symbol_share: float = 0.0,
+        seed: int = 0,
+    ):
+        unknown = sorted(set(corpus.labels) - set(candidate_labels))
+        if unknown:
+            raise ValueError(
+                f"The corpus has labels that are no candidates: {', '.join(unknown)}. Add them to the candidates "
+                "or leave their utterances out with `load_corpus(..., labels=...)`."
+            )
+        self.corpus = corpus
+        self.candidate_labels = list(candidate_labels)
+        self.shots = shots
+        self.setting = EnrollmentSetting.parse(setting)
+        self.symbol_share = symbol_share
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the data loader, so that each epoch draws other enrollments."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.corpus)
+
+    def __getitem__(self, item: int) -> Episode:
+        seed = (self.seed, self.epoch, item)
+        rng = np.random.default_rng((*seed, 1))
+        k = int(rng.integers(self.shots[0], self.shots[1] + 1))
+        symbolic = bool(rng.random() < self.symbol_share)
+        overlapping = EnrollmentSetting("TO", self.setting.label)
+        # A symbol cannot be told without a shot of it.
+        symbolic = symbolic and k > 0 and max_shots(self.corpus, item, overlapping) > 0
+        setting = overlapping if symbolic else self.setting
+        k = min(k, max_shots(self.corpus, item, setting))
+        enrollment = select_enrollment(self.corpus, item, k, setting, seed)
+        episode = Episode(
+            target=item,
+            enrollment=enrollment,
+            label=self.corpus.labels[item],
+            enrollment_labels=[self.corpus.labels[index] for index in enrollment],
+            candidate_labels=self.candidate_labels,
+        )
+        return with_symbols(episode, rng) if symbolic else episode
+
+
+def with_symbols(episode: Episode, rng: np.random.Generator) -> Episode:
+    """Replaces each label word of an episode by a made-up one, alike in instruction, enrollment and target."""
+    symbols: list[str] = []
+    while len(symbols) < len(episode.candidate_labels):
+        word = made_up_word(rng)
+        if word not in symbols:
+            symbols.append(word)
+    meaning = dict(zip(episode.candidate_labels, symbols, strict=True))
+    return replace(
+        episode,
+        label=meaning[episode.label],
+        enrollment_labels=[meaning[label] for label in episode.enrollment_labels],
+        candidate_labels=symbols,
+    )
+
+
+def made_up_word(rng: np.random.Generator) -> str:
+    """Two syllables of a consonant and a vowel, such as "Mobi"."""
+    letters = [str(rng.choice(list(kind))) for kind in (CONSONANTS, VOWELS, CONSONANTS, VOWELS)]
+    return "".join(letters).capitalize()

@@ -1,0 +1,126 @@
+"""What a model can know of its training corpus in closed form, before the first step: statistics of the features."""
+
+import numpy as np
+import torch
+from scipy.linalg import eigh
+from tqdm.auto import tqdm
+
+from emoicl.modeling.adaptation_emoicl import pool_statistics
+from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
+from emoicl.training.corpus import Corpus
+from emoicl.training.features import FeatureCache
+
+
+SHRINKAGE = 0.1
+# Frames and dimensions are not as independent as the model has it, so that its likelihood ratios are too bold.
+INITIAL_SCALE = 0.2
+SMALLEST_VARIANCE = 0.01
+
+
+def fit_feature_normalization(
+    model: EmoIclForConditionalGeneration, corpus: Corpus, features: FeatureCache, num_utterances: int = 500
+) -> None:
+    """
+    Sets the scale and shift of the Q-Former's input normalisation so that each dimension has mean 0 and variance 1.
+
+    A few dimensions of pretrained encoders are far larger than the others and would drown them for many steps.
+
+    Args:
+        model ([`EmoIclForConditionalGeneration`]): The model, changed in place.
+        corpus ([`Corpus`]): Training utterances.
+        features ([`FeatureCache`]): Holds their speech features.
+        num_utterances (`int`, *optional*, defaults to 500): How many utterances, evenly spread, to take.
+    """
+    norm = model.qformer.layer_norm
+    batch = features.load(corpus.utterances[:: max(1, len(corpus) // num_utterances)])
+    frames = batch["speech_features"][batch["speech_features_mask"].bool()].float()
+    normalized = torch.nn.functional.layer_norm(frames, norm.normalized_shape, eps=norm.eps)
+    mean, spread = normalized.mean(0), normalized.std(0) + 1e-6
+    with torch.no_grad():
+        norm.weight.copy_(1 / spread)
+        norm.bias.copy_(-mean / spread)
+
+
+def fit_adaptation(model: EmoIclForConditionalGeneration, corpus: Corpus, features: FeatureCache) -> None:
+    """
+    Sets all parameters of [`EmoIclSpeakerAdaptation`] from the pooled speech features of a corpus, in place.
+
+    The projection is the linear discriminant analysis of speakers' label means against the spread within a speaker
+    and label: it whitens that spread. Variances are the method of moments' for two crossed factors.
+
+    Args:
+        model ([`EmoIclForConditionalGeneration`]): A model with `config.adaptation_size` above 0.
+        corpus ([`Corpus`]): Training utterances, several for each speaker and label.
+        features ([`FeatureCache`]): Holds their speech features.
+    """
+    adaptation = model.adaptation
+    if adaptation is None:
+        raise ValueError("The model has no speaker adaptation to fit: its `config.adaptation_size` is 0.")
+    pooled = pool_corpus(corpus, features)
+    center, spread = pooled.mean(0), pooled.std(0) + 1e-6
+    standardized = (pooled - center) / spread
+    labels = np.array(corpus.labels)
+    cells = np.array([f"{speaker} {label}" for speaker, label in zip(corpus.speaker_ids, corpus.labels, strict=True)])
+
+    directions = discriminant_directions(standardized, labels, cells, model.config.adaptation_size)
+    embeds = standardized @ directions
+    label_words = model.config.label_words or []
+    overall = embeds.mean(0)
+    label_means = np.stack([embeds[labels == word].mean(0) - overall for word in label_words])
+    variances = variance_components(embeds, labels, cells, np.array(corpus.speaker_ids))
+
+    weight = (directions / spread[:, None]).T
+    with torch.no_grad():
+        adaptation.projection.weight.copy_(torch.from_numpy(weight))
+        adaptation.projection.bias.copy_(torch.from_numpy(-weight @ center - overall))
+        adaptation.label_means.copy_(torch.from_numpy(label_means))
+        for source, variance in variances.items():
+            adaptation.log_variances[source].copy_(torch.from_numpy(np.log(np.maximum(variance, SMALLEST_VARIANCE))))
+        adaptation.log_scale.fill_(np.log(INITIAL_SCALE))
+
+
+def pool_corpus(corpus: Corpus, features: FeatureCache, batch_size: int = 64) -> np.ndarray:
+    """Mean and standard deviation over time of each utterance's features, `(num_utterances, 2 * hidden_size)`."""
+    features.fill(corpus)
+    pooled = []
+    for start in tqdm(range(0, len(corpus), batch_size), desc="Pooling", unit="batch", disable=None):
+        batch = features.load(corpus.utterances[start : start + batch_size])
+        pooled.append(pool_statistics(batch["speech_features"], batch["speech_features_mask"]))
+    return torch.cat(pooled).double().numpy()
+
+
+def discriminant_directions(x: np.ndarray, labels: np.ndarray, cells: np.ndarray, size: int) -> np.ndarray:
+    """Directions `(num_features, size)` that whiten the spread within a speaker and label, most telling first."""
+    residuals = x - group_means(x, cells)
+    within = residuals.T @ residuals / (len(x) - len(set(cells)))
+    within = (1 - SHRINKAGE) * within + SHRINKAGE * np.trace(within) / len(within) * np.eye(len(within))
+    of_labels = group_means(x, labels)
+    of_cells = group_means(x, cells) - of_labels
+    between = np.cov(of_labels.T) + np.cov(of_cells.T)
+    eigenvalues, directions = eigh(between, within)
+    return directions[:, np.argsort(-eigenvalues)[:size]]
+
+
+def variance_components(
+    x: np.ndarray, labels: np.ndarray, cells: np.ndarray, speaker_ids: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Variances of speaker, speaker-and-label, label and noise, each of shape `(size,)`, by the method of moments."""
+    of_cells, of_labels = group_means(x, cells), group_means(x, labels)
+    noise = ((x - of_cells) ** 2).sum(0) / (len(x) - len(set(cells)))
+    takes = len(x) / len(set(cells))
+    labels_per_speaker = len(set(cells)) / len(set(speaker_ids))
+    of_speakers = group_means(x - of_labels, speaker_ids)
+    deviations = of_cells - of_labels - of_speakers
+    speaker_label = deviations.var(0) * labels_per_speaker / (labels_per_speaker - 1) - noise / takes
+    speaker_label = np.maximum(speaker_label, SMALLEST_VARIANCE)
+    speaker = of_speakers.var(0) - (speaker_label + noise / takes) / labels_per_speaker
+    return {"speaker": speaker, "speaker_label": speaker_label, "unknown_label": of_labels.var(0), "noise": noise}
+
+
+def group_means(x: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """For each row of `x`, the mean over the rows of its group."""
+    _, group = np.unique(groups, return_inverse=True)
+    counts = np.bincount(group)
+    sums = np.zeros((len(counts), x.shape[1]))
+    np.add.at(sums, group, x)
+    return (sums / counts[:, None])[group]

@@ -1,0 +1,201 @@
+"""A recipe: the YAML file that says all of a training run, from corpora and sizes to stages, and the run itself."""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from transformers import set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
+from emoicl.processing.processing_emoicl import CANDIDATE_LABELS, EmoIclProcessor
+from emoicl.training.composition import compose
+from emoicl.training.corpus import load_corpus
+from emoicl.training.evaluation import EvaluationReport, evaluate
+from emoicl.training.features import FeatureCache
+from emoicl.training.initialization import fit_adaptation, fit_feature_normalization
+from emoicl.training.trainer import MetaIclTrainer, MetaIclTrainingArguments
+
+
+logger = logging.getLogger(__name__)
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+@dataclass
+class Recipe:
+    """
+    All of a training run. Fields marked "config" are those of [`EmoIclConfig`].
+
+    Args:
+        train (`list[str]`): Tables of the training speakers, relative to `data_folder`.
+        validation (`list[str]`): Tables of the speakers that choose the best checkpoint.
+        test (`list[str]`): Tables of the speakers that the final report is about.
+        stages (`dict[str, dict]`): For each stage, its fields of [`MetaIclTrainingArguments`].
+        speech_encoder (`str`): Hub name or folder of the pretrained speech encoder.
+        output_dir (`str`): Where checkpoints, the model and the report go.
+        data_folder (`str`): Folder that holds the tables.
+        cache_folder (`str`, *optional*): Where speech features are kept.
+        seed (`int`): Seed of the weights and of all draws.
+        labels (`list[str]`): Candidate labels; utterances with other labels are left out, and counted.
+        qformer (`dict`): Sizes of the Q-Former, fields of `Blip2QFormerConfig`.
+        text (`dict`): Sizes of the language model, fields of `T5Config`.
+        model (`dict`): Further fields of [`EmoIclConfig`].
+    """
+
+    train: list[str]
+    validation: list[str]
+    test: list[str]
+    stages: dict[str, dict[str, Any]]
+    speech_encoder: str
+    output_dir: str
+    data_folder: str = "."
+    cache_folder: str | None = None
+    seed: int = 0
+    labels: list[str] = field(default_factory=lambda: list(CANDIDATE_LABELS))
+    qformer: dict[str, Any] = field(default_factory=dict)
+    text: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, path: str | Path, overrides: Mapping[str, str] | None = None) -> "Recipe":
+        """
+        Reads a recipe.
+
+        Args:
+            path (`str` or `Path`): A YAML file, or the name of a recipe that comes with the package.
+            overrides (`Mapping[str, str]`, *optional*):
+                New values by dotted name, such as `{"stages.zero_shot.max_steps": "100"}`, written as in YAML.
+
+        Raises:
+            `ValueError`: If there is no such recipe or field, or a field is missing.
+        """
+        path = Path(path)
+        if not path.is_file():
+            path = RECIPES / f"{path}.yaml"
+        if not path.is_file():
+            known = ", ".join(sorted(recipe.stem for recipe in RECIPES.glob("*.yaml")))
+            raise ValueError(f"There is no recipe {path.stem!r}: give a YAML file, or one of {known}.")
+        content = yaml.safe_load(path.read_text())
+        for name, value in (overrides or {}).items():
+            override(content, name, yaml.safe_load(value))
+        known_fields = {item.name for item in fields(cls)}
+        required = {item.name for item in fields(cls) if item.default is item.default_factory is MISSING}
+        if unknown := sorted(set(content) - known_fields):
+            raise ValueError(
+                f"{path}: no such field {', '.join(unknown)}; there are {', '.join(sorted(known_fields))}."
+            )
+        if missing := sorted(required - set(content)):
+            raise ValueError(f"{path}: the field {', '.join(missing)} is missing.")
+        return cls(**content)
+
+    def tables(self, split: str) -> list[Path]:
+        return [Path(self.data_folder) / table for table in getattr(self, split)]
+
+
+def override(content: dict[str, Any], name: str, value: Any) -> None:
+    """Sets the value of a dotted name in nested mappings, in place."""
+    *parents, last = name.split(".")
+    for parent in parents:
+        if not isinstance(content.get(parent), dict):
+            raise ValueError(f"--{name}: the recipe has no {parent!r}; it has {', '.join(content)}.")
+        content = content[parent]
+    content[last] = value
+
+
+def train(recipe: Recipe) -> EvaluationReport:
+    """
+    Runs a recipe: all stages, each from its best checkpoint, then the report on the test speakers. Run again after an
+    interruption, it goes on at the checkpoint that it was at.
+
+    Args:
+        recipe ([`Recipe`]): What to run.
+
+    Returns:
+        [`EvaluationReport`]: Of the test speakers; also written to `output_dir/report.json`.
+    """
+    set_seed(recipe.seed)
+    output_dir = Path(recipe.output_dir)
+    model, processor = compose(
+        recipe.speech_encoder, recipe.labels, qformer=recipe.qformer, text=recipe.text, **recipe.model
+    )
+    features = FeatureCache(model, processor.feature_extractor, recipe.cache_folder)
+    training, validation = (load_corpus(recipe.tables(split), recipe.labels) for split in ("train", "validation"))
+    fit_feature_normalization(model, training, features)
+    if model.adaptation is not None:
+        fit_adaptation(model, training, features)
+    for name, arguments in recipe.stages.items():
+        stage_dir = output_dir / name
+        if not (stage_dir / "model").exists():
+            trainer = stage_trainer(recipe, stage_dir, arguments, model, processor, features, training, validation)
+            trainer.train(resume_from_checkpoint=get_last_checkpoint(str(stage_dir)) if stage_dir.exists() else None)
+            trainer.save_state()
+            model.save_pretrained(stage_dir / "model")
+            (stage_dir / "log.json").write_text(json.dumps(trainer.state.log_history, indent=1))
+        model = EmoIclForConditionalGeneration.from_pretrained(stage_dir / "model")
+    save_checkpoint(model, processor, output_dir / "model")
+    report = evaluate(model, processor, load_corpus(recipe.tables("test"), recipe.labels), features)
+    report.save(output_dir / "report.json")
+    return report
+
+
+def stage_trainer(
+    recipe: Recipe,
+    stage_dir: Path,
+    arguments: Mapping[str, Any],
+    model: EmoIclForConditionalGeneration,
+    processor: EmoIclProcessor,
+    features: FeatureCache,
+    training,
+    validation,
+) -> MetaIclTrainer:
+    """The trainer of one stage, which keeps the checkpoint that is best for the validation speakers."""
+    args = MetaIclTrainingArguments(
+        **{
+            "output_dir": str(stage_dir),
+            "seed": recipe.seed,
+            "eval_strategy": "steps",
+            "save_strategy": "steps",
+            "save_total_limit": 2,
+            "load_best_model_at_end": True,
+            "metric_for_best_model": "ua_spk",
+            "greater_is_better": True,
+            "report_to": "none",
+            **arguments,
+        }
+    )
+    return MetaIclTrainer(
+        model=model,
+        args=args,
+        train_dataset=training,
+        eval_dataset=validation,
+        processing_class=processor,
+        features=features,
+    )
+
+
+def save_checkpoint(
+    model: EmoIclForConditionalGeneration,
+    processor: EmoIclProcessor,
+    folder: str | Path,
+    dtype: torch.dtype | None = None,
+) -> None:
+    """
+    Saves a model and its processor.
+
+    Args:
+        model ([`EmoIclForConditionalGeneration`]): The model.
+        processor ([`EmoIclProcessor`]): Its processor.
+        folder (`str` or `Path`): Where to.
+        dtype (`torch.dtype`, *optional*):
+            Precision of the stored weights. The configuration keeps the precision to compute in, so that weights
+            stored in float16 are loaded into float32 again.
+    """
+    weights = {name: weight.to(dtype) if dtype else weight for name, weight in model.state_dict().items()}
+    model.save_pretrained(folder, state_dict=weights)
+    processor.save_pretrained(folder)
