@@ -82,7 +82,9 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--corpus", nargs="+", required=True, type=Path, help="tables of the test speakers")
     add_model_argument(evaluate)
     evaluate.add_argument("--setting", default="TU+LD", help="how enrollments are drawn (default: TU+LD)")
-    evaluate.add_argument("--shots", default="0,1,2,3,4,5,6,7", help="numbers of shots (default: 0,1,2,3,4,5,6,7)")
+    evaluate.add_argument(
+        "--shots", type=numbers, default="0,1,2,3,4,5,6,7", help="numbers of shots (default: 0,1,2,3,4,5,6,7)"
+    )
     evaluate.add_argument("--seeds", type=int, default=5, help="enrollment draws to average over (default: 5)")
     evaluate.add_argument("--decoding", choices=["labels", "beam"], default="labels", help="default: labels")
     evaluate.add_argument("--cache-folder", type=Path, help="where speech features are kept")
@@ -93,6 +95,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def add_model_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default=str(BUNDLED_MODEL), help="folder or Hub name (default: the bundled model)")
+
+
+def numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -111,6 +117,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     options.overrides = rest
+    if not sys.stderr.isatty():
+        from transformers.utils import logging as transformers_logging
+
+        transformers_logging.disable_progress_bar()
     try:
         options.run(options)
     except (ValueError, OSError) as error:
@@ -154,7 +164,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
         processor,
         load_corpus(options.corpus, processor.candidate_labels),
         features=FeatureCache(model, processor.feature_extractor, options.cache_folder),
-        shots=[int(number) for number in options.shots.split(",")],
+        shots=options.shots,
         setting=options.setting,
         seeds=range(options.seeds),
         decoding=options.decoding,
@@ -179,10 +189,13 @@ def load_pipeline(model: str) -> "EmoIclPipeline":
 
 def read_enrollment(path: Path) -> list[dict[str, str | Path]]:
     """Reads a CSV file with the columns `audio`, relative to its folder, and `label`."""
-    with path.open(newline="") as file:
+    # Spreadsheets put a byte-order mark first.
+    with path.open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     if not rows or not {"audio", "label"} <= rows[0].keys():
         raise ValueError(f"{path}: an enrollment has the columns audio and label, and at least one row.")
+    if incomplete := [str(number) for number, row in enumerate(rows, start=1) if not (row["audio"] and row["label"])]:
+        raise ValueError(f"{path}: no audio or no label in row {', '.join(incomplete)}.")
     return [{"audio": path.parent / row["audio"], "label": row["label"]} for row in rows]
 
 

@@ -50,7 +50,10 @@ class EmoIclSpeakerAdaptation(nn.Module):
         Returns:
             `torch.Tensor` of shape `(num_utterances, adaptation_size)`.
         """
-        return self.projection(pool_statistics(speech_features, mask).to(self.projection.weight.dtype))
+        statistics = pool_statistics(speech_features, mask).to(self.projection.weight.dtype)
+        # The projection takes a large mean away, which half precision would not survive.
+        with torch.autocast(statistics.device.type, enabled=False):
+            return self.projection(statistics)
 
     def forward(
         self, voice_embeds: torch.Tensor, utterance_index: torch.Tensor, shot_labels: torch.Tensor
@@ -149,7 +152,7 @@ class EmoIclSpeakerAdaptation(nn.Module):
         in_slot = slots[:, None, :] == torch.arange(len(prior_means), device=slots.device)[:, None]
         cross = speaker_variance[:, None, None] + label_variances.T[..., None] * in_slot[:, None]
         cross = cross * real[:, None]
-        residuals = (shots - prior_means[slots]).transpose(1, 2) * real
+        residuals = (shots - prior_means[slots]).transpose(1, 2)
         gain = torch.linalg.solve(covariance, cross.transpose(-1, -2)).transpose(-1, -2)
 
         means = prior_means + (gain * residuals[:, :, None]).sum(-1).transpose(1, 2)

@@ -96,7 +96,12 @@ class EmoIclConfig(PreTrainedConfig):
     """
 
     model_type = "emoicl"
-    sub_configs = {"speech_config": AutoConfig, "qformer_config": AutoConfig, "text_config": AutoConfig}
+    # Until 5.19 transformers has no `sub_configs_defaults`.
+    sub_configs = {  # pyright: ignore[reportAssignmentType]
+        "speech_config": AutoConfig,
+        "qformer_config": AutoConfig,
+        "text_config": AutoConfig,
+    }
 
     speech_config: Any = None
     qformer_config: Any = None
@@ -130,6 +135,8 @@ class EmoIclConfig(PreTrainedConfig):
                     f"{self.speech_config.num_hidden_layers} layers."
                 )
             self.speech_config.num_hidden_layers = self.speech_layer
+        if len(self.label_words or []) != len(self.label_token_ids or []):
+            raise ValueError("`label_words` and `label_token_ids` must name the same labels, in the same order.")
         self.qformer_config.encoder_hidden_size = self.speech_config.hidden_size
         self.pad_token_id = self.text_config.pad_token_id
         self.eos_token_id = self.text_config.eos_token_id
@@ -139,7 +146,7 @@ class EmoIclConfig(PreTrainedConfig):
 
     @classmethod
     def paper(cls, **kwargs) -> "EmoIclConfig":
-        """The sizes of the paper (section 4.1): 32 + 6 layers, 1024-d language model, 150 query tokens.
+        """The sizes of the paper: 32 + 6 layers, 1024-d language model, 150 query tokens.
 
         Args:
             **kwargs: Fields of [`EmoIclConfig`] that differ from the paper's.

@@ -1,14 +1,16 @@
 """The personalised speech language model: frozen speech encoder -> Q-Former -> prompt -> language model -> labels."""
 
+# As in all of transformers, what a call may leave out is None in the signature and a tensor where it is used.
+# pyright: reportArgumentType=false
+
 from dataclasses import dataclass
 
 import torch
 from torch import nn
-from transformers import AutoModel, AutoModelForSeq2SeqLM, PreTrainedModel
+from transformers import AutoModel, AutoModelForSeq2SeqLM, GenerationConfig, GenerationMixin, PreTrainedModel
 from transformers import initialization as init
-from transformers.generation import GenerationConfig, GenerationMixin
 from transformers.modeling_outputs import BaseModelOutput
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from .adaptation_emoicl import EmoIclSpeakerAdaptation, label_token_bias
 from .configuration_emoicl import EmoIclConfig
@@ -71,7 +73,7 @@ class EmoIclSeq2SeqOutput(ModelOutput):
 
 class EmoIclQFormer(nn.Module):
     r"""
-    Turns an utterance of any length into a fixed number of query tokens: `U = QFormer(Q, H)` (section 3.1).
+    Turns an utterance of any length into a fixed number of query tokens: `U = QFormer(Q, H)` (the paper, speech LM).
 
     Args:
         config ([`EmoIclConfig`]): Sizes of the speech encoder and the Q-Former.
@@ -80,14 +82,18 @@ class EmoIclQFormer(nn.Module):
 
     def __init__(self, config: EmoIclConfig, text_hidden_size: int):
         super().__init__()
-        self.layer_norm = nn.LayerNorm(config.speech_config.hidden_size)
+        # Not a layer normalisation: a few dimensions of pretrained encoders are so large that they would set its scale
+        # for all others, frame by frame.
+        self.feature_scale = nn.Parameter(torch.ones(config.speech_config.hidden_size))
+        self.feature_shift = nn.Parameter(torch.zeros(config.speech_config.hidden_size))
         self.dropout = nn.Dropout(config.feature_dropout)
         self.query_tokens = nn.Parameter(torch.zeros(config.num_query_tokens, config.qformer_config.hidden_size))
         self.qformer = AutoModel.from_config(config.qformer_config)
         self.projection = nn.Linear(config.qformer_config.hidden_size, text_hidden_size)
 
     def forward(self, speech_features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        features = self.dropout(self.layer_norm(speech_features.to(self.layer_norm.weight.dtype)))
+        features = speech_features.to(self.feature_scale.dtype) * self.feature_scale + self.feature_shift
+        features = self.dropout(features)
         queries = self.qformer(
             query_embeds=self.query_tokens.expand(len(features), -1, -1),
             encoder_hidden_states=features,
@@ -100,7 +106,7 @@ class EmoIclPreTrainedModel(PreTrainedModel):
     config_class = EmoIclConfig
     base_model_prefix = "model"
     main_input_name = "input_ids"
-    input_modalities = ("audio", "text")
+    input_modalities = ["audio", "text"]
     supports_gradient_checkpointing = True
     _supports_sdpa = True
 
@@ -109,6 +115,8 @@ class EmoIclPreTrainedModel(PreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, EmoIclQFormer):
             init.normal_(module.query_tokens, mean=0.0, std=1.0)
+            init.ones_(module.feature_scale)
+            init.zeros_(module.feature_shift)
         elif isinstance(module, EmoIclSpeakerAdaptation):
             init.normal_(module.label_means, mean=0.0, std=self.config.initializer_range)
             init.zeros_(module.log_scale)
@@ -120,7 +128,7 @@ class EmoIclPreTrainedModel(PreTrainedModel):
 class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
     r"""
     Speech language model that names the emotion of a target utterance, given an instruction and any number of
-    labelled utterances of the same speaker: `P(Z | W, S, X)` (sections 3.1 and 3.2).
+    labelled utterances of the same speaker: `P(Z | W, S, X)` (the paper, speech LM and MetaICL).
 
     Args:
         config ([`EmoIclConfig`]): Sizes and types of the parts.
@@ -138,7 +146,7 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
         self.segment_embeddings = nn.Embedding(2, text_hidden_size)
         self.sequence_embeddings = nn.Embedding(2 * config.max_shots + 2, text_hidden_size)
         self.adaptation = EmoIclSpeakerAdaptation(config) if config.adaptation_size else None
-        # The paper's decoding (section 4.1); a label has few tokens, and its score is its log-probability. None of the
+        # The paper's decoding (its set-up); a label has few tokens, and its score is its log-probability. None of the
         # language model's own habits: BART, for one, forces a first token.
         self.generation_config = GenerationConfig(
             decoder_start_token_id=config.decoder_start_token_id,
@@ -161,16 +169,14 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
             self.speech_encoder.requires_grad_(False).eval()
         return self
 
-    def get_input_embeddings(self) -> nn.Module:
+    def get_input_embeddings(self) -> nn.Embedding:
         return self.language_model.get_input_embeddings()
 
     def get_output_embeddings(self) -> nn.Module:
         return self.language_model.get_output_embeddings()
 
     def resize_token_embeddings(self, *args, **kwargs) -> nn.Module:
-        embeddings = self.language_model.resize_token_embeddings(*args, **kwargs)
-        self.config.text_config.vocab_size = embeddings.num_embeddings
-        return embeddings
+        return self.language_model.resize_token_embeddings(*args, **kwargs)
 
     def get_speech_features(
         self, input_features: torch.Tensor, input_features_mask: torch.Tensor
@@ -211,6 +217,8 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
         Returns:
             [`EmoIclUtteranceOutput`]
         """
+        if speech_features is None and input_features is None:
+            raise ValueError("The utterances are missing: give `input_features`, `speech_features` or `query_embeds`.")
         if speech_features is None:
             speech_features, speech_features_mask = self.get_speech_features(input_features, input_features_mask)
         return EmoIclUtteranceOutput(
@@ -226,7 +234,7 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
         utterance_index: torch.Tensor,
         query_embeds: torch.Tensor,
     ) -> torch.Tensor:
-        """Puts query tokens in their placeholders: `SeqPosEmb(SegmentEmb([R, U]))` (equations of section 3.1).
+        """Puts query tokens in their placeholders: `SeqPosEmb(SegmentEmb([R, U]))` (the paper, speech LM).
 
         Returns:
             `torch.Tensor` of shape `(batch_size, prompt_length, text_hidden_size)`.
@@ -237,6 +245,12 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
         num_shots = utterance_index.shape[1] - 1
         if num_shots > self.config.max_shots:
             raise ValueError(f"The prompt has {num_shots} shots; this model takes at most {self.config.max_shots}.")
+        longest = getattr(self.config.text_config, "max_position_embeddings", None)
+        if longest is not None and input_ids.shape[1] > longest:
+            raise ValueError(
+                f"The prompt has {input_ids.shape[1]} tokens; this language model has positions for {longest}. Give "
+                "fewer shots, or train a model with fewer query tokens."
+            )
         inputs_embeds = self.get_input_embeddings()(input_ids)
         placeholders = input_ids == self.config.audio_token_id
         wanted = self.config.num_query_tokens * (utterance_index >= 0).sum(1)
@@ -268,31 +282,41 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
         if query_embeds is None:
             embedded = self.embed_utterances(**utterances)
             query_embeds, voice_embeds = embedded.query_embeds, embedded.voice_embeds
+        if self.adaptation is not None and voice_embeds is None:
+            raise ValueError("`query_embeds` are given without the `voice_embeds` that go with them.")
         inputs_embeds = self.embed_prompt(input_ids, sequence_ids, segment_ids, utterance_index, query_embeds)
         encoder = self.language_model.get_encoder()
         hidden_states = encoder(inputs_embeds=inputs_embeds, attention_mask=attention_mask).last_hidden_state
         label_tokens = evidence = None
         if self.adaptation is not None and utterance_index.shape[1] > 1:
-            shot_labels = self.shot_labels(input_ids, sequence_ids, utterance_index.shape[1] - 1)
+            shot_labels = self.shot_labels(input_ids, sequence_ids, (utterance_index[:, 1:] >= 0).sum(1))
             label_tokens, evidence = self.adaptation(voice_embeds, utterance_index, shot_labels)
         return EmoIclEncoderOutput(hidden_states, label_tokens=label_tokens, label_evidence=evidence)
 
-    def shot_labels(self, input_ids: torch.Tensor, sequence_ids: torch.Tensor, num_shots: int) -> torch.Tensor:
-        """Reads the enrollment's labels off the prompt: sequence `2 i` is the label of shot `i`.
+    def shot_labels(
+        self, input_ids: torch.Tensor, sequence_ids: torch.Tensor, num_shots: torch.Tensor
+    ) -> torch.Tensor:
+        """Reads the enrollment's labels off the prompt: counted back from the target, shot `i` of `k` has its label in
+        sequence `2 (k - i + 1)`.
+
+        Args:
+            input_ids (`torch.Tensor` of shape `(batch_size, prompt_length)`): Tokens of the prompts.
+            sequence_ids (`torch.Tensor` of shape `(batch_size, prompt_length)`): Place of each token's sequence.
+            num_shots (`torch.Tensor` of shape `(batch_size,)`): Number of shots of each prompt.
 
         Returns:
-            `torch.Tensor` of shape `(batch_size, num_shots, num_label_tokens + 1)`: label tokens with the
+            `torch.Tensor` of shape `(batch_size, max(num_shots), num_label_tokens + 1)`: label tokens with the
             end-of-sequence token, padded with -100.
         """
-        of_shot = sequence_ids[:, None, :] == 2 * torch.arange(1, num_shots + 1, device=input_ids.device)[:, None]
-        lengths = of_shot.sum(-1)
+        shots = torch.arange(int(num_shots.max()), device=input_ids.device)
+        places = 2 * (num_shots[:, None] - shots)
+        of_shot = (sequence_ids[:, None, :] == places[..., None]) & (places[..., None] > 0)
+        lengths = of_shot.sum(-1, keepdim=True)
         columns = torch.arange(int(lengths.max()) + 1, device=input_ids.device)
-        starts = of_shot.int().argmax(-1)
-        positions = (starts[..., None] + columns).clamp(max=input_ids.shape[1] - 1)
-        tokens = input_ids[:, None, :].expand(-1, num_shots, -1).gather(2, positions)
-        tokens = tokens.masked_fill(columns == lengths[..., None], self.config.eos_token_id)
-        beyond = (columns > lengths[..., None]) | (lengths[..., None] == 0)
-        return tokens.masked_fill(beyond, IGNORED)
+        positions = (of_shot.int().argmax(-1, keepdim=True) + columns).clamp(max=input_ids.shape[1] - 1)
+        tokens = input_ids[:, None, :].expand(-1, len(shots), -1).gather(2, positions)
+        tokens = tokens.masked_fill(columns == lengths, self.config.eos_token_id)
+        return tokens.masked_fill((columns > lengths) | (lengths == 0), IGNORED)
 
     def decode(
         self, encoder_outputs: EmoIclEncoderOutput, attention_mask: torch.Tensor, decoder_input_ids: torch.Tensor
@@ -339,7 +363,8 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
                 Instruction, enrollment and target, with `num_query_tokens` placeholders for each utterance.
             attention_mask (`torch.Tensor` of shape `(batch_size, prompt_length)`): 1 for real tokens.
             sequence_ids (`torch.Tensor` of shape `(batch_size, prompt_length)`):
-                Order of the sequence that a token belongs to: the instruction 0, then utterance 1, its label 2, ...
+                Place of the sequence that a token belongs to, counted back from the target: the instruction 0, the
+                target 1, the label of the last shot 2, its utterance 3, ...
             segment_ids (`torch.Tensor` of shape `(batch_size, prompt_length)`): 0 for text, 1 for speech.
             utterance_index (`torch.Tensor` of shape `(batch_size, num_shots + 1)`):
                 Rows of the features for each utterance of a prompt, the target last; -1 for padding at the right.
@@ -450,7 +475,7 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
             input_ids, attention_mask, sequence_ids, segment_ids, utterance_index, **utterances
         )
         # Without a cache the decoder sees all tokens so far, by which the evidence is spread; labels are short.
-        return super().generate(
+        return super().generate(  # pyright: ignore[reportAttributeAccessIssue]
             encoder_outputs=encoder_outputs, attention_mask=attention_mask, **(kwargs | {"use_cache": False})
         )
 

@@ -2,7 +2,7 @@
 
 import torch
 from torch import nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel, WhisperConfig
 from transformers import initialization as init
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_outputs import BaseModelOutput
@@ -19,7 +19,7 @@ def halve_mask(mask: torch.Tensor) -> torch.Tensor:
 class EmoIclSpeechEncoder(PreTrainedModel):
     r"""
     The paper's speech encoder: two convolution and max-pooling layers, each halving the frame rate, then transformer
-    layers (section 4.1). 10 ms log-mel frames become one vector every 40 ms.
+    layers (its set-up). 10 ms log-mel frames become one vector every 40 ms.
 
     Args:
         config ([`EmoIclSpeechEncoderConfig`]): Sizes of the encoder.
@@ -91,7 +91,7 @@ class EmoIclWhisperEncoder(WhisperEncoder):
 
     time_reduction = 2
 
-    def __init__(self, config: PreTrainedConfig, normalize: bool = True):
+    def __init__(self, config: WhisperConfig, normalize: bool = True):
         super().__init__(config)
         if not normalize:
             self.layer_norm = nn.Identity()
@@ -99,7 +99,7 @@ class EmoIclWhisperEncoder(WhisperEncoder):
     def _init_weights(self, module: nn.Module):
         super()._init_weights(module)
         # Whisper does so for the encoder as a whole, which transformers passes by in a class that is not its own.
-        if module is self.embed_positions:
+        if isinstance(module, nn.Embedding):
             init.copy_(module.weight, sinusoids(*module.weight.shape))
 
     def forward(self, input_features: torch.Tensor, attention_mask: torch.Tensor, **kwargs) -> BaseModelOutput:
@@ -134,7 +134,9 @@ class EmoIclWhisperEncoder(WhisperEncoder):
 SPEECH_ENCODERS = {"emoicl_speech_encoder": EmoIclSpeechEncoder, "whisper": EmoIclWhisperEncoder}
 
 
-def build_speech_encoder(config: PreTrainedConfig, normalize: bool = True) -> PreTrainedModel:
+def build_speech_encoder(
+    config: PreTrainedConfig, normalize: bool = True
+) -> EmoIclSpeechEncoder | EmoIclWhisperEncoder:
     """Builds the speech encoder of a configuration, with random weights.
 
     Args:

@@ -215,7 +215,7 @@ class EmoIclProcessor(ProcessorMixin):
               padded on the right;
             - **attention_mask** (same shape) -- 1 for real tokens, 0 for padding;
             - **sequence_ids** (same shape) -- place of the token's sequence in the prompt, for the sequence-position
-              embedding: W 0, X^1 1, Z^1 2, ..., X 2k + 1; 0 in padding;
+              embedding, counted back from the target: W 0, X^1 2k + 1, Z^1 2k, ..., Z^k 2, X 1; 0 in padding;
             - **segment_ids** (same shape) -- modality, for the segment embedding: 0 text, 1 speech; 0 in padding;
             - **utterance_index** (`(batch_size, max_shots_in_batch + 1)`) -- as given, padded with -1;
             - **labels** (`(batch_size, label_length)`) -- if `labels` are given, see [`~EmoIclProcessor.label_ids`].
@@ -278,7 +278,9 @@ class EmoIclProcessor(ProcessorMixin):
         sequences = [instruction, *(sequence for label in shots for sequence in (speech, label)), speech]
         lengths = torch.tensor([len(sequence) for sequence in sequences])
         input_ids = torch.tensor([token for sequence in sequences for token in sequence])
-        return input_ids, torch.arange(len(sequences)).repeat_interleave(lengths)
+        # Counted back from the target, which so has the same place at any number of shots.
+        places = torch.tensor([0, *range(len(sequences) - 1, 0, -1)])
+        return input_ids, places.repeat_interleave(lengths)
 
     def _resolve_candidates(self, candidate_labels: list[str] | None) -> list[str]:
         return self.candidate_labels if candidate_labels is None else _check_candidates(candidate_labels)

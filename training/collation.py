@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
@@ -48,16 +49,18 @@ class EpisodeCollator:
         prompts["decoder_input_ids"] = self.model.prepare_decoder_input_ids_from_labels(prompts["labels"])
         speech = self.features.load([self.corpus[index] for index in rows])
         if self.frame_share < 1:
-            speech = keep_frames(speech, self.frame_share)
+            # Not torch's generator: a data loader works ahead of the step at which its state is saved.
+            rng = np.random.default_rng([number for episode in episodes for number in episode.seed])
+            speech = keep_frames(speech, self.frame_share, rng)
         return {**prompts, **speech}
 
 
-def keep_frames(speech: dict[str, torch.Tensor], share: float) -> dict[str, torch.Tensor]:
+def keep_frames(speech: dict[str, torch.Tensor], share: float, rng: np.random.Generator) -> dict[str, torch.Tensor]:
     """Keeps a share of each utterance's frames, drawn uniformly and in their order, at least one of each."""
     mask = speech["speech_features_mask"]
     kept = (mask.sum(1, keepdim=True) * share).ceil()
     # Padding is ranked last, so that the best-ranked frames are real ones.
-    rank = torch.rand(mask.shape).masked_fill(mask == 0, 2.0).argsort(1).argsort(1)
+    rank = torch.from_numpy(rng.random(mask.shape)).masked_fill(mask == 0, 2.0).argsort(1).argsort(1)
     order = torch.where(rank < kept, torch.arange(mask.shape[1]), mask.shape[1]).sort(1).values
     order = order[:, : int(kept.max())]
     real = order < mask.shape[1]

@@ -1,5 +1,6 @@
 """Episodes of in-context meta-training: a target, its enrollment, and the words that name the emotions."""
 
+import string
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -10,7 +11,8 @@ from emoicl.training.corpus import Corpus
 from emoicl.training.enrollment import EnrollmentSetting, max_shots, select_enrollment
 
 
-CONSONANTS, VOWELS = "bdfgklmnprstvz", "aeiou"
+# One token each, in about any tokenizer.
+SYMBOLS = string.ascii_letters + string.digits
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class Episode:
         label (`str`): Label word of the target.
         enrollment_labels (`list[str]`): Label word of each shot.
         candidate_labels (`list[str]`): Label words of the instruction.
+        seed (`tuple[int, int, int]`, *optional*): `(seed, epoch, item)`, by which all that is random is drawn.
     """
 
     target: int
@@ -31,18 +34,19 @@ class Episode:
     label: str
     enrollment_labels: list[str]
     candidate_labels: list[str]
+    seed: tuple[int, int, int] = (0, 0, 0)
 
 
 class EpisodeDataset(Dataset):
     """
     Draws one episode for each utterance of a corpus and epoch, the same for the same `(seed, epoch, item)`.
 
-    The number of shots is uniform over `shots`, and the enrollment follows `setting` (section 3.3: TU+LU 0:7).
+    The number of shots is uniform over `shots`, and the enrollment follows `setting` (the paper's MetaICL: TU+LU 0:7).
 
-    In a share of the episodes with shots, *symbol episodes*, made-up words take the place of all label words, in the
-    instruction, the enrollment and the target alike, and the target's emotion is among the shots: then only the
-    context tells the answer. Made-up words rather than permuted emotion words, so that an emotion word always means
-    itself (without symbol episodes, few speakers teach a model to pass over the labels of the enrollment).
+    In a share of the episodes with shots, *symbol episodes*, random letters and digits take the place of all label
+    words, in the instruction, the enrollment and the target alike, and the target's emotion is among the shots: then
+    only the context tells the answer. Symbols rather than permuted emotion words, so that an emotion word always means
+    itself (without such episodes, few speakers teach a model to pass over the labels of the enrollment).
 
     Args:
         corpus ([`Corpus`]): Utterances of many speakers.
@@ -80,16 +84,21 @@ class EpisodeDataset(Dataset):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by the data loader, so that each epoch draws other enrollments."""
+        """Called before each epoch, so that it draws other enrollments."""
         self.epoch = epoch
 
     def __len__(self) -> int:
         return len(self.corpus)
 
+    def num_shots(self, item: int) -> int:
+        """Number of shots of an episode, where its speaker has utterances enough."""
+        fewest, most = self.shots
+        return int(np.random.default_rng((self.seed, self.epoch, item, 1)).integers(fewest, most + 1))
+
     def __getitem__(self, item: int) -> Episode:
         seed = (self.seed, self.epoch, item)
-        rng = np.random.default_rng((*seed, 1))
-        k = int(rng.integers(self.shots[0], self.shots[1] + 1))
+        rng = np.random.default_rng((*seed, 2))
+        k = self.num_shots(item)
         symbolic = bool(rng.random() < self.symbol_share)
         overlapping = EnrollmentSetting("TO", self.setting.label)
         # A symbol cannot be told without a shot of it.
@@ -103,17 +112,14 @@ class EpisodeDataset(Dataset):
             label=self.corpus.labels[item],
             enrollment_labels=[self.corpus.labels[index] for index in enrollment],
             candidate_labels=self.candidate_labels,
+            seed=seed,
         )
         return with_symbols(episode, rng) if symbolic else episode
 
 
 def with_symbols(episode: Episode, rng: np.random.Generator) -> Episode:
-    """Replaces each label word of an episode by a made-up one, alike in instruction, enrollment and target."""
-    symbols: list[str] = []
-    while len(symbols) < len(episode.candidate_labels):
-        word = made_up_word(rng)
-        if word not in symbols:
-            symbols.append(word)
+    """Replaces each label word of an episode by a symbol, alike in instruction, enrollment and target."""
+    symbols = rng.choice(list(SYMBOLS), len(episode.candidate_labels), replace=False).tolist()
     meaning = dict(zip(episode.candidate_labels, symbols, strict=True))
     return replace(
         episode,
@@ -121,9 +127,3 @@ def with_symbols(episode: Episode, rng: np.random.Generator) -> Episode:
         enrollment_labels=[meaning[label] for label in episode.enrollment_labels],
         candidate_labels=symbols,
     )
-
-
-def made_up_word(rng: np.random.Generator) -> str:
-    """Two syllables of a consonant and a vowel, such as "Mobi"."""
-    letters = [str(rng.choice(list(kind))) for kind in (CONSONANTS, VOWELS, CONSONANTS, VOWELS)]
-    return "".join(letters).capitalize()

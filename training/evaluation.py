@@ -1,6 +1,7 @@
 """How well a model does for speakers it has never heard, as it is given more of their utterances."""
 
 import json
+import logging
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from emoicl.training.enrollment import select_enrollment
 from emoicl.training.features import FeatureCache
 from emoicl.training.metrics import SpeakerAccuracy, speaker_accuracy
 
+
+logger = logging.getLogger(__name__)
 
 CONTROLS = ("rotated", "other_speaker")
 
@@ -149,6 +152,9 @@ def evaluate(
         )
     features = features or FeatureCache(model, processor.feature_extractor)
     shots = list(shots)
+    if len(corpus.by_speaker) == 1 and "other_speaker" in controls:
+        logger.warning("Left out the control with another speaker's enrollment: the corpus has one speaker.")
+        controls = [control for control in controls if control != "other_speaker"]
     conditions = [Condition(k, None) for k in shots]
     conditions += [Condition(max(shots), control) for control in controls if max(shots) > 0]
     report = EvaluationReport(setting, list(seeds), corpus.labels, corpus.speaker_ids, conditions)

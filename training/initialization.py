@@ -11,19 +11,18 @@ from emoicl.training.corpus import Corpus
 from emoicl.training.features import FeatureCache
 
 
-SHRINKAGE = 0.1
+# Of the spread within a speaker and label towards a sphere: there are fewer utterances than pairs of dimensions.
+SHRINKAGE = 0.5
 # Frames and dimensions are not as independent as the model has it, so that its likelihood ratios are too bold.
-INITIAL_SCALE = 0.2
-SMALLEST_VARIANCE = 0.01
+INITIAL_SCALE = 0.5
+SMALLEST_VARIANCE = 0.003
 
 
 def fit_feature_normalization(
     model: EmoIclForConditionalGeneration, corpus: Corpus, features: FeatureCache, num_utterances: int = 500
 ) -> None:
     """
-    Sets the scale and shift of the Q-Former's input normalisation so that each dimension has mean 0 and variance 1.
-
-    A few dimensions of pretrained encoders are far larger than the others and would drown them for many steps.
+    Sets the scale and shift of the Q-Former's input so that each dimension has mean 0 and variance 1.
 
     Args:
         model ([`EmoIclForConditionalGeneration`]): The model, changed in place.
@@ -31,14 +30,12 @@ def fit_feature_normalization(
         features ([`FeatureCache`]): Holds their speech features.
         num_utterances (`int`, *optional*, defaults to 500): How many utterances, evenly spread, to take.
     """
-    norm = model.qformer.layer_norm
     batch = features.load(corpus.utterances[:: max(1, len(corpus) // num_utterances)])
     frames = batch["speech_features"][batch["speech_features_mask"].bool()].float()
-    normalized = torch.nn.functional.layer_norm(frames, norm.normalized_shape, eps=norm.eps)
-    mean, spread = normalized.mean(0), normalized.std(0) + 1e-6
+    mean, spread = frames.mean(0), frames.std(0) + 1e-4
     with torch.no_grad():
-        norm.weight.copy_(1 / spread)
-        norm.bias.copy_(-mean / spread)
+        model.qformer.feature_scale.copy_(1 / spread)
+        model.qformer.feature_shift.copy_(-mean / spread)
 
 
 def fit_adaptation(model: EmoIclForConditionalGeneration, corpus: Corpus, features: FeatureCache) -> None:
@@ -46,28 +43,41 @@ def fit_adaptation(model: EmoIclForConditionalGeneration, corpus: Corpus, featur
     Sets all parameters of [`EmoIclSpeakerAdaptation`] from the pooled speech features of a corpus, in place.
 
     The projection is the linear discriminant analysis of speakers' label means against the spread within a speaker
-    and label: it whitens that spread. Variances are the method of moments' for two crossed factors.
+    and label: it whitens that spread. Variances are the method of moments' for two crossed factors, on speakers that
+    the directions were not made from: on their own speakers, directions whiten the noise far better than on others.
 
     Args:
         model ([`EmoIclForConditionalGeneration`]): A model with `config.adaptation_size` above 0.
         corpus ([`Corpus`]): Training utterances, several for each speaker and label.
         features ([`FeatureCache`]): Holds their speech features.
+
+    Raises:
+        `ValueError`: If the model has no speaker adaptation, or the corpus lacks utterances to fit it to.
     """
     adaptation = model.adaptation
     if adaptation is None:
         raise ValueError("The model has no speaker adaptation to fit: its `config.adaptation_size` is 0.")
+    label_words = model.config.label_words or []
+    if absent := [word for word in label_words if word not in corpus.labels]:
+        raise ValueError(f"No utterance is labelled {', '.join(absent)}: add some, or leave it out of `label_words`.")
     pooled = pool_corpus(corpus, features)
     center, spread = pooled.mean(0), pooled.std(0) + 1e-6
     standardized = (pooled - center) / spread
     labels = np.array(corpus.labels)
     cells = np.array([f"{speaker} {label}" for speaker, label in zip(corpus.speaker_ids, corpus.labels, strict=True)])
+    num_cells, num_speakers = len(set(cells)), len(corpus.by_speaker)
+    if num_cells in (len(corpus), num_speakers) or num_speakers == 1:
+        raise ValueError(
+            "Variances need several speakers with several labels and several utterances of a label; the corpus has "
+            f"{num_speakers} speakers, {num_cells} pairs of speaker and label, and {len(corpus)} utterances."
+        )
 
-    directions = discriminant_directions(standardized, labels, cells, model.config.adaptation_size)
+    size = model.config.adaptation_size
+    directions = discriminant_directions(standardized, labels, cells, size)
     embeds = standardized @ directions
-    label_words = model.config.label_words or []
     overall = embeds.mean(0)
-    label_means = np.stack([embeds[labels == word].mean(0) - overall for word in label_words])
-    variances = variance_components(embeds, labels, cells, np.array(corpus.speaker_ids))
+    label_means = np.stack([embeds[labels == word].mean(0) - overall for word in model.config.label_words or []])
+    variances = held_out_variances(standardized, labels, cells, np.array(corpus.speaker_ids), size)
 
     weight = (directions / spread[:, None]).T
     with torch.no_grad():
@@ -101,6 +111,19 @@ def discriminant_directions(x: np.ndarray, labels: np.ndarray, cells: np.ndarray
     return directions[:, np.argsort(-eigenvalues)[:size]]
 
 
+def held_out_variances(
+    x: np.ndarray, labels: np.ndarray, cells: np.ndarray, speaker_ids: np.ndarray, size: int
+) -> dict[str, np.ndarray]:
+    """Variances along discriminant directions that were made from the other half of the speakers, by rank."""
+    _, speaker = np.unique(speaker_ids, return_inverse=True)
+    of_halves = []
+    for half in (0, 1):
+        seen = speaker % 2 == half
+        embeds = x[~seen] @ discriminant_directions(x[seen], labels[seen], cells[seen], size)
+        of_halves.append(variance_components(embeds, labels[~seen], cells[~seen], speaker_ids[~seen]))
+    return {source: np.mean([of_half[source] for of_half in of_halves], axis=0) for source in of_halves[0]}
+
+
 def variance_components(
     x: np.ndarray, labels: np.ndarray, cells: np.ndarray, speaker_ids: np.ndarray
 ) -> dict[str, np.ndarray]:
@@ -120,7 +143,7 @@ def variance_components(
 def group_means(x: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """For each row of `x`, the mean over the rows of its group."""
     _, group = np.unique(groups, return_inverse=True)
+    order = np.argsort(group, kind="stable")
     counts = np.bincount(group)
-    sums = np.zeros((len(counts), x.shape[1]))
-    np.add.at(sums, group, x)
-    return (sums / counts[:, None])[group]
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    return (np.add.reduceat(x[order], starts) / counts[:, None])[group]

@@ -2,20 +2,24 @@
 
 import json
 import logging
+import re
+import sys
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from transformers import set_seed
+from transformers import Blip2QFormerConfig, T5Config, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
+from emoicl.modeling.configuration_emoicl import EmoIclConfig
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
 from emoicl.processing.processing_emoicl import CANDIDATE_LABELS, EmoIclProcessor
 from emoicl.training.composition import compose
 from emoicl.training.corpus import load_corpus
+from emoicl.training.enrollment import speaker_max_shots
 from emoicl.training.evaluation import EvaluationReport, evaluate
 from emoicl.training.features import FeatureCache
 from emoicl.training.initialization import fit_adaptation, fit_feature_normalization
@@ -81,9 +85,11 @@ class Recipe:
         if not path.is_file():
             known = ", ".join(sorted(recipe.stem for recipe in RECIPES.glob("*.yaml")))
             raise ValueError(f"There is no recipe {path.stem!r}: give a YAML file, or one of {known}.")
-        content = yaml.safe_load(path.read_text())
+        content = read_yaml(path.read_text(), str(path))
+        if not isinstance(content, dict):
+            raise ValueError(f"{path}: a recipe is a mapping of fields to values.")
         for name, value in (overrides or {}).items():
-            override(content, name, yaml.safe_load(value))
+            override(content, name, read_yaml(value, f"--{name}"))
         known_fields = {item.name for item in fields(cls)}
         required = {item.name for item in fields(cls) if item.default is item.default_factory is MISSING}
         if unknown := sorted(set(content) - known_fields):
@@ -92,10 +98,41 @@ class Recipe:
             )
         if missing := sorted(required - set(content)):
             raise ValueError(f"{path}: the field {', '.join(missing)} is missing.")
-        return cls(**content)
+        recipe = cls(**content)
+        recipe.check_sections(path)
+        return recipe
+
+    def check_sections(self, path: Path) -> None:
+        """Refuses fields that the classes would pass over, or miss hours later."""
+        sections = {"qformer": (self.qformer, Blip2QFormerConfig), "text": (self.text, T5Config)}
+        sections["model"] = (self.model, EmoIclConfig)
+        for stage, arguments in self.stages.items():
+            sections[f"stages.{stage}"] = (arguments, MetaIclTrainingArguments)
+        for section, (content, described_by) in sections.items():
+            if unknown := sorted(set(content) - {item.name for item in fields(described_by)} - {"known_labels"}):
+                raise ValueError(
+                    f"{path}: {section} has no field {', '.join(unknown)}; its fields are those of "
+                    f"{described_by.__name__}."
+                )
 
     def tables(self, split: str) -> list[Path]:
         return [Path(self.data_folder) / table for table in getattr(self, split)]
+
+
+class YamlLoader(yaml.SafeLoader):
+    """YAML in which 1e-3 is a number, as it is in YAML 1.2."""
+
+
+YamlLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def read_yaml(text: str, name: str) -> Any:
+    try:
+        return yaml.load(text, YamlLoader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{name}: cannot be read as YAML: {' '.join(str(error).split())}") from error
 
 
 def override(content: dict[str, Any], name: str, value: Any) -> None:
@@ -118,9 +155,13 @@ def train(recipe: Recipe) -> EvaluationReport:
 
     Returns:
         [`EvaluationReport`]: Of the test speakers; also written to `output_dir/report.json`.
+
+    Raises:
+        `ValueError`: If `output_dir` holds a run of another recipe.
     """
-    set_seed(recipe.seed)
     output_dir = Path(recipe.output_dir)
+    keep_recipe(recipe, output_dir / "recipe.yaml")
+    set_seed(recipe.seed)
     model, processor = compose(
         recipe.speech_encoder, recipe.labels, qformer=recipe.qformer, text=recipe.text, **recipe.model
     )
@@ -135,13 +176,28 @@ def train(recipe: Recipe) -> EvaluationReport:
             trainer = stage_trainer(recipe, stage_dir, arguments, model, processor, features, training, validation)
             trainer.train(resume_from_checkpoint=get_last_checkpoint(str(stage_dir)) if stage_dir.exists() else None)
             trainer.save_state()
-            model.save_pretrained(stage_dir / "model")
             (stage_dir / "log.json").write_text(json.dumps(trainer.state.log_history, indent=1))
+            # Renamed when it is complete, because it tells that the stage is done.
+            model.save_pretrained(stage_dir / "unfinished_model")
+            (stage_dir / "unfinished_model").rename(stage_dir / "model")
         model = EmoIclForConditionalGeneration.from_pretrained(stage_dir / "model")
     save_checkpoint(model, processor, output_dir / "model")
-    report = evaluate(model, processor, load_corpus(recipe.tables("test"), recipe.labels), features)
+    test = load_corpus(recipe.tables("test"), recipe.labels)
+    most_shots = min(speaker_max_shots(test, speaker_id)["TU+LD"] for speaker_id in test.by_speaker)
+    report = evaluate(model, processor, test, features, shots=range(min(7, most_shots) + 1), setting="TU+LD")
     report.save(output_dir / "report.json")
     return report
+
+
+def keep_recipe(recipe: Recipe, path: Path) -> None:
+    """Writes the recipe beside what it makes, so that a run is never taken up again with another recipe."""
+    content = yaml.safe_dump(asdict(recipe), sort_keys=False)
+    if path.exists() and path.read_text() != content:
+        raise ValueError(
+            f"{path.parent} holds a run of another recipe, {path.name}: choose another output_dir, or remove that one."
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
 
 
 def stage_trainer(
@@ -166,6 +222,10 @@ def stage_trainer(
             "metric_for_best_model": "ua_spk",
             "greater_is_better": True,
             "report_to": "none",
+            "disable_tqdm": not sys.stderr.isatty(),
+            "dataloader_pin_memory": torch.cuda.is_available(),
+            # Without it, half precision is refused on a machine that has no accelerator.
+            "use_cpu": not torch.cuda.is_available(),
             **arguments,
         }
     )
@@ -196,6 +256,8 @@ def save_checkpoint(
             Precision of the stored weights. The configuration keeps the precision to compute in, so that weights
             stored in float16 are loaded into float32 again.
     """
-    weights = {name: weight.to(dtype) if dtype else weight for name, weight in model.state_dict().items()}
-    model.save_pretrained(folder, state_dict=weights)
+    weights = model.state_dict()
+    # By address, so that tied weights stay tied and are stored once.
+    stored = {weight.data_ptr(): weight.to(dtype or weight.dtype) for weight in weights.values()}
+    model.save_pretrained(folder, state_dict={name: stored[weight.data_ptr()] for name, weight in weights.items()})
     processor.save_pretrained(folder)

@@ -1,25 +1,27 @@
 """In-context meta-training on episodes, as a Trainer of transformers."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
-from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments
+from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerCallback, TrainerState
 
-from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
+from emoicl.modeling.modeling_emoicl import IGNORED, EmoIclForConditionalGeneration
 from emoicl.processing.processing_emoicl import EmoIclProcessor
 from emoicl.training.collation import EpisodeCollator
 from emoicl.training.corpus import Corpus
 from emoicl.training.episodes import EpisodeDataset
 from emoicl.training.evaluation import evaluate
 from emoicl.training.features import FeatureCache
+from emoicl.training.sampling import ShotsSampler
 
 
 @dataclass
 class MetaIclTrainingArguments(Seq2SeqTrainingArguments):
     r"""
     Arguments of [`MetaIclTrainer`], which adds to [`~transformers.Seq2SeqTrainingArguments`] how episodes are drawn.
-    The defaults are the paper's second stage (section 4.1): RAdam, 64 episodes a batch, label smoothing 0.1, TU+LU
+    The defaults are the paper's second stage: RAdam, 64 episodes a batch, label smoothing 0.1, TU+LU
     with 0 to 7 shots. The first stage is `max_shots=0`.
 
     Args:
@@ -30,7 +32,7 @@ class MetaIclTrainingArguments(Seq2SeqTrainingArguments):
         max_shots (`int`, *optional*, defaults to 7):
             Largest number of shots of an episode.
         symbol_share (`float`, *optional*, defaults to 0.3):
-            Share of the episodes with shots in which made-up words stand for the labels. 0 is the paper's training,
+            Share of the episodes with shots in which random symbols stand for the labels. 0 is the paper's training,
             with which few training speakers teach a model to pass over the labels of the enrollment.
         frame_share (`float`, *optional*, defaults to 1.0):
             Share of each utterance's frames that a training step sees, drawn anew each time.
@@ -45,7 +47,7 @@ class MetaIclTrainingArguments(Seq2SeqTrainingArguments):
     setting: str = field(default="TU+LU", metadata={"help": "How enrollments are drawn, such as TU+LU."})
     min_shots: int = field(default=0, metadata={"help": "Smallest number of shots of an episode."})
     max_shots: int = field(default=7, metadata={"help": "Largest number of shots of an episode."})
-    symbol_share: float = field(default=0.3, metadata={"help": "Share of episodes with made-up label words."})
+    symbol_share: float = field(default=0.3, metadata={"help": "Share of episodes with symbols for labels."})
     frame_share: float = field(default=1.0, metadata={"help": "Share of an utterance's frames in a training step."})
     adaptation_learning_rate: float | None = field(
         default=None, metadata={"help": "Learning rate of the speaker adaptation; by default `learning_rate`."}
@@ -57,9 +59,20 @@ class MetaIclTrainingArguments(Seq2SeqTrainingArguments):
     remove_unused_columns: bool | None = field(default=False, metadata={"help": "Episodes have no columns."})
 
 
+class EpochCallback(TrainerCallback):
+    """Tells the episodes which epoch begins: the data loader itself does not where it resumes within an epoch, or in
+    several processes (accelerate 1.15)."""
+
+    def __init__(self, episodes: EpisodeDataset):
+        self.episodes = episodes
+
+    def on_epoch_begin(self, args, state: TrainerState, control, **kwargs):
+        self.episodes.set_epoch(int(state.epoch or 0))
+
+
 class MetaIclTrainer(Seq2SeqTrainer):
     r"""
-    Trains a speech language model to use the enrollment in its prompt (MetaICL, section 3.3).
+    Trains a speech language model to use the enrollment in its prompt (the paper's MetaICL).
 
     Args:
         model ([`EmoIclForConditionalGeneration`]): The model, its speech encoder frozen.
@@ -115,8 +128,28 @@ class MetaIclTrainer(Seq2SeqTrainer):
             eval_dataset=eval_dataset,
             processing_class=processing_class,
             data_collator=EpisodeCollator(train_dataset, processing_class, self.features, model, args.frame_share),
+            compute_loss_func=self.mean_token_loss,
             **kwargs,
         )
+        self.add_callback(EpochCallback(episodes))
+
+    def mean_token_loss(
+        self, outputs: Mapping[str, torch.Tensor], labels: torch.Tensor, num_items_in_batch: torch.Tensor | int
+    ) -> torch.Tensor:
+        """Cross entropy with label smoothing, summed over the tokens of a batch, of which the optimizer's step has
+        `num_items_in_batch`: labels differ in length, so that a mean of means would depend on how it is accumulated.
+        """
+        loss = torch.nn.functional.cross_entropy(
+            outputs["logits"].flatten(0, 1).float(),
+            labels.flatten(),
+            ignore_index=IGNORED,
+            label_smoothing=self.args.label_smoothing_factor,
+            reduction="sum",
+        )
+        return loss / num_items_in_batch
+
+    def _get_train_sampler(self, train_dataset: EpisodeDataset | None = None) -> ShotsSampler:
+        return ShotsSampler(cast(EpisodeDataset, train_dataset or self.train_dataset), self.args.train_batch_size)
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         if self.optimizer is None and self.args.radam:
@@ -168,7 +201,8 @@ class MetaIclTrainer(Seq2SeqTrainer):
         corpus = eval_dataset or self.eval_dataset
         if not isinstance(corpus, Corpus):
             raise ValueError("`evaluate` needs a `Corpus`, as an argument or as the trainer's `eval_dataset`.")
-        shots = [int(number) for number in self.args.eval_shots.split(",")]
+        # YAML reads a single number as such.
+        shots = [int(number) for number in str(self.args.eval_shots).split(",")]
         report = evaluate(
             self.model, self.processor, corpus, features=self.features, shots=shots, seeds=[0], controls=[]
         )

@@ -26,7 +26,7 @@ def test_layout_with_two_shots_by_hand(processor):
     expected = [*text, "<audio>", "<audio>", "S", "a", "d", "<audio>", "<audio>", "Joy", "<audio>", "<audio>"]
     assert processor.tokenizer.convert_ids_to_tokens(inputs["input_ids"][0].tolist()) == expected
     assert inputs["attention_mask"].tolist() == [[1] * 20]
-    assert inputs["sequence_ids"].tolist() == [[0] * 10 + [1, 1, 2, 2, 2, 3, 3, 4, 5, 5]]
+    assert inputs["sequence_ids"].tolist() == [[0] * 10 + [5, 5, 4, 4, 4, 3, 3, 2, 1, 1]]
     assert inputs["segment_ids"].tolist() == [[0] * 10 + [1, 1, 0, 0, 0, 1, 1, 0, 1, 1]]
     assert inputs["utterance_index"].tolist() == [[0, 1, 2]]
     assert processor.tokenizer.convert_ids_to_tokens(inputs["labels"][0].tolist()) == ["S", "a", "d", "</s>"]

@@ -1,0 +1,20 @@
+import pytest
+from tiny_corpus import compose_tiny, save_tiny_whisper, tiny_corpus, write_corpus
+
+from emoicl.training.recipe import save_checkpoint
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    """Folder of a saved tiny model and its processor."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    model, processor = compose_tiny(save_tiny_whisper(folder / "whisper"))
+    save_checkpoint(model, processor, folder / "model")
+    return folder / "model"
+
+
+@pytest.fixture(scope="session")
+def table(tmp_path_factory):
+    """The table of a tiny corpus, beside its clips."""
+    corpus = tiny_corpus(num_speakers=2, takes=2)
+    return write_corpus(corpus, tmp_path_factory.mktemp("corpus") / "corpus.csv")

@@ -1,0 +1,36 @@
+"""The README's Python snippets run, one after the other, as a newcomer would type them."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL
+from emoicl.cli import build_parser
+
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+@pytest.mark.skipif(not BUNDLED_MODEL.exists(), reason="the bundled checkpoint is absent")
+def test_the_python_snippets_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EMOICL_CACHE", str(tmp_path / "cache"))
+    shutil.copy(BUNDLED_CLIPS, tmp_path / "my_corpus.parquet")
+    snippets = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert len(snippets) == 2
+    names = {}
+    for snippet in snippets:
+        # One step shows that training runs; ten take their time.
+        exec(snippet.replace("max_steps=10", 'max_steps=1, per_device_train_batch_size=4, report_to="none"'), names)
+    answers = capsys.readouterr().out
+    assert answers.count("'label'") >= 4
+    assert names["trainer"].state.global_step == 1
+
+
+def test_the_commands_are_known():
+    commands = set(re.findall(r"^emoicl (\w+)", README, flags=re.MULTILINE))
+    assert commands == {"predict", "train", "evaluate"}
+    for command in commands:
+        assert command in build_parser().format_help()

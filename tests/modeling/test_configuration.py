@@ -1,0 +1,120 @@
+import copy
+import json
+
+import pytest
+import torch
+from tiny import tiny_config, tiny_speech_config, tiny_text_config
+from transformers import AutoConfig, AutoModelForSeq2SeqLM
+
+from emoicl.modeling.configuration_emoicl import EmoIclConfig, EmoIclSpeechEncoderConfig
+from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
+
+
+def test_parts_default_to_the_papers_encoder_a_qformer_and_t5():
+    config = EmoIclConfig()
+    assert isinstance(config.speech_config, EmoIclSpeechEncoderConfig)
+    assert config.qformer_config.model_type == "blip_2_qformer"
+    assert config.text_config.model_type == "t5"
+
+
+def test_parts_are_built_from_dicts():
+    config = EmoIclConfig(
+        speech_config={"model_type": "whisper", "d_model": 64},
+        qformer_config={"num_hidden_layers": 1},
+        text_config={"model_type": "mt5", "d_model": 32},
+    )
+    assert (config.speech_config.model_type, config.speech_config.hidden_size) == ("whisper", 64)
+    assert (config.qformer_config.model_type, config.qformer_config.num_hidden_layers) == ("blip_2_qformer", 1)
+    assert (config.text_config.model_type, config.text_config.d_model) == ("mt5", 32)
+
+
+def test_the_qformer_reads_what_the_speech_encoder_writes():
+    config = EmoIclConfig(speech_config={"hidden_size": 48, "num_attention_heads": 4})
+    assert config.qformer_config.encoder_hidden_size == 48
+
+
+@pytest.mark.parametrize("speech", ["whisper", "emoicl"])
+@pytest.mark.parametrize("text", ["t5", "bart", "t5gemma"])
+def test_save_and_load_gives_an_equal_configuration(tmp_path, speech, text):
+    config = tiny_config(speech=speech, text=text, feature_dropout=0.2, freeze_speech_encoder=False)
+    config.save_pretrained(tmp_path)
+    reloaded = EmoIclConfig.from_pretrained(tmp_path)
+    assert reloaded.to_dict() == EmoIclConfig.from_dict(config.to_dict()).to_dict()
+    for name in ("speech_config", "qformer_config", "text_config"):
+        assert type(getattr(reloaded, name)) is type(getattr(config, name))
+        saved, loaded = getattr(config, name).to_dict(), getattr(reloaded, name).to_dict()
+        assert {key: loaded[key] for key in saved} == saved
+    fields = "num_query_tokens max_shots speech_layer feature_dropout adaptation_size label_words label_token_ids"
+    for name in [*fields.split(), "freeze_speech_encoder", "audio_token_id", "decoder_start_token_id"]:
+        assert getattr(reloaded, name) == getattr(config, name)
+
+
+def test_dicts_and_configurations_mean_the_same():
+    config = tiny_config()
+    parts = {name: getattr(config, name).to_dict() for name in ("speech_config", "qformer_config", "text_config")}
+    from_dicts = tiny_config(**copy.deepcopy(parts))
+    for name, part in parts.items():
+        assert getattr(from_dicts, name).to_dict() == part
+
+
+@pytest.mark.parametrize("speech", ["whisper", "emoicl"])
+def test_speech_layer_cuts_the_encoder_short(speech):
+    whole = tiny_speech_config(speech, num_layers=3)
+    assert EmoIclConfig(speech_config=whole, speech_layer=1).speech_config.num_hidden_layers == 1
+    assert EmoIclConfig(speech_config=whole).speech_config.num_hidden_layers == 3, "the caller's own has changed"
+
+
+@pytest.mark.parametrize("layer", [-1, 4])
+def test_speech_layer_must_exist(layer):
+    with pytest.raises(ValueError, match=f"`speech_layer` is {layer}, but the speech encoder has 3 layers"):
+        tiny_config(speech_layer=layer)
+
+
+@pytest.mark.parametrize("model_type", ["gpt2", "bert"])
+def test_a_language_model_without_encoder_or_decoder_is_refused(model_type):
+    with pytest.raises(ValueError, match=f"'{model_type}', which is not an encoder-decoder"):
+        EmoIclConfig(text_config={"model_type": model_type})
+
+
+def test_an_unsupported_speech_encoder_is_named():
+    config = tiny_config(speech_config=AutoConfig.for_model("wav2vec2"), speech_layer=None)
+    with pytest.raises(ValueError, match="'wav2vec2' are not supported; supported are emoicl_speech_encoder, whisper"):
+        EmoIclForConditionalGeneration(config)
+
+
+@pytest.mark.parametrize(("text", "start"), [("t5", 0), ("bart", 1), ("t5gemma", 2)])
+def test_decoding_starts_as_the_language_model_wants(text, start):
+    assert tiny_config(text=text).decoder_start_token_id == start
+
+
+def test_t5_starts_at_padding_where_nothing_is_named():
+    assert EmoIclConfig().decoder_start_token_id == EmoIclConfig().pad_token_id == 0
+
+
+def test_the_papers_sizes():
+    with torch.device("meta"):
+        model = EmoIclForConditionalGeneration(EmoIclConfig.paper())
+    count = {name: sum(weight.numel() for weight in part.parameters()) / 1e6 for name, part in model.named_children()}
+    assert 540 < count["language_model"] < 600
+    assert count["speech_encoder"] == pytest.approx(19.8, abs=0.1)
+    assert count["qformer"] == pytest.approx(9.0, abs=0.1)
+    assert model.qformer.query_tokens.shape == (150, 512)
+
+
+def test_paper_takes_other_fields():
+    config = EmoIclConfig.paper(num_query_tokens=8, max_shots=3)
+    assert (config.num_query_tokens, config.max_shots, config.text_config.d_model) == (8, 3, 1024)
+
+
+def test_a_configuration_cannot_ask_for_remote_code(tmp_path):
+    fields = tiny_config().to_dict()
+    remote = {"auto_map": {"AutoConfig": "evil.Evil", "AutoModelForSeq2SeqLM": "evil.Evil", "AutoModel": "evil.Evil"}}
+    for part in (fields, fields["text_config"], fields["qformer_config"], fields["speech_config"]):
+        part.update(remote, trust_remote_code=True)
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\nclass Evil: pass\n")
+    config = EmoIclConfig.from_pretrained(tmp_path)
+    model = EmoIclForConditionalGeneration(config)
+    assert type(config.text_config) is type(tiny_text_config())
+    assert type(model.language_model) is type(AutoModelForSeq2SeqLM.from_config(tiny_text_config()))
+    assert not (tmp_path / "ran").exists()

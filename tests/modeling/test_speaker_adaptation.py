@@ -1,0 +1,216 @@
+"""The closed form against its definition: one joint Gaussian over the enrollment and the target."""
+
+import numpy as np
+import pytest
+import torch
+from tiny import EOS, tiny_config
+from torch.distributions import MultivariateNormal
+from torch.testing import assert_close
+
+from emoicl.modeling.adaptation_emoicl import EmoIclSpeakerAdaptation, label_token_bias, pool_statistics
+
+
+# Three known labels and two that only an enrollment can tell about.
+LABELS = {"a": [10, EOS], "b": [11, 12, EOS], "c": [11, EOS], "x": [20, 21, 22, EOS], "y": [20, EOS]}
+KNOWN = "abc"
+SIZE = 2
+
+
+@pytest.fixture
+def adaptation():
+    torch.manual_seed(0)
+    known = [LABELS[label] for label in KNOWN]
+    module = EmoIclSpeakerAdaptation(
+        tiny_config(adaptation_size=SIZE, label_words=list(KNOWN), label_token_ids=known)
+    ).double()
+    for parameter in module.parameters():
+        parameter.data.normal_(std=0.5)
+    return module
+
+
+def batch(episodes):
+    """Index and label tokens of a batch of `(labels of the shots, their utterances, target)`."""
+    num_shots = max(len(labels) for labels, _, _ in episodes)
+    length = max(map(len, LABELS.values()))
+    index = torch.full((len(episodes), num_shots + 1), -1)
+    tokens = torch.full((len(episodes), num_shots, length), -100)
+    for row, (labels, shots, target) in enumerate(episodes):
+        index[row, : len(shots) + 1] = torch.tensor([*shots, target])
+        for column, label in enumerate(labels):
+            tokens[row, column, : len(LABELS[label])] = torch.tensor(LABELS[label])
+    return index, tokens
+
+
+def read(tokens, evidence):
+    """Evidence by label, of one prompt; a label that stands twice would be an error."""
+    found = [
+        (next(label for label, ids in LABELS.items() if ids == row[row >= 0].tolist()), value.item())
+        for row, value in zip(tokens, evidence, strict=True)
+        if value.isfinite()
+    ]
+    assert len(found) == len(dict(found))
+    return dict(found)
+
+
+def brute_force(module, voices, labels, shots, target, label):
+    """`scale * (log p(x | label, enrollment) - log p(x | label))` from the joint covariance of all utterances."""
+    variance = {source: log.detach().exp() for source, log in module.log_variances.items()}
+    means = dict(zip(KNOWN, module.label_means.detach(), strict=True))
+    all_labels = [*labels, label]
+    x = voices[[*shots, target]]
+    evidence = 0.0
+    for d in range(SIZE):
+        covariance = torch.empty(len(all_labels), len(all_labels)).double()
+        for i, one in enumerate(all_labels):
+            for j, other in enumerate(all_labels):
+                covariance[i, j] = variance["speaker"][d]
+                if one == other:
+                    covariance[i, j] += variance["speaker_label"][d]
+                    covariance[i, j] += variance["unknown_label"][d] * (one not in KNOWN)
+                if i == j:
+                    covariance[i, j] += variance["noise"][d]
+        mean = torch.tensor([means[one][d] if one in KNOWN else 0.0 for one in all_labels]).double()
+        joint = MultivariateNormal(mean, covariance).log_prob(x[:, d])
+        enrollment = MultivariateNormal(mean[:-1], covariance[:-1, :-1]).log_prob(x[:-1, d]) if labels else 0.0
+        alone = MultivariateNormal(mean[-1:], covariance[-1:, -1:]).log_prob(x[-1:, d])
+        evidence += (joint - enrollment - alone).item()
+    return module.log_scale.exp().item() * evidence
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_evidence_is_that_of_the_joint_gaussian(adaptation, seed):
+    random = np.random.default_rng(seed)
+    voices = torch.randn(9, SIZE, generator=torch.Generator().manual_seed(seed)).double()
+    episodes = []
+    for num_shots in (4, 0, 1, 7):
+        *shots, target = random.permutation(9)[: num_shots + 1].tolist()
+        episodes.append((random.choice(list(LABELS), num_shots).tolist(), shots, target))
+    tokens, evidence = adaptation(voices, *batch(episodes))
+    for row, (labels, shots, target) in enumerate(episodes):
+        found = read(tokens[row], evidence[row])
+        assert set(found) == set(KNOWN) | set(labels)
+        for label, value in found.items():
+            expected = brute_force(adaptation, voices, labels, shots, target, label)
+            assert value == pytest.approx(expected, abs=1e-4, rel=1e-4)
+
+
+@pytest.mark.parametrize("labels", ["abc", "aab", "xyx", "xbx"])
+def test_the_order_of_the_shots_does_not_matter(adaptation, labels):
+    voices = torch.randn(4, SIZE).double()
+    shots = list(range(3))
+    order = [2, 0, 1]
+    forth = adaptation(voices, *batch([(labels, shots, 3)]))
+    other = adaptation(voices, *batch([([labels[i] for i in order], [shots[i] for i in order], 3)]))
+    assert read(*map(torch.squeeze, forth)) == pytest.approx(read(*map(torch.squeeze, other)), abs=1e-5)
+
+
+def test_without_enrollment_there_is_no_evidence(adaptation):
+    voices = torch.randn(4, SIZE).double()
+    tokens, evidence = adaptation(voices, *batch([("", [], 3), ("ax", [0, 1], 2)]))
+    assert read(tokens[0], evidence[0]) == {"a": 0.0, "b": 0.0, "c": 0.0}
+
+
+def test_a_prompt_alone_is_as_in_a_batch_with_longer_ones(adaptation):
+    voices = torch.randn(9, SIZE).double()
+    short, long = ("ax", [0, 1], 2), ("abcxyab", [2, 3, 4, 5, 6, 7, 0], 8)
+    alone, in_batch = adaptation(voices, *batch([short])), adaptation(voices, *batch([short, long]))
+    expected, found = read(alone[0][0], alone[1][0]), read(in_batch[0][0], in_batch[1][0])
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_shot_speaks_for_its_own_label(adaptation):
+    voices = torch.stack([torch.full((SIZE,), 3.0), torch.full((SIZE,), 3.0)]).double()
+    for label in LABELS:
+        found = read(*map(torch.squeeze, adaptation(voices, *batch([(label, [0], 1)]))))
+        assert max(found, key=lambda name: found[name] - brute_force(adaptation, voices, "", [], 1, name)) == label
+
+
+def test_without_known_labels_the_enrollment_still_speaks():
+    torch.manual_seed(0)
+    module = EmoIclSpeakerAdaptation(tiny_config(adaptation_size=SIZE, label_words=None, label_token_ids=None))
+    voices = torch.randn(4, SIZE)
+    found = read(*map(torch.squeeze, module(voices, *batch([("xyx", [0, 1, 2], 3)]))))
+    assert set(found) == {"x", "y"}
+
+
+def test_every_parameter_learns_and_no_gradient_is_lost(adaptation):
+    voices = torch.randn(4, SIZE).double().requires_grad_()
+    tokens, evidence = adaptation(voices, *batch([("axx", [0, 1, 2], 3), ("", [], 1)]))
+    bias = label_token_bias(torch.tensor([[0, 11], [0, 11]]), tokens, evidence, vocab_size=30)
+    (bias * torch.randn_like(bias)).sum().backward()
+    gradients = {name: weight.grad for name, weight in adaptation.named_parameters()}
+    gradients = {name: gradient for name, gradient in gradients.items() if not name.startswith("projection")}
+    gradients["voices"] = voices.grad
+    for name, gradient in gradients.items():
+        assert gradient is not None and gradient.isfinite().all() and gradient.any(), name
+
+
+def test_voices_are_pooled_over_real_frames():
+    frames = torch.randn(2, 7, 3)
+    mask = torch.tensor([[1] * 7, [1] * 4 + [0] * 3])
+    pooled = pool_statistics(frames, mask)
+    expected = torch.cat([frames[1, :4].mean(0), frames[1, :4].std(0, correction=0)])
+    assert_close(pooled[1], expected, atol=1e-5, rtol=1e-4)
+    assert pool_statistics(frames[:, :1], mask[:, :1]).isfinite().all()
+
+
+def bias_of_labels(labels, evidence, candidates=None):
+    """Bias summed over the tokens of each candidate, by default the labels themselves."""
+    tokens = [LABELS[label] if isinstance(label, str) else label for label in labels]
+    length = max(map(len, tokens))
+    padded = torch.tensor([ids + [-100] * (length - len(ids)) for ids in tokens])
+    candidates = tokens if candidates is None else candidates
+    sums = []
+    for ids in candidates:
+        decoder_input_ids = torch.tensor([[0, *ids[:-1]]])
+        bias = label_token_bias(decoder_input_ids, padded[None], torch.as_tensor(evidence)[None], vocab_size=30)
+        assert bias.shape == (1, len(ids), 30)
+        sums.append(bias[0, torch.arange(len(ids)), ids].sum())
+    return torch.stack(sums)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        "abc",
+        pytest.param("bcxy", id="shared first tokens"),
+        pytest.param([[7, 8, EOS], [7, 8, 9, EOS], [7, EOS], [6, EOS]], id="prefixes of one another"),
+        pytest.param([[7, 7, EOS], [7, 8, 7, EOS], [8, 7, 7, EOS]], id="tokens repeated"),
+    ],
+)
+def test_bias_adds_up_to_the_evidence_less_the_same_for_all(labels):
+    evidence = 3 * torch.randn(len(labels), generator=torch.Generator().manual_seed(0))
+    expected = evidence - (evidence.logsumexp(0) - np.log(len(labels)))
+    assert_close(bias_of_labels(labels, evidence), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_equal_evidence_is_no_evidence():
+    evidence = torch.full((4,), 1.7)
+    padded = torch.tensor([ids + [-100] * (4 - len(ids)) for ids in (LABELS[label] for label in "bcxy")])
+    for start in ([0], [0, 11], [0, 20, 21, 22], [0, 5, 5]):
+        bias = label_token_bias(torch.tensor([start]), padded[None], evidence[None], vocab_size=30)
+        assert_close(bias, torch.zeros(1, len(start), 30))
+
+
+def test_labels_without_evidence_are_as_if_not_there():
+    evidence = torch.tensor([0.3, -1.0, float("-inf"), 2.0])
+    listed = bias_of_labels("abxy", evidence)
+    assert_close(listed[[0, 1, 3]], bias_of_labels("aby", evidence[[0, 1, 3]]))
+    assert_close(bias_of_labels("xab", torch.tensor([float("-inf"), 0.3, -1.0]), [[20, 21, 22, EOS]]), torch.zeros(1))
+
+
+def test_other_tokens_have_no_bias():
+    bias = label_token_bias(
+        torch.tensor([[0, 11, 12, EOS]]), torch.tensor([[LABELS["b"], [10, EOS, -100]]]), torch.tensor([[1.0, -1]]), 30
+    )
+    assert [row.nonzero().flatten().tolist() for row in bias[0]] == [[10, 11], [], [], []]
+
+
+def test_gradients_of_the_bias_are_finite_where_evidence_is_not():
+    evidence = torch.tensor([[0.3, float("-inf"), -1.0], [float("-inf")] * 3], requires_grad=True)
+    tokens = torch.tensor([[ids + [-100] * (3 - len(ids)) for ids in (LABELS[label] for label in "abc")]] * 2)
+    bias = label_token_bias(torch.tensor([[0, 11, 12], [0, 10, EOS]]), tokens, evidence, vocab_size=30)
+    (gradient,) = torch.autograd.grad(bias.square().sum(), evidence)
+    assert bias.isfinite().all() and gradient.isfinite().all()
+    assert gradient[0, [0, 2]].all() and not gradient[0, 1]
+    assert not gradient[1].any() and not bias[1].any()

@@ -1,0 +1,190 @@
+import numpy as np
+import pytest
+import torch
+from tiny import LABELS
+from tiny_corpus import compose_tiny
+
+from emoicl.modeling.adaptation_emoicl import log_density
+from emoicl.training.corpus import Corpus, Utterance
+from emoicl.training.features import FeatureCache
+from emoicl.training.initialization import (
+    discriminant_directions,
+    fit_adaptation,
+    fit_feature_normalization,
+    group_means,
+    variance_components,
+)
+
+
+HIDDEN_SIZE = 16
+
+
+class SyntheticVoices(FeatureCache):
+    """Stands for a feature cache: frames about `emotion + speaker + speaker's way of the emotion + noise`."""
+
+    def __init__(self, corpus, seed):
+        emotions = np.random.default_rng(0).normal(size=(len(LABELS), HIDDEN_SIZE))
+        rng = np.random.default_rng(seed)
+        speakers = {speaker: 2 * rng.normal(size=HIDDEN_SIZE) for speaker in corpus.by_speaker}
+        manners = {key: 2 * rng.normal(size=HIDDEN_SIZE) for key in {(u.speaker_id, u.label) for u in corpus}}
+        self.frames = {}
+        for u in corpus:
+            mean = emotions[LABELS.index(u.label)] + speakers[u.speaker_id] + manners[u.speaker_id, u.label]
+            frames = mean + 2 * rng.normal(size=HIDDEN_SIZE) + rng.normal(size=(5, HIDDEN_SIZE))
+            self.frames[u.name] = torch.tensor(frames, dtype=torch.float32)
+
+    def fill(self, utterances):
+        pass
+
+    def load(self, utterances):
+        frames = torch.stack([self.frames[utterance.name] for utterance in utterances])
+        return {"speech_features": frames, "speech_features_mask": torch.ones(frames.shape[:2], dtype=torch.long)}
+
+
+def voices(num_speakers, takes=4, labels=LABELS, seed=1):
+    """A corpus and its features. Nothing decodes its clips."""
+    names = [
+        f"{speaker} {label} {take}" for speaker in range(num_speakers) for label in labels for take in range(takes)
+    ]
+    corpus = Corpus(Utterance(name.encode(), name.split()[1], name.split()[0], name) for name in names)
+    return corpus, SyntheticVoices(corpus, seed)
+
+
+@pytest.fixture(scope="module")
+def fitted(whisper):
+    torch.manual_seed(0)
+    model, processor = compose_tiny(whisper, adaptation_size=8)
+    fit_adaptation(model, *voices(60))
+    return model.eval(), processor
+
+
+def crossed_factors(num_speakers=400, num_labels=6, takes=4):
+    """Two features of utterances, with standard deviations that are known, and what they depend on."""
+    rng = np.random.default_rng(0)
+    speaker, label, _ = (index.ravel() for index in np.indices((num_speakers, num_labels, takes)))
+    label_effects = rng.normal(0, [2, 1], (num_labels, 2))
+    x = label_effects[label] + rng.normal(0, [1, 3], (num_speakers, 2))[speaker]
+    x = (
+        x
+        + rng.normal(0, [0.5, 2], (num_speakers, num_labels, 2))[speaker, label]
+        + rng.normal(0, [1, 0.7], (len(label), 2))
+    )
+    return x, label, speaker * num_labels + label, speaker, label_effects.var(0)
+
+
+def test_known_variances_are_recovered():
+    *factors, label_variance = crossed_factors()
+    variances = variance_components(*factors)
+    assert variances["noise"] == pytest.approx(np.square([1, 0.7]), rel=0.1)
+    assert variances["speaker_label"] == pytest.approx(np.square([0.5, 2]), rel=0.15)
+    assert variances["speaker"] == pytest.approx(np.square([1, 3]), rel=0.2)
+    assert variances["unknown_label"] == pytest.approx(label_variance, rel=0.15)
+
+
+def test_group_means():
+    means = group_means(np.array([[1.0, 0.0], [5.0, 2.0], [3.0, 4.0]]), np.array(["b", "a", "b"]))
+    assert means.tolist() == [[2, 2], [5, 2], [2, 2]]
+
+
+def test_directions_whiten_the_spread_within_a_speaker_and_label(monkeypatch):
+    monkeypatch.setattr("emoicl.training.initialization.SHRINKAGE", 0.0)
+    rng = np.random.default_rng(0)
+    cells = np.arange(3000) // 10
+    labels = cells % 5
+    mixing = np.array([[1.0, 0.0, 0.0], [0.6, 1.2, 0.0], [0.0, 0.3, 0.8]])
+    # The first feature tells the labels best, the last one not at all.
+    x = rng.normal(size=(3000, 3)) @ mixing + rng.normal(size=(5, 3))[labels] * [3, 1, 0]
+    directions = discriminant_directions(x, labels, cells, size=3)
+    residuals = (x - group_means(x, cells)) @ directions
+    covariance = residuals.T @ residuals / (len(x) - len(set(cells)))
+    assert covariance == pytest.approx(np.eye(3), abs=1e-6)
+    told = (group_means(x, labels) @ directions).var(0)
+    assert told[0] > 3 * told[1] > 9 * told[2]
+    assert discriminant_directions(x, labels, cells, size=2) == pytest.approx(directions[:, :2])
+
+
+def test_features_are_normalized(composed):
+    model, _ = composed
+    corpus, features = voices(5)
+    for name, frames in features.frames.items():
+        features.frames[name] = frames * torch.linspace(1, 30, HIDDEN_SIZE) + 2
+    fit_feature_normalization(model, corpus, features)
+    frames = torch.cat(list(features.frames.values())) * model.qformer.feature_scale + model.qformer.feature_shift
+    frames = frames.detach()
+    torch.testing.assert_close(frames.mean(0), torch.zeros(HIDDEN_SIZE), rtol=0, atol=1e-4)
+    torch.testing.assert_close(frames.std(0), torch.ones(HIDDEN_SIZE), rtol=1e-3, atol=0)
+
+
+def embed(model, corpus, features):
+    return model.adaptation.embed(*features.load(corpus.utterances).values()).detach().double().numpy()
+
+
+def test_embeddings_are_centred_and_have_the_label_means(fitted):
+    model, _ = fitted
+    corpus, features = voices(60)
+    embeds = embed(model, corpus, features)
+    assert embeds.mean(0) == pytest.approx(np.zeros(8), abs=1e-4)
+    for label, mean in zip(LABELS, model.adaptation.label_means.tolist(), strict=True):
+        assert embeds[np.array(corpus.labels) == label].mean(0) == pytest.approx(mean, abs=1e-4)
+
+
+def test_the_noise_is_that_of_new_speakers(fitted):
+    model, _ = fitted
+    corpus, features = voices(60, seed=3)
+    embeds = embed(model, corpus, features)
+    cells = np.array([f"{u.speaker_id} {u.label}" for u in corpus])
+    noise = ((embeds - group_means(embeds, cells)) ** 2).sum(0) / (len(embeds) - len(set(cells)))
+    learned = model.adaptation.variance("noise").detach().numpy()
+    assert learned.mean() == pytest.approx(noise.mean(), rel=0.15)
+    assert learned == pytest.approx(noise, rel=0.4)
+
+
+def accuracy(fitted, shots, rotation=0):
+    """Share of right labels for new speakers, after `shots` labelled utterances of each emotion."""
+    model, processor = fitted
+    corpus, features = voices(30, seed=2)
+    adaptation = model.adaptation
+    enrollments, targets = [], []
+    for indices in corpus.by_speaker.values():
+        # The last take of each emotion is a target, the first ones are shots.
+        targets += indices[3::4]
+        enrollments += [[index for i, index in enumerate(indices) if i % 4 < shots]] * len(LABELS)
+    words = [[LABELS[(LABELS.index(corpus.labels[i]) + rotation) % len(LABELS)] for i in e] for e in enrollments]
+    shot_labels = processor.label_ids(sum(words, [])).view(len(targets), len(words[0]), -1) if shots else None
+    with torch.no_grad():
+        embeds = adaptation.embed(*features.load(corpus.utterances).values())
+        means, variances = adaptation.priors(len(LABELS))
+        scores = log_density(
+            embeds[targets], means, adaptation.variance("speaker") + variances + adaptation.variance("noise")
+        )
+        if shots:
+            index = torch.tensor([[*e, target] for e, target in zip(enrollments, targets, strict=True)])
+            _, evidence = adaptation(embeds, index, shot_labels)
+            scores = scores + evidence[:, : len(LABELS)] / adaptation.log_scale.exp()
+    return np.mean(
+        [LABELS[best] == corpus.labels[target] for best, target in zip(scores.argmax(1), targets, strict=True)]
+    )
+
+
+def test_enrollment_helps_and_rotated_labels_hurt(fitted):
+    without, one, three = (accuracy(fitted, shots) for shots in (0, 1, 3))
+    assert one > without + 0.1
+    assert three > one
+    assert accuracy(fitted, shots=1, rotation=1) < without
+
+
+def test_a_model_without_adaptation(whisper):
+    model, _ = compose_tiny(whisper, adaptation_size=0)
+    with pytest.raises(ValueError, match="`config.adaptation_size` is 0"):
+        fit_adaptation(model, *voices(3))
+
+
+def test_a_label_without_utterances_is_named(composed):
+    with pytest.raises(ValueError, match="No utterance is labelled Anger"):
+        fit_adaptation(composed[0], *voices(5, labels=LABELS[:2]))
+
+
+@pytest.mark.parametrize("num_speakers, takes", [(5, 1), (1, 4)])
+def test_too_few_utterances_for_the_variances(composed, num_speakers, takes):
+    with pytest.raises(ValueError, match="several speakers"):
+        fit_adaptation(composed[0], *voices(num_speakers, takes))

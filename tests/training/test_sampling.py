@@ -1,0 +1,36 @@
+from tiny import LABELS
+
+from emoicl.training.episodes import EpisodeDataset
+from emoicl.training.sampling import ShotsSampler
+
+
+def batches(corpus, batch_size, epoch=0, seed=0):
+    episodes = EpisodeDataset(corpus, LABELS, shots=(0, 3), seed=seed)
+    episodes.set_epoch(epoch)
+    order = list(ShotsSampler(episodes, batch_size))
+    assert len(ShotsSampler(episodes, batch_size)) == len(order)
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)], episodes
+
+
+def test_every_episode_once(corpus):
+    for batch_size in (5, 36, 64):
+        of_epoch, _ = batches(corpus, batch_size)
+        assert sorted(sum(of_epoch, [])) == list(range(len(corpus)))
+
+
+def test_a_batch_has_one_number_of_shots_unless_it_runs_out(corpus):
+    of_epoch, episodes = batches(corpus, 4)
+    numbers = [{episodes.num_shots(item) for item in batch} for batch in of_epoch]
+    # Four numbers of shots meet in three batches at most.
+    assert sum(len(of_batch) > 1 for of_batch in numbers) <= 3
+    assert [min(of_batch) for of_batch in numbers] != sorted(min(of_batch) for of_batch in numbers)
+    assert all(len(episodes[item].enrollment) == episodes.num_shots(item) for item in range(len(corpus)))
+
+
+def test_the_order_is_that_of_seed_and_epoch(corpus):
+    first, again, next_epoch, other = (
+        batches(corpus, 4, epoch, seed)[0] for epoch, seed in ((0, 0), (0, 0), (1, 0), (0, 1))
+    )
+    assert first == again
+    assert first != next_epoch
+    assert first != other
