@@ -20,7 +20,8 @@ def main(table: str) -> None:
     processor = AutoProcessor.from_pretrained(BUNDLED_MODEL)
     corpus = load_corpus(table, processor.candidate_labels)
     exact, beam = (
-        evaluate(model, processor, corpus, shots=SHOTS, seeds=[0], decoding=decoding) for decoding in ("labels", "beam")
+        evaluate(model, processor, corpus, shots=SHOTS, seeds=[0], decoding=decoding)
+        for decoding in ("labels", "beam")
     )
     agreements = []
     for of_labels, of_beam in zip(exact.conditions, beam.conditions, strict=True):

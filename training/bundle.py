@@ -4,6 +4,7 @@ python -m emoicl.training.bundle outputs/tiny-emogator/model TEST_TABLE
 """
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 
@@ -29,6 +30,20 @@ def bundle_checkpoint(checkpoint: str | Path) -> None:
     shutil.rmtree(BUNDLED_MODEL, ignore_errors=True)
     model = AutoModelForSpeechSeq2Seq.from_pretrained(checkpoint)
     save_checkpoint(model, AutoProcessor.from_pretrained(checkpoint), BUNDLED_MODEL, torch.float16)
+    drop_code(BUNDLED_MODEL)
+
+
+def drop_code(folder: Path) -> None:
+    """Takes the copied code out of a checkpoint: wherever the bundled one is, the package is too."""
+    for module in folder.glob("*.py"):
+        module.unlink()
+    for config in folder.glob("*config.json"):
+        content = json.loads(config.read_text(), object_hook=without_auto_map)
+        config.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def without_auto_map(mapping: dict) -> dict:
+    return {name: value for name, value in mapping.items() if name != "auto_map"}
 
 
 def bundle_clips(table: str | Path, labels: list[str]) -> None:
