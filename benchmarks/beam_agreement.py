@@ -1,6 +1,6 @@
 """How often beam search (the paper's decoding) writes the label that exact scoring finds most probable.
 
-    python benchmarks/beam_agreement.py TEST_TABLE
+python benchmarks/beam_agreement.py TEST_TABLE
 """
 
 import sys

@@ -1,0 +1,41 @@
+"""0-shot UA_spk of a linear probe on pooled speech features, for each layer of a Whisper encoder: which layer to use.
+
+python benchmarks/linear_probe.py openai/whisper-tiny.en TRAIN_TABLE TEST_TABLE
+"""
+
+import argparse
+
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from transformers import AutoConfig
+
+from emoicl import load_corpus
+from emoicl.processing.processing_emoicl import CANDIDATE_LABELS
+from emoicl.training.composition import compose
+from emoicl.training.features import FeatureCache
+from emoicl.training.initialization import pool_corpus
+from emoicl.training.metrics import speaker_accuracy
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("speech_encoder", help="Hub name or folder of a Whisper checkpoint or its encoder")
+    parser.add_argument("train", help="table of the training speakers")
+    parser.add_argument("test", help="table of the test speakers")
+    options = parser.parse_args()
+    train, test = (load_corpus(table, CANDIDATE_LABELS) for table in (options.train, options.test))
+    for layer in range(1, AutoConfig.from_pretrained(options.speech_encoder).encoder_layers + 1):
+        model, processor = compose(options.speech_encoder, CANDIDATE_LABELS, speech_layer=layer)
+        features = FeatureCache(model, processor.feature_extractor)
+        probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.003, max_iter=500))
+        probe.fit(pool_corpus(train, features), train.labels)
+        predictions = probe.predict(pool_corpus(test, features)).tolist()
+        accuracy = speaker_accuracy(predictions, test.labels, test.speaker_ids)
+        print(
+            f"layer {layer}: UA_spk {accuracy.ua_spk:.3f}, std {accuracy.std:.3f}, min {accuracy.min:.3f}", flush=True
+        )
+
+
+if __name__ == "__main__":
+    main()
