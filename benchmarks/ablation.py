@@ -1,6 +1,6 @@
 """What the language model does with the enrollment by itself: the bundled model without its speaker adaptation.
 
-    python benchmarks/ablation.py TEST_TABLE
+python benchmarks/ablation.py TEST_TABLE
 """
 
 import sys

@@ -110,6 +110,21 @@ class EmoIclPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _supports_sdpa = True
 
+    @classmethod
+    def from_pretrained(cls, *args, output_loading_info: bool = False, **kwargs):
+        """Loads a checkpoint as [`~transformers.PreTrainedModel.from_pretrained`] does, but never a part of one.
+
+        Raises:
+            ValueError: If the checkpoint lacks weights, which would be random.
+        """
+        model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        if missing := sorted(info["missing_keys"]):
+            raise ValueError(
+                f"The checkpoint lacks {len(missing)} weights of {cls.__name__}, which would be random, such as "
+                f"{', '.join(missing[:5])}. Is its configuration that of another model?"
+            )
+        return (model, info) if output_loading_info else model
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
         super()._init_weights(module)

@@ -207,7 +207,8 @@ def test_train_runs_the_recipe_with_overrides(monkeypatch, capsys):
         (["--config", "tiny-emogator", "--data_folder", "nowhere", "--speech_encoder", "{whisper}"], "nowhere"),
     ],
 )
-def test_train_refuses(complaint, checkpoint, arguments, message):
+def test_train_refuses(complaint, checkpoint, arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     whisper = checkpoint.parent / "whisper"
     assert message in complaint("train", *(argument.format(whisper=whisper) for argument in arguments))
 
