@@ -4,6 +4,7 @@
 # pyright: reportArgumentType=false
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -111,13 +112,14 @@ class EmoIclPreTrainedModel(PreTrainedModel):
     _supports_sdpa = True
 
     @classmethod
-    def from_pretrained(cls, *args, output_loading_info: bool = False, **kwargs):
+    def from_pretrained(cls, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
         """Loads a checkpoint as [`~transformers.PreTrainedModel.from_pretrained`] does, but never a part of one.
 
         Raises:
             ValueError: If the checkpoint lacks weights, which would be random.
         """
-        model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        loaded: Any = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        model, info = loaded
         if missing := sorted(info["missing_keys"]):
             raise ValueError(
                 f"The checkpoint lacks {len(missing)} weights of {cls.__name__}, which would be random, such as "
