@@ -76,7 +76,7 @@ def fit_adaptation(model: EmoIclForConditionalGeneration, corpus: Corpus, featur
     directions = discriminant_directions(standardized, labels, cells, size)
     embeds = standardized @ directions
     overall = embeds.mean(0)
-    label_means = np.stack([embeds[labels == word].mean(0) - overall for word in model.config.label_words or []])
+    label_means = np.stack([embeds[labels == word].mean(0) - overall for word in label_words])
     variances = held_out_variances(standardized, labels, cells, np.array(corpus.speaker_ids), size)
 
     weight = (directions / spread[:, None]).T
