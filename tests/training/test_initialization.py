@@ -26,7 +26,9 @@ class SyntheticVoices(FeatureCache):
         emotions = np.random.default_rng(0).normal(size=(len(LABELS), HIDDEN_SIZE))
         rng = np.random.default_rng(seed)
         speakers = {speaker: 2 * rng.normal(size=HIDDEN_SIZE) for speaker in corpus.by_speaker}
-        manners = {key: 2 * rng.normal(size=HIDDEN_SIZE) for key in {(u.speaker_id, u.label) for u in corpus}}
+        # Keys in the corpus's order: that of a set of strings differs from one process to the next.
+        cells = dict.fromkeys((u.speaker_id, u.label) for u in corpus)
+        manners = {cell: 2 * rng.normal(size=HIDDEN_SIZE) for cell in cells}
         self.frames = {}
         for u in corpus:
             mean = emotions[LABELS.index(u.label)] + speakers[u.speaker_id] + manners[u.speaker_id, u.label]
@@ -142,7 +144,7 @@ def test_the_noise_is_that_of_new_speakers(fitted):
 def accuracy(fitted, shots, rotation=0):
     """Share of right labels for new speakers, after `shots` labelled utterances of each emotion."""
     model, processor = fitted
-    corpus, features = voices(30, seed=2)
+    corpus, features = voices(200, seed=2)
     adaptation = model.adaptation
     enrollments, targets = [], []
     for indices in corpus.by_speaker.values():
@@ -169,7 +171,7 @@ def accuracy(fitted, shots, rotation=0):
 def test_enrollment_helps_and_rotated_labels_hurt(fitted):
     without, one, three = (accuracy(fitted, shots) for shots in (0, 1, 3))
     assert one > without + 0.1
-    assert three > one
+    assert three > one + 0.03
     assert accuracy(fitted, shots=1, rotation=1) < without
 
 
