@@ -4,7 +4,8 @@ import pytest
 from tiny import LABELS
 
 from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL
-from emoicl.cli import main, parse_overrides
+from emoicl.cli import main
+from emoicl.commands.train import parse_overrides
 from emoicl.training import recipe as recipe_module
 from emoicl.training.evaluation import Condition, EvaluationReport
 

@@ -1,0 +1,1 @@
+"""The subcommands of `emoicl`, one a file: its parser and what it runs."""
