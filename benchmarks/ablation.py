@@ -7,7 +7,7 @@ import sys
 
 from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
 
-from emoicl import evaluate, load_corpus
+from emoicl import SpeechLmRecognizer, evaluate, load_corpus
 from emoicl.bundled import BUNDLED_MODEL
 
 
@@ -18,7 +18,7 @@ def main(table: str) -> None:
     for name in ("with", "without"):
         if name == "without":
             model.adaptation = None
-        report = evaluate(model, processor, corpus, shots=(0, 1, 2, 3, 5, 7), seeds=(0, 1))
+        report = evaluate(SpeechLmRecognizer(model, processor), corpus, shots=(0, 1, 2, 3, 5, 7), seeds=(0, 1))
         print(f"\n{name} speaker adaptation\n\n{report.table()}", flush=True)
 
 

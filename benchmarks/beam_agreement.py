@@ -8,7 +8,7 @@ import sys
 import numpy as np
 from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
 
-from emoicl import evaluate, load_corpus
+from emoicl import SpeechLmRecognizer, evaluate, load_corpus
 from emoicl.bundled import BUNDLED_MODEL
 
 
@@ -20,7 +20,7 @@ def main(table: str) -> None:
     processor = AutoProcessor.from_pretrained(BUNDLED_MODEL)
     corpus = load_corpus(table, processor.candidate_labels)
     exact, beam = (
-        evaluate(model, processor, corpus, shots=SHOTS, seeds=[0], decoding=decoding)
+        evaluate(SpeechLmRecognizer(model, processor, decoding=decoding), corpus, shots=SHOTS, seeds=[0])
         for decoding in ("labels", "beam")
     )
     agreements = []

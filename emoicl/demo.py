@@ -10,6 +10,7 @@ from emoicl.training.corpus import Corpus, load_corpus
 from emoicl.training.enrollment import select_enrollment
 from emoicl.training.evaluation import EvaluationReport, evaluate
 from emoicl.training.plots import plot_shots
+from emoicl.training.recognition import SpeechLmRecognizer
 
 
 SHOTS = (0, 1, 2, 3, 5, 7)
@@ -31,7 +32,8 @@ def run_demo(output_dir: str | Path = "outputs/demo", seeds: int = 5) -> Evaluat
     processor = AutoProcessor.from_pretrained(BUNDLED_MODEL)
     corpus = load_corpus(BUNDLED_CLIPS)
     print(f"{len(corpus.by_speaker)} speakers that the model has never heard, {len(corpus)} vocal bursts of EmoGator.")
-    report = evaluate(model, processor, corpus, shots=SHOTS, setting=SETTING, seeds=range(seeds))
+    recognizer = SpeechLmRecognizer(model, processor)
+    report = evaluate(recognizer, corpus, shots=SHOTS, setting=SETTING, seeds=range(seeds))
     print_accuracies(report)
     print_example(EmoIclPipeline(model=model, processor=processor), corpus, report)
 

@@ -17,7 +17,7 @@ from emoicl.training.composition import compose
 from emoicl.training.corpus import Corpus, Utterance
 
 
-SPEAKERS = ("ann", "bob", "cy", "dee")
+SPEAKERS = ("ann", "bob", "cy", "dee", "eve", "fay", "gil", "hal")
 SIZES: dict[str, Any] = {
     "qformer": {"hidden_size": 12, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24},
     "text": {"d_model": 24, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_decoder_layers": 1, "num_heads": 2},

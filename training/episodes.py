@@ -54,10 +54,12 @@ class EpisodeDataset(Dataset):
         shots (`tuple[int, int]`, *optional*, defaults to `(0, 7)`): Smallest and largest number of shots.
         setting (`str` or [`EnrollmentSetting`], *optional*, defaults to `"TU+LU"`): How the enrollment is drawn.
         symbol_share (`float`, *optional*, defaults to 0.0): Share of symbol episodes among those with shots.
+        enrollment_label (`str`, *optional*): With TU+LO, the one emotion that every enrollment is of.
         seed (`int`, *optional*, defaults to 0): Seed of all draws.
 
     Raises:
-        `ValueError`: If the corpus has labels that are not among the candidates.
+        `ValueError`: If the corpus has labels that are not among the candidates, or `enrollment_label` is given with
+            symbol episodes, whose target's emotion must be among the shots.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class EpisodeDataset(Dataset):
         shots: tuple[int, int] = (0, 7),
         setting: str | EnrollmentSetting = "TU+LU",
         symbol_share: float = 0.0,
+        enrollment_label: str | None = None,
         seed: int = 0,
     ):
         unknown = sorted(set(corpus.labels) - set(candidate_labels))
@@ -75,11 +78,16 @@ class EpisodeDataset(Dataset):
                 f"The corpus has labels that are no candidates: {', '.join(unknown)}. Add them to the candidates "
                 "or leave their utterances out with `load_corpus(..., labels=...)`."
             )
+        if enrollment_label is not None and symbol_share > 0:
+            raise ValueError(
+                f"With enrollments of {enrollment_label} alone, few symbols could be told: set `symbol_share` to 0."
+            )
         self.corpus = corpus
         self.candidate_labels = list(candidate_labels)
         self.shots = shots
         self.setting = EnrollmentSetting.parse(setting)
         self.symbol_share = symbol_share
+        self.enrollment_label = enrollment_label
         self.seed = seed
         self.epoch = 0
 
@@ -104,8 +112,8 @@ class EpisodeDataset(Dataset):
         # A symbol cannot be told without a shot of it.
         symbolic = symbolic and k > 0 and max_shots(self.corpus, item, overlapping) > 0
         setting = overlapping if symbolic else self.setting
-        k = min(k, max_shots(self.corpus, item, setting))
-        enrollment = select_enrollment(self.corpus, item, k, setting, seed)
+        k = min(k, max_shots(self.corpus, item, setting, label=self.enrollment_label))
+        enrollment = select_enrollment(self.corpus, item, k, setting, seed, label=self.enrollment_label)
         episode = Episode(
             target=item,
             enrollment=enrollment,

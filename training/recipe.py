@@ -1,9 +1,7 @@
 """A recipe: the YAML file that says all of a training run, from corpora and sizes to stages, and the run itself."""
 
-import json
 import logging
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
@@ -12,7 +10,6 @@ from typing import Any
 import torch
 import yaml
 from transformers import Blip2QFormerConfig, T5Config, set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from emoicl.modeling.configuration_emoicl import EmoIclConfig
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
@@ -23,6 +20,8 @@ from emoicl.training.enrollment import speaker_max_shots
 from emoicl.training.evaluation import EvaluationReport, evaluate
 from emoicl.training.features import FeatureCache
 from emoicl.training.initialization import fit_adaptation, fit_feature_normalization
+from emoicl.training.recognition import SpeechLmRecognizer
+from emoicl.training.stages import run_stage, stage_arguments
 from emoicl.training.trainer import MetaIclTrainer, MetaIclTrainingArguments
 
 
@@ -42,13 +41,15 @@ class Recipe:
         test (`list[str]`): Tables of the speakers that the final report is about.
         stages (`dict[str, dict]`): For each stage, its fields of [`MetaIclTrainingArguments`].
         speech_encoder (`str`): Hub name or folder of the pretrained speech encoder.
+        language_model (`str`, *optional*):
+            Hub name or folder of a pretrained language model, by default a T5 from scratch; see [`compose`].
         output_dir (`str`): Where checkpoints, the model and the report go.
         data_folder (`str`): Folder that holds the tables.
         cache_folder (`str`, *optional*): Where speech features are kept.
         seed (`int`): Seed of the weights and of all draws.
         labels (`list[str]`): Candidate labels; utterances with other labels are left out, and counted.
         qformer (`dict`): Sizes of the Q-Former, fields of `Blip2QFormerConfig`.
-        text (`dict`): Sizes of the language model, fields of `T5Config`.
+        text (`dict`): Sizes of the language model from scratch, fields of `T5Config`.
         model (`dict`): Further fields of [`EmoIclConfig`].
     """
 
@@ -58,6 +59,7 @@ class Recipe:
     stages: dict[str, dict[str, Any]]
     speech_encoder: str
     output_dir: str
+    language_model: str | None = None
     data_folder: str = "."
     cache_folder: str | None = None
     seed: int = 0
@@ -157,13 +159,18 @@ def train(recipe: Recipe) -> EvaluationReport:
         [`EvaluationReport`]: Of the test speakers; also written to `output_dir/report.json`.
 
     Raises:
-        `ValueError`: If `output_dir` holds a run of another recipe.
+        `ValueError`: If `output_dir` holds a run with other settings.
     """
     output_dir = Path(recipe.output_dir)
-    keep_recipe(recipe, output_dir / "recipe.yaml")
+    keep_settings(asdict(recipe), output_dir / "recipe.yaml")
     set_seed(recipe.seed)
     model, processor = compose(
-        recipe.speech_encoder, recipe.labels, qformer=recipe.qformer, text=recipe.text, **recipe.model
+        recipe.speech_encoder,
+        recipe.labels,
+        language_model=recipe.language_model,
+        qformer=recipe.qformer,
+        text=recipe.text,
+        **recipe.model,
     )
     features = FeatureCache(model, processor.feature_extractor, recipe.cache_folder)
     training, validation = (load_corpus(recipe.tables(split), recipe.labels) for split in ("train", "validation"))
@@ -172,71 +179,45 @@ def train(recipe: Recipe) -> EvaluationReport:
         fit_adaptation(model, training, features)
     for name, arguments in recipe.stages.items():
         stage_dir = output_dir / name
-        if not (stage_dir / "model").exists():
-            trainer = stage_trainer(recipe, stage_dir, arguments, model, processor, features, training, validation)
-            trainer.train(resume_from_checkpoint=get_last_checkpoint(str(stage_dir)) if stage_dir.exists() else None)
-            trainer.save_state()
-            (stage_dir / "log.json").write_text(json.dumps(trainer.state.log_history, indent=1))
-            # Renamed when it is complete, because it tells that the stage is done.
-            model.save_pretrained(stage_dir / "unfinished_model")
-            (stage_dir / "unfinished_model").rename(stage_dir / "model")
-        model = EmoIclForConditionalGeneration.from_pretrained(stage_dir / "model")
+        args = MetaIclTrainingArguments(**(stage_arguments(stage_dir, recipe.seed) | arguments))
+
+        def make_trainer(model: EmoIclForConditionalGeneration, args=args) -> MetaIclTrainer:
+            return MetaIclTrainer(
+                model=model,
+                args=args,
+                train_dataset=training,
+                eval_dataset=validation,
+                processing_class=processor,
+                features=features,
+            )
+
+        model = run_stage(stage_dir, model, make_trainer)
     save_checkpoint(model, processor, output_dir / "model")
     test = load_corpus(recipe.tables("test"), recipe.labels)
     most_shots = min(speaker_max_shots(test, speaker_id)["TU+LD"] for speaker_id in test.by_speaker)
-    report = evaluate(model, processor, test, features, shots=range(min(7, most_shots) + 1), setting="TU+LD")
+    recognizer = SpeechLmRecognizer(model, processor, features)
+    report = evaluate(recognizer, test, shots=range(min(7, most_shots) + 1), setting="TU+LD")
     report.save(output_dir / "report.json")
     return report
 
 
-def keep_recipe(recipe: Recipe, path: Path) -> None:
-    """Writes the recipe beside what it makes, so that a run is never taken up again with another recipe."""
-    content = yaml.safe_dump(asdict(recipe), sort_keys=False)
+def keep_settings(settings: dict[str, Any], path: Path) -> None:
+    """Writes settings beside what is made with them, so that a run is never taken up again with others.
+
+    Args:
+        settings (`dict`): Plain values.
+        path (`Path`): The YAML file.
+
+    Raises:
+        `ValueError`: If the file is there with other settings.
+    """
+    content = yaml.safe_dump(settings, sort_keys=False)
     if path.exists() and path.read_text() != content:
         raise ValueError(
-            f"{path.parent} holds a run of another recipe, {path.name}: choose another output_dir, or remove that one."
+            f"{path.parent} holds a run with other settings, {path.name}: choose another folder, or remove that one."
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content)
-
-
-def stage_trainer(
-    recipe: Recipe,
-    stage_dir: Path,
-    arguments: Mapping[str, Any],
-    model: EmoIclForConditionalGeneration,
-    processor: EmoIclProcessor,
-    features: FeatureCache,
-    training,
-    validation,
-) -> MetaIclTrainer:
-    """The trainer of one stage, which keeps the checkpoint that is best for the validation speakers."""
-    args = MetaIclTrainingArguments(
-        **{
-            "output_dir": str(stage_dir),
-            "seed": recipe.seed,
-            "eval_strategy": "steps",
-            "save_strategy": "steps",
-            "save_total_limit": 2,
-            "load_best_model_at_end": True,
-            "metric_for_best_model": "ua_spk",
-            "greater_is_better": True,
-            "report_to": "none",
-            "disable_tqdm": not sys.stderr.isatty(),
-            "dataloader_pin_memory": torch.cuda.is_available(),
-            # Without it, half precision is refused on a machine that has no accelerator.
-            "use_cpu": not torch.cuda.is_available(),
-            **arguments,
-        }
-    )
-    return MetaIclTrainer(
-        model=model,
-        args=args,
-        train_dataset=training,
-        eval_dataset=validation,
-        processing_class=processor,
-        features=features,
-    )
 
 
 def save_checkpoint(

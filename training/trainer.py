@@ -14,6 +14,7 @@ from emoicl.training.corpus import Corpus
 from emoicl.training.episodes import EpisodeDataset
 from emoicl.training.evaluation import evaluate
 from emoicl.training.features import FeatureCache
+from emoicl.training.recognition import SpeechLmRecognizer
 from emoicl.training.sampling import ShotsSampler
 
 
@@ -27,6 +28,8 @@ class MetaIclTrainingArguments(Seq2SeqTrainingArguments):
     Args:
         setting (`str`, *optional*, defaults to `"TU+LU"`):
             How enrollments are drawn, one of the nine settings.
+        enrollment_label (`str`, *optional*):
+            With TU+LO, the one emotion that every enrollment is of, such as the neutral one (the paper, Table IV).
         min_shots (`int`, *optional*, defaults to 0):
             Smallest number of shots of an episode.
         max_shots (`int`, *optional*, defaults to 7):
@@ -42,9 +45,14 @@ class MetaIclTrainingArguments(Seq2SeqTrainingArguments):
             Whether to use RAdam, the paper's optimizer. `False` takes the one named by `optim`.
         eval_shots (`str`, *optional*, defaults to `"0,3,7"`):
             Numbers of shots at which `evaluate` measures UA_spk, joined by commas.
+        eval_setting (`str`, *optional*, defaults to `"TU+LD"`):
+            How `evaluate` draws enrollments; with TU+LO, those of `enrollment_label`.
     """
 
     setting: str = field(default="TU+LU", metadata={"help": "How enrollments are drawn, such as TU+LU."})
+    enrollment_label: str | None = field(
+        default=None, metadata={"help": "The one emotion of enrollments, with TU+LO."}
+    )
     min_shots: int = field(default=0, metadata={"help": "Smallest number of shots of an episode."})
     max_shots: int = field(default=7, metadata={"help": "Largest number of shots of an episode."})
     symbol_share: float = field(default=0.3, metadata={"help": "Share of episodes with symbols for labels."})
@@ -54,6 +62,7 @@ class MetaIclTrainingArguments(Seq2SeqTrainingArguments):
     )
     radam: bool = field(default=True, metadata={"help": "Use RAdam, the paper's optimizer, in place of `optim`."})
     eval_shots: str = field(default="0,3,7", metadata={"help": "Numbers of shots at evaluation, joined by commas."})
+    eval_setting: str = field(default="TU+LD", metadata={"help": "How enrollments are drawn at evaluation."})
     per_device_train_batch_size: int = field(default=64, metadata={"help": "Episodes of a batch on each device."})
     label_smoothing_factor: float = field(default=0.1, metadata={"help": "Label smoothing."})
     remove_unused_columns: bool | None = field(default=False, metadata={"help": "Episodes have no columns."})
@@ -119,6 +128,7 @@ class MetaIclTrainer(Seq2SeqTrainer):
             shots=(args.min_shots, args.max_shots),
             setting=args.setting,
             symbol_share=args.symbol_share,
+            enrollment_label=args.enrollment_label,
             seed=args.seed if args.data_seed is None else args.data_seed,
         )
         super().__init__(
@@ -187,7 +197,7 @@ class MetaIclTrainer(Seq2SeqTrainer):
         metric_key_prefix: str = "eval",
         **gen_kwargs: Any,
     ) -> dict[str, float]:
-        """UA_spk at each of `args.eval_shots` (TU+LD, one enrollment seed), and their mean as `eval_ua_spk`.
+        """UA_spk at each of `args.eval_shots` (`args.eval_setting`, one enrollment seed), their mean as `eval_ua_spk`.
 
         Args:
             eval_dataset ([`Corpus`], *optional*): Utterances of speakers that are not trained on.
@@ -203,9 +213,10 @@ class MetaIclTrainer(Seq2SeqTrainer):
             raise ValueError("`evaluate` needs a `Corpus`, as an argument or as the trainer's `eval_dataset`.")
         # YAML reads a single number as such.
         shots = [int(number) for number in str(self.args.eval_shots).split(",")]
-        report = evaluate(
-            self.model, self.processor, corpus, features=self.features, shots=shots, seeds=[0], controls=[]
-        )
+        recognizer = SpeechLmRecognizer(self.model, self.processor, self.features)
+        setting = self.args.eval_setting
+        label = self.args.enrollment_label if setting == "TU+LO" else None
+        report = evaluate(recognizer, corpus, shots, setting, seeds=[0], controls=[], label=label)
         accuracies = {k: report.accuracy(k).ua_spk for k in shots}
         metrics = {f"{metric_key_prefix}_ua_spk_{k}_shot": accuracy for k, accuracy in accuracies.items()}
         metrics[f"{metric_key_prefix}_ua_spk"] = sum(accuracies.values()) / len(accuracies)

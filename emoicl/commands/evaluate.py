@@ -3,13 +3,20 @@
 import argparse
 from pathlib import Path
 
-from emoicl.commands.model import add_model_argument, load_pipeline
+from emoicl.commands.model import add_model_argument, load_recognizer
 
 
 EPILOG = """\
 A corpus is a parquet, JSONL or CSV table with the columns audio, emotion and speaker_id. The report has UA_spk (the
 accuracy of each speaker, averaged over speakers) with its spread for each number of shots, and two controls at the
 largest: the enrollment's labels rotated, and the enrollment of another speaker. Both should fall.
+
+  emoicl evaluate --corpus test.parquet --shots 0,3,7
+  emoicl evaluate --corpus test.parquet --setting TE+LU --seeds 2      the target's emotion is never enrolled
+  emoicl evaluate --corpus test.parquet --shots 7 --orders 10          does the order of the shots matter?
+
+report.json has further metrics (recall, F1, calibration, Gini coefficient over speakers, worst draw), and
+predictions.safetensors all answers with their probabilities.
 """
 
 
@@ -27,9 +34,15 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "--shots", type=numbers, default="0,1,2,3,4,5,6,7", help="numbers of shots (default: 0,1,2,3,4,5,6,7)"
     )
     parser.add_argument("--seeds", type=int, default=5, help="enrollment draws to average over (default: 5)")
+    parser.add_argument(
+        "--orders",
+        type=int,
+        default=1,
+        help="orders of the shots to compare at the largest number of them (default: 1)",
+    )
     parser.add_argument("--decoding", choices=["labels", "beam"], default="labels", help="default: labels")
     parser.add_argument("--cache-folder", type=Path, help="where speech features are kept")
-    parser.add_argument("--output", type=Path, default=Path("outputs/evaluate"), help="folder for report and plot")
+    parser.add_argument("--output", type=Path, default=Path("outputs/evaluate"), help="folder for report and plots")
     parser.set_defaults(run=run)
 
 
@@ -40,24 +53,27 @@ def numbers(text: str) -> list[int]:
 def run(options: argparse.Namespace) -> None:
     from emoicl.training.corpus import load_corpus
     from emoicl.training.evaluation import evaluate
-    from emoicl.training.features import FeatureCache
-    from emoicl.training.plots import plot_shots
+    from emoicl.training.plots import plot_reliability, plot_shots, plot_speakers
 
-    recognizer = load_pipeline(options.model)
-    model, processor = recognizer.model, recognizer.processor
+    recognizer = load_recognizer(options.model, options.decoding, options.cache_folder)
     report = evaluate(
-        model,
-        processor,
-        load_corpus(options.corpus, processor.candidate_labels),
-        features=FeatureCache(model, processor.feature_extractor, options.cache_folder),
+        recognizer,
+        load_corpus(options.corpus, recognizer.candidate_labels),
         shots=options.shots,
         setting=options.setting,
         seeds=range(options.seeds),
-        decoding=options.decoding,
+        orders=options.orders,
     )
     print(report.table())
+    if (order_std := report.order_std(max(options.shots))) is not None:
+        print(f"\nOver {options.orders} orders of the {max(options.shots)} shots, UA_spk has the std {order_std:.3f}.")
     report.save(options.output / "report.json")
+    report.save_predictions(options.output / "predictions.safetensors")
     plot_shots(report, options.output / "accuracy_against_shots.png")
+    plot_speakers(report, options.output / "speakers.png")
+    plot_reliability(report, options.output / "reliability.png")
     print(
-        f"\nWrote {options.output}/report.json (all numbers) and {options.output}/accuracy_against_shots.png (plot)."
+        f"\nWrote {options.output}/report.json (all numbers), {options.output}/predictions.safetensors (all answers) "
+        f"and the plots {options.output}/accuracy_against_shots.png, {options.output}/speakers.png and "
+        f"{options.output}/reliability.png."
     )

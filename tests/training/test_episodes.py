@@ -108,3 +108,18 @@ def test_a_speaker_of_one_utterance(corpus):
 def test_labels_that_are_no_candidates_are_refused():
     with pytest.raises(ValueError, match="no candidates: Anger"):
         EpisodeDataset(tiny_corpus(num_speakers=1), LABELS[:2])
+
+
+def test_enrollments_of_one_emotion(corpus):
+    neutral = LABELS[0]
+    drawn = episodes(corpus, setting="TU+LO", enrollment_label=neutral, shots=(1, 7))
+    takes = {speaker: sum(corpus.labels[i] == neutral for i in of) for speaker, of in corpus.by_speaker.items()}
+    for episode in drawn:
+        assert set(episode.enrollment_labels) == {neutral}
+        assert len(episode.enrollment) <= takes[corpus.speaker_ids[episode.target]] - (episode.label == neutral)
+    assert max(len(episode.enrollment) for episode in drawn) == max(takes.values())
+
+
+def test_symbols_for_enrollments_of_one_emotion(corpus):
+    with pytest.raises(ValueError, match="set `symbol_share` to 0"):
+        EpisodeDataset(corpus, LABELS, setting="TU+LO", enrollment_label=LABELS[0], symbol_share=0.5)

@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
 
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
 from emoicl.training.composition import compose
-from emoicl.training.recipe import RECIPES, Recipe, keep_recipe, save_checkpoint, train
+from emoicl.training.recipe import RECIPES, Recipe, keep_settings, save_checkpoint, train
 from emoicl.training.trainer import MetaIclTrainer
 
 
@@ -158,10 +159,10 @@ def test_an_interrupted_run_goes_on_where_it_was(write, monkeypatch):
 
 def test_another_recipe_does_not_take_up_a_run(write):
     recipe = Recipe.load(write())
-    keep_recipe(recipe, Path(recipe.output_dir) / "recipe.yaml")
-    keep_recipe(recipe, Path(recipe.output_dir) / "recipe.yaml")
+    keep_settings(asdict(recipe), Path(recipe.output_dir) / "recipe.yaml")
+    keep_settings(asdict(recipe), Path(recipe.output_dir) / "recipe.yaml")
     recipe.seed += 1
-    with pytest.raises(ValueError, match="holds a run of another recipe"):
+    with pytest.raises(ValueError, match="holds a run with other settings"):
         train(recipe)
 
 
