@@ -5,17 +5,13 @@ python benchmarks/linear_probe.py openai/whisper-tiny.en TRAIN_TABLE TEST_TABLE
 
 import argparse
 
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from transformers import AutoConfig
 
-from emoicl import load_corpus
+from emoicl import evaluate, load_corpus
 from emoicl.processing.processing_emoicl import CANDIDATE_LABELS
 from emoicl.training.composition import compose
 from emoicl.training.features import FeatureCache
-from emoicl.training.initialization import pool_corpus
-from emoicl.training.metrics import speaker_accuracy
+from emoicl.training.floors import LinearProbe, PooledFeatures
 
 
 def main() -> None:
@@ -27,11 +23,9 @@ def main() -> None:
     train, test = (load_corpus(table, CANDIDATE_LABELS) for table in (options.train, options.test))
     for layer in range(1, AutoConfig.from_pretrained(options.speech_encoder).encoder_layers + 1):
         model, processor = compose(options.speech_encoder, CANDIDATE_LABELS, speech_layer=layer)
-        features = FeatureCache(model, processor.feature_extractor)
-        probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.003, max_iter=500))
-        probe.fit(pool_corpus(train, features), train.labels)
-        predictions = probe.predict(pool_corpus(test, features)).tolist()
-        accuracy = speaker_accuracy(predictions, test.labels, test.speaker_ids)
+        pooled = PooledFeatures(FeatureCache(model, processor.feature_extractor))
+        probe = LinearProbe(train, pooled, CANDIDATE_LABELS)
+        accuracy = evaluate(probe, test, shots=[0], controls=[]).accuracy(0)
         print(
             f"layer {layer}: UA_spk {accuracy.ua_spk:.3f}, std {accuracy.std:.3f}, min {accuracy.min:.3f}", flush=True
         )
