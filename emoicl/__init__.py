@@ -3,20 +3,30 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForSpeechSeq2Seq, AutoProcessor
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModelForAudioClassification,
+    AutoModelForSpeechSeq2Seq,
+    AutoProcessor,
+)
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from emoicl.modeling.configuration_emoicl import EmoIclConfig, EmoIclSpeechEncoderConfig
+from emoicl.modeling.classification_emoicl import EmoIclForAudioClassification
+from emoicl.modeling.configuration_emoicl import EmoIclClassifierConfig, EmoIclConfig, EmoIclSpeechEncoderConfig
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
+from emoicl.processing.classification_pipeline_emoicl import EmoIclClassificationPipeline
 from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
 from emoicl.processing.pipeline_emoicl import EmoIclPipeline
 from emoicl.processing.processing_emoicl import EmoIclProcessor
 
 
 if TYPE_CHECKING:
+    from emoicl.training.classifier import ClassifierRecognizer, ClassifierTrainer, ClassifierTrainingArguments
     from emoicl.training.corpus import load_corpus
     from emoicl.training.enrollment import EnrollmentSetting, select_enrollment
     from emoicl.training.evaluation import evaluate
+    from emoicl.training.recognition import SpeechLmRecognizer
     from emoicl.training.trainer import MetaIclTrainer, MetaIclTrainingArguments
 
 __version__ = "0.1.0"
@@ -25,10 +35,14 @@ TASK = "personalized-speech-emotion-recognition"
 
 # Imported when first asked for, so that a user of the pipeline does not wait for what only training needs.
 _TRAINING_NAMES = {
+    "ClassifierRecognizer": "classifier",
+    "ClassifierTrainer": "classifier",
+    "ClassifierTrainingArguments": "classifier",
     "load_corpus": "corpus",
     "EnrollmentSetting": "enrollment",
     "select_enrollment": "enrollment",
     "evaluate": "evaluation",
+    "SpeechLmRecognizer": "recognition",
     "MetaIclTrainer": "trainer",
     "MetaIclTrainingArguments": "trainer",
 }
@@ -37,6 +51,9 @@ AutoConfig.register("emoicl", EmoIclConfig, exist_ok=True)
 AutoModelForSpeechSeq2Seq.register(EmoIclConfig, EmoIclForConditionalGeneration, exist_ok=True)
 AutoFeatureExtractor.register(EmoIclConfig, EmoIclFeatureExtractor, exist_ok=True)
 AutoProcessor.register(EmoIclConfig, EmoIclProcessor, exist_ok=True)
+AutoConfig.register("emoicl_classifier", EmoIclClassifierConfig, exist_ok=True)
+AutoModelForAudioClassification.register(EmoIclClassifierConfig, EmoIclForAudioClassification, exist_ok=True)
+AutoFeatureExtractor.register(EmoIclClassifierConfig, EmoIclFeatureExtractor, exist_ok=True)
 PIPELINE_REGISTRY.register_pipeline(
     TASK, pipeline_class=EmoIclPipeline, pt_model=AutoModelForSpeechSeq2Seq, type="multimodal"
 )
@@ -44,6 +61,8 @@ PIPELINE_REGISTRY.register_pipeline(
 # What `save_pretrained` copies beside the weights, so that a checkpoint loads where this package is absent.
 EmoIclConfig.register_for_auto_class()
 EmoIclForConditionalGeneration.register_for_auto_class("AutoModelForSpeechSeq2Seq")
+EmoIclClassifierConfig.register_for_auto_class()
+EmoIclForAudioClassification.register_for_auto_class("AutoModelForAudioClassification")
 EmoIclFeatureExtractor.register_for_auto_class("AutoFeatureExtractor")
 EmoIclProcessor.register_for_auto_class("AutoProcessor")
 
@@ -60,8 +79,14 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "TASK",
+    "ClassifierRecognizer",
+    "ClassifierTrainer",
+    "ClassifierTrainingArguments",
+    "EmoIclClassificationPipeline",
+    "EmoIclClassifierConfig",
     "EmoIclConfig",
     "EmoIclFeatureExtractor",
+    "EmoIclForAudioClassification",
     "EmoIclForConditionalGeneration",
     "EmoIclPipeline",
     "EmoIclProcessor",
@@ -69,6 +94,7 @@ __all__ = [
     "EnrollmentSetting",
     "MetaIclTrainer",
     "MetaIclTrainingArguments",
+    "SpeechLmRecognizer",
     "evaluate",
     "load_corpus",
     "select_enrollment",

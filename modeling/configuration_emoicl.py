@@ -50,6 +50,21 @@ def sub_config(config: dict | PreTrainedConfig | None, model_type: str) -> PreTr
     return AutoConfig.for_model(**({"model_type": model_type} | (config or {})))
 
 
+def keep_speech_layers(speech_config: PreTrainedConfig, speech_layer: int | None) -> None:
+    """Leaves away the layers of a speech encoder above `speech_layer`, in place; `None` keeps all.
+
+    Raises:
+        ValueError: If the encoder has no such layer.
+    """
+    if speech_layer is None:
+        return
+    if not 0 <= speech_layer <= speech_config.num_hidden_layers:
+        raise ValueError(
+            f"`speech_layer` is {speech_layer}, but the speech encoder has {speech_config.num_hidden_layers} layers."
+        )
+    speech_config.num_hidden_layers = speech_layer
+
+
 @strict
 class EmoIclConfig(PreTrainedConfig):
     r"""
@@ -58,7 +73,8 @@ class EmoIclConfig(PreTrainedConfig):
 
     Args:
         speech_config (`PreTrainedConfig` or `dict`, *optional*):
-            Configuration of the speech encoder, `emoicl_speech_encoder` or `whisper`.
+            Configuration of the speech encoder: `emoicl_speech_encoder` (the default), `whisper`, `wav2vec2`,
+            `hubert`, `wavlm` or `wav2vec2-bert`.
         qformer_config (`PreTrainedConfig` or `dict`, *optional*):
             Configuration of the Q-Former, `blip_2_qformer`.
         text_config (`PreTrainedConfig` or `dict`, *optional*):
@@ -128,13 +144,7 @@ class EmoIclConfig(PreTrainedConfig):
                 f"`text_config` is of type {self.text_config.model_type!r}, which is not an encoder-decoder language "
                 "model. Choose one such as T5, Flan-T5, mT5, UMT5, BART or T5Gemma."
             )
-        if self.speech_layer is not None:
-            if not 0 <= self.speech_layer <= self.speech_config.num_hidden_layers:
-                raise ValueError(
-                    f"`speech_layer` is {self.speech_layer}, but the speech encoder has "
-                    f"{self.speech_config.num_hidden_layers} layers."
-                )
-            self.speech_config.num_hidden_layers = self.speech_layer
+        keep_speech_layers(self.speech_config, self.speech_layer)
         if len(self.label_words or []) != len(self.label_token_ids or []):
             raise ValueError("`label_words` and `label_token_ids` must name the same labels, in the same order.")
         self.qformer_config.encoder_hidden_size = self.speech_config.hidden_size
@@ -180,4 +190,78 @@ class EmoIclConfig(PreTrainedConfig):
         return cls(**(sizes | kwargs))
 
 
-__all__ = ["EmoIclConfig", "EmoIclSpeechEncoderConfig"]
+@strict
+class EmoIclClassifierConfig(PreTrainedConfig):
+    r"""
+    Configuration of [`EmoIclForAudioClassification`], the paper's classifiers. They differ in three fields: *Scratch*
+    has `freeze_speech_encoder=False`, *Pretrained* the defaults, *Personalized_N* `enrollment_labels=["Neutral"]`, and
+    *Personalized_A* all labels as `enrollment_labels`. The labels are those of `id2label`.
+
+    Args:
+        speech_config (`PreTrainedConfig` or `dict`, *optional*):
+            Configuration of the speech encoder, by default `emoicl_speech_encoder`.
+        speech_layer (`int`, *optional*):
+            Number of encoder layers whose output (before the final normalisation) is classified. The layers above it
+            are neither built nor saved. `None` takes the whole encoder with its final normalisation.
+        freeze_speech_encoder (`bool`, *optional*, defaults to `True`):
+            Whether the speech encoder keeps its weights and stays in evaluation mode while the rest is trained.
+        enrollment_labels (`list[str]`, *optional*):
+            Labels of which utterances of the speaker join the input. `None` takes no enrollment.
+        hidden_size (`int`, *optional*, defaults to 512):
+            Width of the classifier above the speech encoder.
+        num_hidden_layers (`int`, *optional*, defaults to 2):
+            Number of transformer layers above the speech encoder. 0 pools what the speech encoder writes.
+        num_attention_heads (`int`, *optional*, defaults to 8):
+            Number of attention heads of these layers, and of the attention over the enrollment.
+        intermediate_size (`int`, *optional*, defaults to 2048):
+            Width of the feed-forward blocks of these layers.
+        feature_dropout (`float`, *optional*, defaults to 0.0):
+            Dropout probability on the normalised speech features.
+        dropout (`float`, *optional*, defaults to 0.1):
+            Dropout probability within the layers and before the last linear map.
+        initializer_range (`float`, *optional*, defaults to 0.02):
+            Standard deviation of the initial weights.
+
+    Example:
+
+    ```python
+    >>> from emoicl import EmoIclClassifierConfig, EmoIclForAudioClassification
+
+    >>> labels = {0: "Neutral", 1: "Joy", 2: "Anger"}
+    >>> config = EmoIclClassifierConfig(id2label=labels, enrollment_labels=["Neutral"])
+    >>> model = EmoIclForAudioClassification(config)  # Personalized_N, random weights
+    ```
+    """
+
+    model_type = "emoicl_classifier"
+    # Until 5.19 transformers has no `sub_configs_defaults`.
+    sub_configs = {"speech_config": AutoConfig}  # pyright: ignore[reportAssignmentType]
+
+    speech_config: Any = None
+    speech_layer: int | None = None
+    freeze_speech_encoder: bool = True
+    enrollment_labels: list[str] | None = None
+    hidden_size: int = 512
+    num_hidden_layers: int = 2
+    num_attention_heads: int = 8
+    intermediate_size: int = 2048
+    feature_dropout: float | int = 0.0
+    dropout: float | int = 0.1
+    initializer_range: float = 0.02
+
+    def __post_init__(self, **kwargs):
+        self.speech_config = sub_config(self.speech_config, model_type="emoicl_speech_encoder")
+        super().__post_init__(**kwargs)
+        keep_speech_layers(self.speech_config, self.speech_layer)
+        self.label2id = {label: number for number, label in self.id2label.items()}
+        if self.enrollment_labels is None:
+            return
+        unknown = [label for label in self.enrollment_labels if label not in self.label2id]
+        if unknown or not self.enrollment_labels:
+            raise ValueError(
+                f"`enrollment_labels` are {self.enrollment_labels}; they must be some of the labels in `id2label`: "
+                f"{', '.join(self.label2id)}. `None` stands for no enrollment."
+            )
+
+
+__all__ = ["EmoIclClassifierConfig", "EmoIclConfig", "EmoIclSpeechEncoderConfig"]

@@ -4,7 +4,7 @@
 # pyright: reportArgumentType=false
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -15,7 +15,7 @@ from transformers.utils.generic import ModelOutput
 
 from .adaptation_emoicl import EmoIclSpeakerAdaptation, label_token_bias
 from .configuration_emoicl import EmoIclConfig
-from .speech_encoder_emoicl import build_speech_encoder
+from .speech_encoder_emoicl import EmoIclSpeechEncoder, EmoIclWhisperEncoder, build_speech_encoder
 
 
 IGNORED = -100
@@ -110,6 +110,7 @@ class EmoIclPreTrainedModel(PreTrainedModel):
     input_modalities = ["audio", "text"]
     supports_gradient_checkpointing = True
     _supports_sdpa = True
+    speech_encoder: EmoIclSpeechEncoder | EmoIclWhisperEncoder
 
     @classmethod
     def from_pretrained(cls, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
@@ -126,6 +127,34 @@ class EmoIclPreTrainedModel(PreTrainedModel):
                 f"{', '.join(missing[:5])}. Is its configuration that of another model?"
             )
         return (model, info) if output_loading_info else model
+
+    def train(self, mode: bool = True) -> Self:
+        """Switches between training and evaluation; a frozen speech encoder stays as it is.
+
+        Frozen here, for `from_pretrained` makes all parameters anew, trainable, and then calls `eval`.
+        """
+        super().train(mode)
+        if self.config.freeze_speech_encoder:
+            self.speech_encoder.requires_grad_(False).eval()
+        return self
+
+    def get_speech_features(
+        self, input_features: torch.Tensor, input_features_mask: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Output of the speech encoder at `config.speech_layer`.
+
+        Args:
+            input_features (`torch.Tensor` of shape `(num_utterances, feature_size, num_frames)`):
+                What the speech encoder reads: log-mel features, filterbanks or waveforms.
+            input_features_mask (`torch.Tensor` of shape `(num_utterances, num_frames)`): 1 for real frames.
+
+        Returns:
+            `tuple`: features of shape `(num_utterances, num_feature_frames, speech_hidden_size)` and their mask.
+        """
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_speech_encoder):
+            input_features = input_features.to(self.speech_encoder.dtype)
+            features = self.speech_encoder(input_features, attention_mask=input_features_mask).last_hidden_state
+        return features, self.speech_encoder.feature_mask(input_features_mask)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
@@ -176,16 +205,6 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
         self.post_init()
         self.train()
 
-    def train(self, mode: bool = True) -> "EmoIclForConditionalGeneration":
-        """Switches between training and evaluation; a frozen speech encoder stays as it is.
-
-        Frozen here, for `from_pretrained` makes all parameters anew, trainable, and then calls `eval`.
-        """
-        super().train(mode)
-        if self.config.freeze_speech_encoder:
-            self.speech_encoder.requires_grad_(False).eval()
-        return self
-
     def get_input_embeddings(self) -> nn.Embedding:
         return self.language_model.get_input_embeddings()
 
@@ -194,23 +213,6 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
 
     def resize_token_embeddings(self, *args, **kwargs) -> nn.Module:
         return self.language_model.resize_token_embeddings(*args, **kwargs)
-
-    def get_speech_features(
-        self, input_features: torch.Tensor, input_features_mask: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Output of the speech encoder at `config.speech_layer`.
-
-        Args:
-            input_features (`torch.Tensor` of shape `(num_utterances, num_mel_bins, num_frames)`): Log-mel features.
-            input_features_mask (`torch.Tensor` of shape `(num_utterances, num_frames)`): 1 for real frames.
-
-        Returns:
-            `tuple`: features of shape `(num_utterances, num_feature_frames, speech_hidden_size)` and their mask.
-        """
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_speech_encoder):
-            input_features = input_features.to(self.speech_encoder.dtype)
-            features = self.speech_encoder(input_features, attention_mask=input_features_mask).last_hidden_state
-        return features, input_features_mask[:, :: self.speech_encoder.time_reduction]
 
     def embed_utterances(
         self,
@@ -222,8 +224,8 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
         """All that is computed for an utterance on its own, whatever prompt it will stand in.
 
         Args:
-            input_features (`torch.Tensor` of shape `(num_utterances, num_mel_bins, num_frames)`, *optional*):
-                Log-mel features.
+            input_features (`torch.Tensor` of shape `(num_utterances, feature_size, num_frames)`, *optional*):
+                What the speech encoder reads: log-mel features, filterbanks or waveforms.
             input_features_mask (`torch.Tensor` of shape `(num_utterances, num_frames)`, *optional*):
                 1 for real frames.
             speech_features (`torch.Tensor` of shape `(num_utterances, num_feature_frames, speech_hidden_size)`,
@@ -385,8 +387,8 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
             segment_ids (`torch.Tensor` of shape `(batch_size, prompt_length)`): 0 for text, 1 for speech.
             utterance_index (`torch.Tensor` of shape `(batch_size, num_shots + 1)`):
                 Rows of the features for each utterance of a prompt, the target last; -1 for padding at the right.
-            input_features (`torch.Tensor` of shape `(num_utterances, num_mel_bins, num_frames)`, *optional*):
-                Log-mel features, each utterance once.
+            input_features (`torch.Tensor` of shape `(num_utterances, feature_size, num_frames)`, *optional*):
+                What the speech encoder reads (log-mel features, filterbanks or waveforms), each utterance once.
             input_features_mask (`torch.Tensor` of shape `(num_utterances, num_frames)`, *optional*):
                 1 for real frames.
             speech_features (`torch.Tensor` of shape `(num_utterances, num_feature_frames, speech_hidden_size)`,

@@ -1,9 +1,16 @@
 """Raw audio and enrollment -> prompts of the speech language model, and the pipeline around them."""
 
 from .audio_emoicl import decode_audio
+from .classification_pipeline_emoicl import EmoIclClassificationPipeline
 from .feature_extraction_emoicl import EmoIclFeatureExtractor
 from .pipeline_emoicl import EmoIclPipeline
 from .processing_emoicl import EmoIclProcessor
 
 
-__all__ = ["EmoIclFeatureExtractor", "EmoIclPipeline", "EmoIclProcessor", "decode_audio"]
+__all__ = [
+    "EmoIclClassificationPipeline",
+    "EmoIclFeatureExtractor",
+    "EmoIclPipeline",
+    "EmoIclProcessor",
+    "decode_audio",
+]

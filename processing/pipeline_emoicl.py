@@ -72,8 +72,7 @@ class EmoIclPipeline(Pipeline):
         if isinstance(audio, list):
             if not audio:
                 return []
-            # Only here is it known which item of the list an error is about.
-            audio = [{**_as_request(item), "name": f"inputs[{i}]: "} for i, item in enumerate(audio)]
+            audio = named_requests(audio)
         return super().__call__(audio, **kwargs)
 
     def _sanitize_parameters(self, enrollment=None, candidate_labels=None, top_k=None, decoding=None, **unknown):
@@ -83,11 +82,11 @@ class EmoIclPipeline(Pipeline):
             raise ValueError(f'`decoding` is "labels" or "beam", not {decoding!r}.')
         if top_k is not None and top_k < 1:
             raise ValueError(f"`top_k` is the number of labels to return, at least 1; got {top_k}.")
-        labels = _given(candidate_labels=candidate_labels)
-        return _given(enrollment=enrollment) | labels, _given(decoding=decoding) | labels, _given(top_k=top_k) | labels
+        labels = given(candidate_labels=candidate_labels)
+        return given(enrollment=enrollment) | labels, given(decoding=decoding) | labels, given(top_k=top_k) | labels
 
     def preprocess(self, input_, enrollment=None, candidate_labels=None):  # pyright: ignore
-        request = _as_request(input_)
+        request = as_request(input_)
         try:
             return self.processor.decode_episode(
                 request["audio"], request.get("enrollment", enrollment), candidate_labels
@@ -129,12 +128,17 @@ class EmoIclPipeline(Pipeline):
         self.processor.save_pretrained(save_directory, **kwargs)
 
 
-def _as_request(item: Any) -> dict:
+def as_request(item: Any) -> dict:
     """A dictionary with "audio" asks about an utterance with its own enrollment; any other input is an utterance."""
     return dict(item) if isinstance(item, Mapping) and "audio" in item else {"audio": item}
 
 
-def _given(**parameters) -> dict:
+def named_requests(items: list) -> list[dict]:
+    """The requests of a list, which know their place in it: an error is to name it."""
+    return [{**as_request(item), "name": f"inputs[{i}]: "} for i, item in enumerate(items)]
+
+
+def given(**parameters) -> dict:
     """Drops the parameters that were not given, so that the defaults of the pipeline stand."""
     return {name: value for name, value in parameters.items() if value is not None}
 

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import BatchFeature, ProcessorMixin
 
 from .audio_emoicl import AudioLike
+from .enrollment_emoicl import decode_episode, index_utterances, unknown_label
 
 
 # The labels and the instruction of the paper.
@@ -116,17 +116,7 @@ class EmoIclProcessor(ProcessorMixin):
             episodes = [self.decode_episode(audio, enrollment, candidate_labels)]
         labels = [labels] if isinstance(labels, str) else labels
 
-        rows: dict[bytes, int] = {}
-        waveforms: list[np.ndarray] = []
-
-        def row(waveform: np.ndarray) -> int:
-            content = waveform.tobytes()
-            if content not in rows:
-                rows[content] = len(waveforms)
-                waveforms.append(waveform)
-            return rows[content]
-
-        utterance_index = [[*(row(shot["audio"]) for shot in e["enrollment"]), row(e["audio"])] for e in episodes]
+        waveforms, utterance_index = index_utterances(episodes)
         enrollment_labels = [[shot["label"] for shot in episode["enrollment"]] for episode in episodes]
         prompts = self.build_prompts(utterance_index, enrollment_labels, candidate_labels, labels)
         return BatchFeature({**prompts, **self.feature_extractor(waveforms)}, tensor_type=return_tensors)
@@ -155,19 +145,10 @@ class EmoIclProcessor(ProcessorMixin):
         Raises:
             `ValueError`: As [`~EmoIclProcessor.__call__`].
         """
-        target = self.feature_extractor.decode(audio, name="audio")
-        shots = []
-        for i, item in enumerate(enrollment or []):
-            name = f"enrollment[{i}]"
-            if not isinstance(item, Mapping) or item.get("audio") is None or item.get("label") is None:
-                found = f"the keys {list(item)}" if isinstance(item, Mapping) else f"{type(item).__name__!r}"
-                raise ValueError(f'{name}: must be a dictionary with "audio" and "label"; got {found}')
-            waveform = self.feature_extractor.decode(item["audio"], name=name)
-            if np.array_equal(waveform, target):
-                raise ValueError(f"{name}: is the target itself, whose label is asked for; take it out")
-            shots.append({"audio": waveform, "label": item["label"]})
-        self._check_labels([shot["label"] for shot in shots], self._resolve_candidates(candidate_labels))
-        return {"audio": target, "enrollment": shots}
+        episode = decode_episode(self.feature_extractor, audio, enrollment)
+        labels = [shot["label"] for shot in episode["enrollment"]]
+        self._check_labels(labels, self._resolve_candidates(candidate_labels))
+        return episode
 
     def _decode_episodes(self, audio, enrollment, candidate_labels) -> list[dict]:
         if not audio:
@@ -299,7 +280,7 @@ class EmoIclProcessor(ProcessorMixin):
             )
         for i, label in enumerate(labels):
             if label not in candidates:
-                raise ValueError(f"{name}enrollment[{i}]: {_unknown(label, candidates)}")
+                raise ValueError(f"{name}enrollment[{i}]: {unknown_label(label, candidates)}")
 
     def _check_prompt(self, name, rows, labels, candidates, target) -> None:
         if len(rows) != len(labels) + 1:
@@ -308,7 +289,7 @@ class EmoIclProcessor(ProcessorMixin):
             raise ValueError(f"{name}enrollment[{rows.index(rows[-1])}]: is the target itself; take it out")
         self._check_labels(labels, candidates, name)
         if target is not None and target not in candidates:
-            raise ValueError(f"{name}{_unknown(target, candidates)}")
+            raise ValueError(f"{name}{unknown_label(target, candidates)}")
 
 
 def _check_candidates(labels: Sequence[str]) -> list[str]:
@@ -319,10 +300,6 @@ def _check_candidates(labels: Sequence[str]) -> list[str]:
     if duplicates := sorted({label for label in labels if list(labels).count(label) > 1}):
         raise ValueError(f"Candidate labels occur more than once: {', '.join(duplicates)}.")
     return list(labels)
-
-
-def _unknown(label, candidates: list[str]) -> str:
-    return f"label {label!r} is none of the candidate labels {', '.join(candidates)} (case matters)"
 
 
 def _pad(sequences: Sequence[torch.Tensor], value: int) -> torch.Tensor:

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 
-from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
+from emoicl.modeling.modeling_emoicl import EmoIclPreTrainedModel
 from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
 from emoicl.training.corpus import Utterance
 
@@ -34,7 +34,8 @@ class FeatureCache:
     models and corpora, and nothing stale is ever read.
 
     Args:
-        model ([`EmoIclForConditionalGeneration`]): Its speech encoder is used, which must be frozen.
+        model ([`EmoIclForConditionalGeneration`] or [`EmoIclForAudioClassification`]):
+            Its speech encoder is used, which must be frozen.
         feature_extractor ([`EmoIclFeatureExtractor`]): Turns clips into log-mel features.
         folder (`str` or `Path`, *optional*): Where to keep the features; see [`default_cache_folder`].
 
@@ -44,7 +45,7 @@ class FeatureCache:
 
     def __init__(
         self,
-        model: EmoIclForConditionalGeneration,
+        model: EmoIclPreTrainedModel,
         feature_extractor: EmoIclFeatureExtractor,
         folder: str | Path | None = None,
     ):
@@ -105,7 +106,7 @@ class FeatureCache:
         os.replace(unfinished, path)
 
 
-def fingerprint(model: EmoIclForConditionalGeneration, feature_extractor: EmoIclFeatureExtractor) -> str:
+def fingerprint(model: EmoIclPreTrainedModel, feature_extractor: EmoIclFeatureExtractor) -> str:
     """Identity of all that turns a clip into features, as 16 hexadecimal digits."""
     digest = hashlib.sha256(json.dumps(feature_extractor.to_dict(), sort_keys=True, default=str).encode())
     digest.update(f"{model.config.speech_config.model_type} {model.config.speech_layer} {DTYPE}".encode())

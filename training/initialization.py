@@ -6,6 +6,7 @@ from scipy.linalg import eigh
 from tqdm.auto import tqdm
 
 from emoicl.modeling.adaptation_emoicl import pool_statistics
+from emoicl.modeling.classification_emoicl import EmoIclForAudioClassification
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
 from emoicl.training.corpus import Corpus
 from emoicl.training.features import FeatureCache
@@ -19,13 +20,17 @@ SMALLEST_VARIANCE = 0.003
 
 
 def fit_feature_normalization(
-    model: EmoIclForConditionalGeneration, corpus: Corpus, features: FeatureCache, num_utterances: int = 500
+    model: EmoIclForConditionalGeneration | EmoIclForAudioClassification,
+    corpus: Corpus,
+    features: FeatureCache,
+    num_utterances: int = 500,
 ) -> None:
     """
-    Sets the scale and shift of the Q-Former's input so that each dimension has mean 0 and variance 1.
+    Sets the scale and shift of the speech features, where the Q-Former or the classifier takes them in, so that each
+    dimension has mean 0 and variance 1.
 
     Args:
-        model ([`EmoIclForConditionalGeneration`]): The model, changed in place.
+        model ([`EmoIclForConditionalGeneration`] or [`EmoIclForAudioClassification`]): The model, changed in place.
         corpus ([`Corpus`]): Training utterances.
         features ([`FeatureCache`]): Holds their speech features.
         num_utterances (`int`, *optional*, defaults to 500): How many utterances, evenly spread, to take.
@@ -33,9 +38,10 @@ def fit_feature_normalization(
     batch = features.load(corpus.utterances[:: max(1, len(corpus) // num_utterances)])
     frames = batch["speech_features"][batch["speech_features_mask"].bool()].float()
     mean, spread = frames.mean(0), frames.std(0) + 1e-4
+    reader = model.utterance_encoder if isinstance(model, EmoIclForAudioClassification) else model.qformer
     with torch.no_grad():
-        model.qformer.feature_scale.copy_(1 / spread)
-        model.qformer.feature_shift.copy_(-mean / spread)
+        reader.feature_scale.copy_(1 / spread)
+        reader.feature_shift.copy_(-mean / spread)
 
 
 def fit_adaptation(model: EmoIclForConditionalGeneration, corpus: Corpus, features: FeatureCache) -> None:

@@ -1,24 +1,77 @@
 """The model that a command works with."""
 
 import argparse
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from emoicl.bundled import BUNDLED_MODEL
 
 
 if TYPE_CHECKING:
+    from emoicl.processing.classification_pipeline_emoicl import EmoIclClassificationPipeline
     from emoicl.processing.pipeline_emoicl import EmoIclPipeline
+    from emoicl.training.recognition import Decoding, Recognizer
 
 
 def add_model_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default=str(BUNDLED_MODEL), help="folder or Hub name (default: the bundled model)")
 
 
-def load_pipeline(model: str) -> "EmoIclPipeline":
-    from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
+def load_pipeline(model: str) -> "EmoIclPipeline | EmoIclClassificationPipeline":
+    """The pipeline of a speech language model or of a classifier.
 
-    from emoicl import EmoIclPipeline
+    Args:
+        model (`str`): Folder or Hub name.
+    """
+    from transformers import (
+        AutoConfig,
+        AutoFeatureExtractor,
+        AutoModelForAudioClassification,
+        AutoModelForSpeechSeq2Seq,
+        AutoProcessor,
+    )
 
+    from emoicl import EmoIclClassificationPipeline, EmoIclPipeline
+
+    if AutoConfig.from_pretrained(model).model_type == "emoicl_classifier":
+        return EmoIclClassificationPipeline(
+            model=AutoModelForAudioClassification.from_pretrained(model),
+            feature_extractor=AutoFeatureExtractor.from_pretrained(model),
+        )
     return EmoIclPipeline(
         model=AutoModelForSpeechSeq2Seq.from_pretrained(model), processor=AutoProcessor.from_pretrained(model)
     )
+
+
+def load_recognizer(
+    model: str, decoding: "Decoding" = "labels", cache_folder: str | Path | None = None
+) -> "Recognizer":
+    """What `evaluate` measures of a speech language model or of a classifier.
+
+    Args:
+        model (`str`): Folder or Hub name.
+        decoding (`str`, *optional*, defaults to `"labels"`): `"labels"` or, of a speech language model, `"beam"`.
+        cache_folder (`str` or `Path`, *optional*): Where speech features are kept.
+
+    Raises:
+        `ValueError`: If a classifier is asked for beam search.
+    """
+    from emoicl import EmoIclPipeline
+    from emoicl.training.classifier import ClassifierRecognizer
+    from emoicl.training.features import FeatureCache
+    from emoicl.training.recognition import SpeechLmRecognizer
+
+    pipeline = load_pipeline(model)
+    frozen = pipeline.model.config.freeze_speech_encoder
+    if isinstance(pipeline, EmoIclPipeline):
+        features = FeatureCache(pipeline.model, pipeline.processor.feature_extractor, cache_folder) if frozen else None
+        return SpeechLmRecognizer(pipeline.model, pipeline.processor, features, decoding)
+    check_decoding(model, pipeline, decoding)
+    features = FeatureCache(pipeline.model, pipeline.feature_extractor, cache_folder) if frozen else None
+    return ClassifierRecognizer(pipeline.model, pipeline.feature_extractor, features)
+
+
+def check_decoding(model: str, pipeline: Any, decoding: str) -> None:
+    """Refuses beam search with a classifier, which writes no text."""
+    if decoding == "beam" and pipeline.model.config.model_type == "emoicl_classifier":
+        raise ValueError(f"{model} is a classifier, which writes no text: leave out --decoding beam.")

@@ -5,7 +5,7 @@ import csv
 import json
 from pathlib import Path
 
-from emoicl.commands.model import add_model_argument, load_pipeline
+from emoicl.commands.model import add_model_argument, check_decoding, load_pipeline
 
 
 EPILOG = """\
@@ -37,8 +37,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def run(options: argparse.Namespace) -> None:
     recognizer = load_pipeline(options.model)
     enrollment = read_enrollment(options.enroll) if options.enroll else None
+    check_decoding(options.model, recognizer, options.decoding)
+    beam = {"decoding": "beam"} if options.decoding == "beam" else {}
     for audio in options.audio:
-        answers = recognizer(audio, enrollment=enrollment, top_k=options.top_k, decoding=options.decoding)
+        answers = recognizer(audio, enrollment=enrollment, top_k=options.top_k, **beam)
         print(json.dumps({"audio": audio, "labels": answers}))
 
 

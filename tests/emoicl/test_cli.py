@@ -2,12 +2,14 @@ import json
 
 import pytest
 from tiny import LABELS
+from tiny_classifier import tiny_classifier
 
 from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL
 from emoicl.cli import main
 from emoicl.commands.train import parse_overrides
+from emoicl.processing import EmoIclFeatureExtractor
 from emoicl.training import recipe as recipe_module
-from emoicl.training.evaluation import Condition, EvaluationReport
+from emoicl.training.reports import Condition, EvaluationReport
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ def enroll(table):
         (["demo"], ["--output", "--seeds"]),
         (["predict"], ["--enroll", "--top-k", "--decoding {labels,beam}", "audio,label", "consent"]),
         (["train"], ["--config", "--stages.zero_shot.max_steps", "tiny-emogator"]),
-        (["evaluate"], ["--corpus", "--setting", "--shots", "audio, emotion and speaker_id", "UA_spk"]),
+        (["evaluate"], ["--corpus", "--setting", "--orders", "audio, emotion and speaker_id", "UA_spk"]),
     ],
 )
 def test_help(arguments, expected, capsys):
@@ -157,10 +159,11 @@ def test_predict_refuses_a_missing_enrollment(complaint, checkpoint, table, tmp_
 
 def test_evaluate_writes_files_where_it_says(checkpoint, table, tmp_path, capsys):
     arguments = ["--corpus", table, "--output", tmp_path / "out", "--cache-folder", tmp_path / "cache"]
-    arguments += ["--model", checkpoint, "--shots", "0,2", "--seeds", 2, "--setting", "TO+LU"]
+    arguments += ["--model", checkpoint, "--shots", "0,2", "--seeds", 2, "--setting", "TO+LU", "--orders", 3]
     assert main(["evaluate", *map(str, arguments)]) == 0
     printed = capsys.readouterr().out
-    for name in ("report.json", "accuracy_against_shots.png"):
+    plots = ("accuracy_against_shots.png", "speakers.png", "reliability.png")
+    for name in ("report.json", "predictions.safetensors", *plots):
         assert str(tmp_path / "out" / name) in printed
         assert (tmp_path / "out" / name).stat().st_size > 0
     report = json.loads((tmp_path / "out" / "report.json").read_text())
@@ -172,6 +175,8 @@ def test_evaluate_writes_files_where_it_says(checkpoint, table, tmp_path, capsys
         (2, "other_speaker"),
     ]
     assert f"| 2-shot | {report['rows'][1]['ua_spk']:.3f} |" in printed
+    assert f"Over 3 orders of the 2 shots, UA_spk has the std {report['rows'][1]['order_std']:.3f}." in printed
+    assert EvaluationReport.load_predictions(tmp_path / "out" / "predictions.safetensors").as_dict() == report
     assert list((tmp_path / "cache").rglob("*.safetensors"))
 
 
@@ -230,3 +235,37 @@ def test_demo(tmp_path, monkeypatch, capsys):
     assert all(f"  {label} " in printed for label in ("Neutral", "Joy", "Anger"))
     assert str(tmp_path / "out" / "accuracy_against_shots.png") in printed
     assert (tmp_path / "out" / "accuracy_against_shots.png").stat().st_size > 0
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    """Folder of a saved tiny personalised classifier and its feature extractor."""
+    folder = tmp_path_factory.mktemp("classifier")
+    model = tiny_classifier(enrollment_labels=list(LABELS))
+    model.save_pretrained(folder)
+    EmoIclFeatureExtractor(feature_size=model.config.speech_config.num_mel_bins).save_pretrained(folder)
+    return folder
+
+
+def test_predict_with_a_classifier(classifier, table, enroll, capsys):
+    enrollment = enroll("audio,label\nann_Joy_1.wav,Joy\n")
+    arguments = ["predict", "--model", str(classifier), str(table.parent / "bob_Anger_0.wav")]
+    assert main(arguments) == 0
+    without = json.loads(capsys.readouterr().out)["labels"]
+    assert main([*arguments, "--enroll", str(enrollment)]) == 0
+    personal = json.loads(capsys.readouterr().out)["labels"]
+    assert {answer["label"] for answer in without} == {answer["label"] for answer in personal} == set(LABELS)
+    assert without != personal
+
+
+def test_evaluate_a_classifier(classifier, table, tmp_path, capsys):
+    arguments = ["evaluate", "--model", str(classifier), "--corpus", str(table), "--shots", "0,2", "--seeds", "1"]
+    folders = ["--cache-folder", str(tmp_path / "cache"), "--output", str(tmp_path / "report")]
+    assert main([*arguments, *folders]) == 0
+    rows = json.loads((tmp_path / "report" / "report.json").read_text())["rows"]
+    assert [(row["shots"], row["control"]) for row in rows[:2]] == [(0, None), (2, None)]
+
+
+@pytest.mark.parametrize("command", [["predict", "x.wav"], ["evaluate", "--corpus", "x.csv"]])
+def test_a_classifier_writes_no_text(complaint, classifier, command):
+    assert "is a classifier, which writes no text" in complaint(*command, "--model", classifier, "--decoding", "beam")
