@@ -1,4 +1,11 @@
-"""Speech encoders for utterances of any length: the paper's own, and Whisper's without padding to 30 s."""
+"""Speech encoders for utterances of any length: the paper's own, Whisper's without padding to 30 s, and all by name.
+
+Each has, beside `forward`, the `input_type` that it reads (a field of the feature extractor), `feature_mask`, which
+tells from the mask of its input which frames of its output are real, and `checkpoint_key_mapping`, from the names of
+weights in published checkpoints to its own.
+"""
+
+from typing import Any
 
 import torch
 from torch import nn
@@ -9,6 +16,12 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.whisper.modeling_whisper import WhisperEncoder, sinusoids
 
 from .configuration_emoicl import EmoIclSpeechEncoderConfig
+from .self_supervised_encoder_emoicl import (
+    EmoIclHubertEncoder,
+    EmoIclWav2Vec2BertEncoder,
+    EmoIclWav2Vec2Encoder,
+    EmoIclWavLMEncoder,
+)
 
 
 def halve_mask(mask: torch.Tensor) -> torch.Tensor:
@@ -31,7 +44,8 @@ class EmoIclSpeechEncoder(PreTrainedModel):
     base_model_prefix = "speech_encoder"
     main_input_name = "input_features"
     _supports_sdpa = True
-    time_reduction = 4
+    input_type = "log_mel"
+    checkpoint_key_mapping: dict[str, str] = {}
 
     def __init__(self, config: EmoIclSpeechEncoderConfig, normalize: bool = True):
         super().__init__(config)
@@ -53,6 +67,10 @@ class EmoIclSpeechEncoder(PreTrainedModel):
         )
         self.layer_norm = nn.LayerNorm(config.hidden_size) if normalize else nn.Identity()
         self.post_init()
+
+    def feature_mask(self, mask: torch.Tensor) -> torch.Tensor:
+        """Mask of the features `(batch_size, ceil(num_frames / 4))` from that of the log-mel frames."""
+        return halve_mask(halve_mask(mask))
 
     def forward(self, input_features: torch.Tensor, attention_mask: torch.Tensor, **kwargs) -> BaseModelOutput:
         """
@@ -89,7 +107,8 @@ class EmoIclWhisperEncoder(WhisperEncoder):
             Whether the final layer normalisation is applied. A middle layer has none.
     """
 
-    time_reduction = 2
+    input_type = "log_mel"
+    checkpoint_key_mapping = {r"^(model\.)?encoder\.": ""}
 
     def __init__(self, config: WhisperConfig, normalize: bool = True):
         super().__init__(config)
@@ -101,6 +120,10 @@ class EmoIclWhisperEncoder(WhisperEncoder):
         # Whisper does so for the encoder as a whole, which transformers passes by in a class that is not its own.
         if isinstance(module, nn.Embedding):
             init.copy_(module.weight, sinusoids(*module.weight.shape))
+
+    def feature_mask(self, mask: torch.Tensor) -> torch.Tensor:
+        """Mask of the features `(batch_size, ceil(num_frames / 2))` from that of the log-mel frames."""
+        return halve_mask(mask)
 
     def forward(self, input_features: torch.Tensor, attention_mask: torch.Tensor, **kwargs) -> BaseModelOutput:
         """
@@ -125,33 +148,46 @@ class EmoIclWhisperEncoder(WhisperEncoder):
                 f"{2 * num_positions} (10 ms each). Cut the recording into shorter utterances."
             )
         hidden_states = hidden_states + self.embed_positions.weight[: hidden_states.shape[1]]
-        mask = create_bidirectional_mask(self.config, hidden_states, halve_mask(attention_mask))
+        mask = create_bidirectional_mask(self.config, hidden_states, self.feature_mask(attention_mask))
         for layer in self.layers:
             hidden_states = layer(hidden_states, mask)
         return BaseModelOutput(last_hidden_state=self.layer_norm(hidden_states))
 
 
-SPEECH_ENCODERS = {"emoicl_speech_encoder": EmoIclSpeechEncoder, "whisper": EmoIclWhisperEncoder}
+SPEECH_ENCODERS: dict[str, Any] = {
+    "emoicl_speech_encoder": EmoIclSpeechEncoder,
+    "hubert": EmoIclHubertEncoder,
+    "wav2vec2": EmoIclWav2Vec2Encoder,
+    "wav2vec2-bert": EmoIclWav2Vec2BertEncoder,
+    "wavlm": EmoIclWavLMEncoder,
+    "whisper": EmoIclWhisperEncoder,
+}
 
 
-def build_speech_encoder(
-    config: PreTrainedConfig, normalize: bool = True
-) -> EmoIclSpeechEncoder | EmoIclWhisperEncoder:
+def check_speech_encoder(config: PreTrainedConfig) -> None:
+    """Raises a `ValueError` that names the supported types, if that of the speech encoder is none of them."""
+    if config.model_type not in SPEECH_ENCODERS:
+        raise ValueError(
+            f"Speech encoders of type {config.model_type!r} are not supported; supported are "
+            f"{', '.join(sorted(SPEECH_ENCODERS))}."
+        )
+
+
+def build_speech_encoder(config: PreTrainedConfig, normalize: bool = True) -> Any:
     """Builds the speech encoder of a configuration, with random weights.
 
     Args:
         config (`PreTrainedConfig`): Configuration of a supported speech encoder.
         normalize (`bool`, *optional*, defaults to `True`): Whether its final layer normalisation is applied.
 
+    Returns:
+        `PreTrainedModel`: one of `SPEECH_ENCODERS`.
+
     Raises:
         ValueError: If the type of the speech encoder is not supported.
     """
-    if config.model_type not in SPEECH_ENCODERS:
-        raise ValueError(
-            f"Speech encoders of type {config.model_type!r} are not supported; supported are "
-            f"{', '.join(sorted(SPEECH_ENCODERS))}."
-        )
+    check_speech_encoder(config)
     return SPEECH_ENCODERS[config.model_type](config, normalize=normalize)
 
 
-__all__ = ["EmoIclSpeechEncoder", "EmoIclWhisperEncoder", "build_speech_encoder"]
+__all__ = ["EmoIclSpeechEncoder", "EmoIclWhisperEncoder", "build_speech_encoder", "check_speech_encoder"]

@@ -1,36 +1,53 @@
-"""Raw audio -> log-mel features at the utterance's real length, with their mask."""
+"""Raw audio -> what the speech encoder reads, at the utterance's real length, with its mask."""
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import BatchFeature, SequenceFeatureExtractor
+from transformers import BatchFeature, SeamlessM4TFeatureExtractor, SequenceFeatureExtractor
 from transformers.audio_utils import mel_filter_bank
 
 from .audio_emoicl import AudioLike, decode_audio
 
 
+INPUT_TYPES = ("log_mel", "waveform", "filterbank")
+
+
 class EmoIclFeatureExtractor(SequenceFeatureExtractor):
     r"""
-    Constructs an emoicl feature extractor: the log-mel filterbank of Whisper (Radford et al., 2022), computed for each
-    utterance at its real length. Whisper pads the waveform to 30 s first; here the features of a batch are padded
-    after they are computed, so an utterance has the same features alone and in any batch, to the bit.
+    Constructs an emoicl feature extractor: what the speech encoder reads, computed for each utterance at its real
+    length. Whisper pads the waveform to 30 s first; here the features of a batch are padded after they are computed,
+    so an utterance has the same features alone and in any batch, to the bit. There are three types of them:
+
+    - `"log_mel"` -- the log-mel filterbank of Whisper (Radford et al., 2022), for Whisper and the paper's encoder;
+    - `"waveform"` -- the samples themselves, for wav2vec 2.0, HuBERT and WavLM;
+    - `"filterbank"` -- the Kaldi filterbank of [`SeamlessM4TFeatureExtractor`], each filter normalised over the
+      utterance and two frames of 10 ms joined into one, for wav2vec2-BERT.
 
     Args:
         feature_size (`int`, *optional*, defaults to 80):
-            Number of mel filters.
+            Number of values of a frame: of mel filters, twice the number of filters of the filterbank, or 1 for a
+            waveform.
         sampling_rate (`int`, *optional*, defaults to 16000):
             Sampling rate the features are computed at, in Hz. Audio at another rate is resampled.
         hop_length (`int`, *optional*, defaults to 160):
-            Shift between frames, in samples (10 ms).
+            Shift between log-mel frames, in samples (10 ms).
         n_fft (`int`, *optional*, defaults to 400):
-            Size of the Fourier transform and of its Hann window, in samples (25 ms).
+            Size of the Fourier transform of log-mel features and of its Hann window, in samples (25 ms).
         padding_value (`float`, *optional*, defaults to 0.0):
             Value of the features beyond the end of an utterance.
         min_duration (`float`, *optional*, defaults to 0.1):
             Shortest utterance accepted, in seconds.
         max_duration (`float`, *optional*, defaults to 30.0):
             Longest utterance accepted, in seconds.
+        input_type (`str`, *optional*, defaults to `"log_mel"`):
+            `"log_mel"`, `"waveform"` or `"filterbank"`: `input_type` of the speech encoder.
+        do_normalize (`bool`, *optional*, defaults to `True`):
+            Whether a waveform gets zero mean and unit variance, as [`Wav2Vec2FeatureExtractor`] has it.
+
+    Raises:
+        `ValueError`: If `input_type` is none of the three, or `feature_size` does not go with it.
     """
 
     model_input_names = ["input_features", "input_features_mask"]
@@ -44,23 +61,30 @@ class EmoIclFeatureExtractor(SequenceFeatureExtractor):
         padding_value: float = 0.0,
         min_duration: float = 0.1,
         max_duration: float = 30.0,
+        input_type: str = "log_mel",
+        do_normalize: bool = True,
         **kwargs,
     ):
+        _check_input_type(input_type, feature_size)
         super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs)
         self.hop_length = hop_length
         self.n_fft = n_fft
         self.min_duration = min_duration
         self.max_duration = max_duration
+        self.input_type = input_type
+        self.do_normalize = do_normalize
         # `to_dict` leaves `mel_filters` out: they follow from the other fields.
-        self.mel_filters = mel_filter_bank(
-            num_frequency_bins=1 + n_fft // 2,
-            num_mel_filters=feature_size,
-            min_frequency=0.0,
-            max_frequency=sampling_rate / 2,
-            sampling_rate=sampling_rate,
-            norm="slaney",
-            mel_scale="slaney",
-        )
+        self.mel_filters = None
+        if input_type == "log_mel":
+            self.mel_filters = mel_filter_bank(
+                num_frequency_bins=1 + n_fft // 2,
+                num_mel_filters=feature_size,
+                min_frequency=0.0,
+                max_frequency=sampling_rate / 2,
+                sampling_rate=sampling_rate,
+                norm="slaney",
+                mel_scale="slaney",
+            )
 
     def __call__(
         self,
@@ -82,7 +106,8 @@ class EmoIclFeatureExtractor(SequenceFeatureExtractor):
 
         Returns:
             [`BatchFeature`] with `input_features` of shape `(batch_size, feature_size, num_frames)`, float32, and
-            `input_features_mask` of shape `(batch_size, num_frames)`: 1 for real frames, 0 for padding.
+            `input_features_mask` of shape `(batch_size, num_frames)`: 1 for real frames, 0 for padding. A frame of a
+            waveform is a sample.
 
         Raises:
             `ValueError`: If an utterance cannot be used; see [`decode_audio`].
@@ -91,8 +116,9 @@ class EmoIclFeatureExtractor(SequenceFeatureExtractor):
         utterances = audio if is_batched else [audio]
         if len(utterances) == 0:
             raise ValueError("No audio: the list is empty.")
+        compute = {"log_mel": self._log_mel, "waveform": self._waveform, "filterbank": self._filterbank}
         features = [
-            self._log_mel(self.decode(utterance, sampling_rate, name=f"audio[{i}]" if is_batched else None))
+            compute[self.input_type](self.decode(utterance, sampling_rate, name=f"audio[{i}]" if is_batched else None))
             for i, utterance in enumerate(utterances)
         ]
         num_frames = torch.tensor([feature.shape[-1] for feature in features])
@@ -135,6 +161,35 @@ class EmoIclFeatureExtractor(SequenceFeatureExtractor):
         mel = torch.from_numpy(self.mel_filters).to(torch.float32).T @ power
         log_mel = mel.clamp(min=1e-10).log10()
         return (torch.maximum(log_mel, log_mel.max() - 8.0) + 4.0) / 4.0
+
+    def _waveform(self, waveform: np.ndarray) -> torch.Tensor:
+        """The samples `(1, n)` of a waveform `(n,)`."""
+        if self.do_normalize:
+            waveform = (waveform - waveform.mean()) / np.sqrt(waveform.var() + 1e-7)
+        return torch.from_numpy(waveform)[None]
+
+    def _filterbank(self, waveform: np.ndarray) -> torch.Tensor:
+        """Kaldi filterbank `(feature_size, num_frames)` of a waveform `(n,)`, with 20 ms between frames."""
+        extractor = _filterbank_extractor(self.feature_size // 2, self.sampling_rate)
+        features = extractor(waveform, sampling_rate=self.sampling_rate, pad_to_multiple_of=None, return_tensors="np")[
+            "input_features"
+        ]
+        return torch.from_numpy(features[0].astype(np.float32).T)
+
+
+def _check_input_type(input_type: str, feature_size: int) -> None:
+    if input_type not in INPUT_TYPES:
+        raise ValueError(f"`input_type` is one of {', '.join(INPUT_TYPES)}; got {input_type!r}.")
+    if input_type == "waveform" and feature_size != 1:
+        raise ValueError(f"A waveform has one value at a time: `feature_size` must be 1; got {feature_size}.")
+    if input_type == "filterbank" and feature_size % 2:
+        raise ValueError(f"Filterbanks join two frames: `feature_size` must be even; got {feature_size}.")
+
+
+@lru_cache
+def _filterbank_extractor(num_mel_bins: int, sampling_rate: int) -> SeamlessM4TFeatureExtractor:
+    # Not a field of the feature extractor, for that would be saved with it.
+    return SeamlessM4TFeatureExtractor(num_mel_bins, sampling_rate, num_mel_bins)
 
 
 __all__ = ["EmoIclFeatureExtractor"]

@@ -1,9 +1,9 @@
-"""A small tokenizer for language models built from scratch, which can spell any label word."""
+"""Tokenizers of the language model: one trained for a model from scratch, or a pretrained model's own."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 
 AUDIO_TOKEN = "<audio>"
@@ -38,3 +38,45 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 512) -> PreTrainedTo
         unk_token="<unk>",
         extra_special_tokens={"audio_token": AUDIO_TOKEN},
     )
+
+
+def load_tokenizer(language_model: str) -> PreTrainedTokenizerBase:
+    """
+    Loads the tokenizer of a pretrained language model and adds the placeholder of the query tokens to it.
+
+    Args:
+        language_model (`str`): Hub name or folder of the language model.
+
+    Returns:
+        [`PreTrainedTokenizerBase`]: With `<audio>` as its last token, where it is new to the vocabulary.
+
+    Raises:
+        `ValueError`: If the tokenizer has no padding or no end-of-sequence token.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(language_model)
+    if missing := [name for name in ("pad_token", "eos_token") if getattr(tokenizer, name) is None]:
+        raise ValueError(f"The tokenizer of {language_model} has no {' and no '.join(missing)}; prompts need both.")
+    tokenizer.add_special_tokens({"extra_special_tokens": [AUDIO_TOKEN]}, replace_extra_special_tokens=False)
+    return tokenizer
+
+
+def spell_labels(tokenizer: PreTrainedTokenizerBase, labels: Sequence[str]) -> list[list[int]]:
+    """
+    Tokens of each label, with the end-of-sequence token, as the language model is to write them.
+
+    Args:
+        tokenizer ([`PreTrainedTokenizerBase`]): Tokenizer of the language model.
+        labels (`Sequence[str]`): The label words.
+
+    Raises:
+        `ValueError`: If the vocabulary lacks a part of a label.
+    """
+    spelled = [tokenizer.encode(label, add_special_tokens=False) for label in labels]
+    unknown = [label for label, ids in zip(labels, spelled, strict=True) if tokenizer.unk_token_id in ids]
+    if unknown:
+        raise ValueError(
+            f"The tokenizer of the language model cannot spell {', '.join(map(repr, unknown))}: a part of it is no "
+            "token. Choose other label words, or a language model for their script."
+        )
+    end = tokenizer.get_vocab()[tokenizer.eos_token]
+    return [[*ids, end] for ids in spelled]

@@ -192,4 +192,7 @@ def test_a_checkpoint_carries_its_code(tmp_path):
         "AutoModelForSpeechSeq2Seq": "modeling_emoicl.EmoIclForConditionalGeneration",
     }
     files = {path.name for path in tmp_path.glob("*.py")}
-    assert files == {f"{n}_emoicl.py" for n in ("adaptation", "configuration", "modeling", "speech_encoder")}
+    assert files == {
+        f"{n}_emoicl.py"
+        for n in ("adaptation", "configuration", "modeling", "self_supervised_encoder", "speech_encoder")
+    }

@@ -1,4 +1,4 @@
-"""The features are Whisper's, at the real length, and the same alone as in any batch."""
+"""The features are those that the encoders were trained on, at the real length, and the same alone as in a batch."""
 
 import io
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from synthetic_speech import encoded, tone
-from transformers import WhisperFeatureExtractor
+from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
 
 from emoicl.processing import EmoIclFeatureExtractor
 
@@ -102,3 +102,54 @@ def test_real_speech(shared):
             samples, sampling_rate=rate, padding="do_not_pad", truncation=False, return_tensors="pt"
         )
         torch.testing.assert_close(row[:, mask.bool()], expected["input_features"][0], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("do_normalize", [True, False])
+def test_waveforms_are_those_of_wav2vec2(do_normalize):
+    extractor = EmoIclFeatureExtractor(feature_size=1, input_type="waveform", do_normalize=do_normalize)
+    batch = extractor(UTTERANCES)
+    assert batch["input_features"].shape == (4, 1, 23456) and batch["input_features"].dtype == torch.float32
+    for row, mask, waveform in zip(batch["input_features"], batch["input_features_mask"], UTTERANCES, strict=True):
+        expected = Wav2Vec2FeatureExtractor(do_normalize=do_normalize)(waveform, sampling_rate=16000)["input_values"]
+        assert mask.tolist() == [1] * len(waveform) + [0] * (23456 - len(waveform))
+        torch.testing.assert_close(row[0, mask.bool()], torch.tensor(expected[0]), rtol=0, atol=1e-6)
+        assert torch.equal(row[:, mask.bool()], extractor(waveform)["input_features"][0])
+        assert not row[:, ~mask.bool()].any()
+
+
+@pytest.mark.parametrize("num_mel_bins", [80, 40])
+def test_filterbanks_are_those_of_seamless_m4t(num_mel_bins):
+    extractor = EmoIclFeatureExtractor(feature_size=2 * num_mel_bins, input_type="filterbank")
+    reference = SeamlessM4TFeatureExtractor(feature_size=num_mel_bins, num_mel_bins=num_mel_bins)
+    expected = reference(UTTERANCES, sampling_rate=16000, return_tensors="pt")
+    batch = extractor(UTTERANCES)
+    assert batch["input_features"].shape == (4, 2 * num_mel_bins, 72)
+    # The reference pads to an even number of frames, and then counts the last one as padding.
+    assert torch.equal(batch["input_features_mask"], expected["attention_mask"][:, :72].long())
+    rows = zip(batch["input_features"], expected["input_features"], batch["input_features_mask"].bool(), strict=True)
+    for row, of_reference, mask in rows:
+        torch.testing.assert_close(row.T[mask], of_reference[:72][mask], rtol=0, atol=1e-5)
+    alone = extractor(UTTERANCES[0])["input_features"][0]
+    assert torch.equal(batch["input_features"][0, :, : alone.shape[1]], alone)
+
+
+@pytest.mark.parametrize(("input_type", "feature_size"), [("waveform", 1), ("filterbank", 160)])
+def test_other_input_types_are_saved_and_loaded(input_type, feature_size, tmp_path):
+    extractor = EmoIclFeatureExtractor(feature_size=feature_size, input_type=input_type, do_normalize=False)
+    extractor.save_pretrained(tmp_path)
+    loaded = EmoIclFeatureExtractor.from_pretrained(tmp_path)
+    assert (loaded.input_type, loaded.feature_size, loaded.do_normalize) == (input_type, feature_size, False)
+    assert torch.equal(loaded(tone())["input_features"], extractor(tone())["input_features"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"input_type": "mfcc"}, "one of log_mel, waveform, filterbank; got 'mfcc'"),
+        ({"input_type": "waveform"}, "`feature_size` must be 1; got 80"),
+        ({"input_type": "filterbank", "feature_size": 81}, "`feature_size` must be even; got 81"),
+    ],
+)
+def test_input_types_that_cannot_be_are_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        EmoIclFeatureExtractor(**fields)

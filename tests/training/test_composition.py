@@ -1,9 +1,18 @@
+import logging
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny import LABELS, tiny_speech_config
+from tiny_checkpoints import SELF_SUPERVISED, published_encoder, save_speech_encoder, self_supervised_config
 from tiny_corpus import SIZES, compose_tiny
-from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor, WhisperForConditionalGeneration, WhisperModel
+from transformers import (
+    AutoModelForCTC,
+    AutoModelForSpeechSeq2Seq,
+    AutoProcessor,
+    WhisperForConditionalGeneration,
+    WhisperModel,
+)
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from emoicl.training.composition import compose
@@ -47,6 +56,49 @@ def test_missing_weights_are_not_made_up(whisper, tmp_path):
     (tmp_path / "config.json").write_bytes((whisper / "config.json").read_bytes())
     with pytest.raises(ValueError, match="lacks weights of the speech encoder: .*layers.1.fc1.weight"):
         compose_tiny(tmp_path)
+
+
+@pytest.mark.parametrize("kind", SELF_SUPERVISED)
+def test_weights_of_a_self_supervised_encoder(kind, tmp_path):
+    pretrained = published_encoder(kind).state_dict()
+    model, processor = compose_tiny(save_speech_encoder(kind, tmp_path), speech_layer=2)
+    weights = model.speech_encoder.state_dict()
+    assert all(torch.equal(weight, pretrained[name]) for name, weight in weights.items())
+    is_above = ("encoder.layers.2.", "masked_spec_embed") + (("encoder.layer_norm.",) if "large" in kind else ())
+    assert pretrained.keys() - weights.keys() == {name for name in pretrained if name.startswith(is_above)}
+    extractor = processor.feature_extractor
+    expected = ("filterbank", 20) if kind == "wav2vec2-bert" else ("waveform", 1)
+    assert (extractor.input_type, extractor.feature_size) == expected
+
+
+def test_what_is_left_away_is_no_cause_for_alarm(whisper, tmp_path, caplog):
+    config = self_supervised_config("wav2vec2")
+    config.update({"vocab_size": 20, "pad_token_id": 0})
+    with_head = AutoModelForCTC.from_config(config)
+    with_head.save_pretrained(tmp_path)
+    # As checkpoints had it before torch parametrised it.
+    weights = load_file(tmp_path / "model.safetensors")
+    renamed = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
+    for new, old in renamed.items():
+        name = f"wav2vec2.encoder.pos_conv_embed.conv.{new}"
+        weights[name.replace(new, old)] = weights.pop(name)
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    transformers_logger = logging.getLogger("transformers")
+    transformers_logger.addHandler(caplog.handler)
+    model, _ = compose_tiny(tmp_path, speech_layer=1)
+    compose_tiny(whisper, speech_layer=1)
+    transformers_logger.removeHandler(caplog.handler)
+    assert "REPORT" not in caplog.text
+    pretrained = with_head.wav2vec2.state_dict()
+    assert all(torch.equal(pretrained[name], weight) for name, weight in model.speech_encoder.state_dict().items())
+
+
+@pytest.mark.parametrize("do_normalize", [True, False])
+def test_waveforms_are_normalised_where_the_checkpoint_says_so(do_normalize, tmp_path):
+    _, processor = compose_tiny(save_speech_encoder("wavlm", tmp_path, do_normalize=do_normalize))
+    assert processor.feature_extractor.do_normalize is do_normalize
+    (tmp_path / "preprocessor_config.json").unlink()
+    assert compose_tiny(tmp_path)[1].feature_extractor.do_normalize is True
 
 
 def test_all_else_is_random_and_reproducible(whisper):

@@ -1,8 +1,9 @@
 import pytest
 from tiny import LABELS
+from tiny_checkpoints import unigram_tokenizer
 
 from emoicl.processing.processing_emoicl import INSTRUCTION
-from emoicl.training.tokenizer import SPECIAL_TOKENS, train_tokenizer
+from emoicl.training.tokenizer import SPECIAL_TOKENS, load_tokenizer, spell_labels, train_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +49,23 @@ def test_saved_and_loaded(tokenizer, tmp_path):
     assert loaded.get_vocab() == tokenizer.get_vocab()
     assert loaded.audio_token == "<audio>"
     assert loaded.decode(loaded("喜び ?")["input_ids"]) == "喜び ?"
+
+
+def test_a_pretrained_tokenizer_gets_the_placeholder_and_keeps_its_own_tokens(tmp_path):
+    pretrained = unigram_tokenizer(LABELS, ("<pad>", "</s>", "<unk>"))
+    pretrained.add_special_tokens({"extra_special_tokens": ["<extra_id_0>"]})
+    pretrained.save_pretrained(tmp_path)
+    tokenizer = load_tokenizer(str(tmp_path))
+    assert tokenizer.convert_tokens_to_ids("<audio>") == len(pretrained) == len(tokenizer) - 1
+    assert tokenizer.tokenize("Joy<audio><audio>")[-2:] == ["<audio>", "<audio>"]
+    ids = tokenizer.convert_tokens_to_ids(["<audio>", "<extra_id_0>"])
+    assert tokenizer.decode(ids, skip_special_tokens=True) == ""
+    assert spell_labels(tokenizer, ["Joy"]) == [[tokenizer.convert_tokens_to_ids("▁Joy"), 1]]
+
+
+def test_a_tokenizer_without_an_end_is_refused(tmp_path):
+    tokenizer = unigram_tokenizer(LABELS, ("<pad>", "</s>", "<unk>"))
+    tokenizer.eos_token = tokenizer.pad_token = None
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="has no pad_token and no eos_token; prompts need both"):
+        load_tokenizer(str(tmp_path))
