@@ -68,6 +68,13 @@ class EmoIclSpeechEncoder(PreTrainedModel):
         self.layer_norm = nn.LayerNorm(config.hidden_size) if normalize else nn.Identity()
         self.post_init()
 
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        super()._init_weights(module)
+        # At the usual scale of transformers' weights, what is heard would drown in the positions that are added to it.
+        if isinstance(module, nn.Conv1d):
+            init.kaiming_normal_(module.weight)
+
     def feature_mask(self, mask: torch.Tensor) -> torch.Tensor:
         """Mask of the features `(batch_size, ceil(num_frames / 4))` from that of the log-mel frames."""
         return halve_mask(halve_mask(mask))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerCallback, TrainerState
@@ -68,15 +68,21 @@ class MetaIclTrainingArguments(Seq2SeqTrainingArguments):
     remove_unused_columns: bool | None = field(default=False, metadata={"help": "Episodes have no columns."})
 
 
+class DrawnAnew(Protocol):
+    """Items that are drawn anew each epoch."""
+
+    def set_epoch(self, epoch: int) -> None: ...
+
+
 class EpochCallback(TrainerCallback):
-    """Tells the episodes which epoch begins: the data loader itself does not where it resumes within an epoch, or in
+    """Tells the items which epoch begins: the data loader itself does not where it resumes within an epoch, or in
     several processes (accelerate 1.15)."""
 
-    def __init__(self, episodes: EpisodeDataset):
-        self.episodes = episodes
+    def __init__(self, items: DrawnAnew):
+        self.items = items
 
     def on_epoch_begin(self, args, state: TrainerState, control, **kwargs):
-        self.episodes.set_epoch(int(state.epoch or 0))
+        self.items.set_epoch(int(state.epoch or 0))
 
 
 class MetaIclTrainer(Seq2SeqTrainer):
