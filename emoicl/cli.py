@@ -5,7 +5,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from emoicl.commands import demo, evaluate, predict, train
+from emoicl.commands import corpus, demo, evaluate, init, predict, pretrain, reproduce, train
 
 
 DESCRIPTION = """\
@@ -13,11 +13,15 @@ Speech emotion recognition that adapts to a person from a few labelled utterance
 
   emoicl demo                                  see it work on bundled speech, no data needed
   emoicl predict hello.wav --enroll me.csv     classify your own files
+  emoicl corpus prepare ravdess --source DIR   make tables of a corpus, inspect and split them
+  emoicl pretrain speech-encoder --corpus ...  pretrain the parts of a model from scratch
+  emoicl init --speech-encoder NAME ...        compose a model from Hub checkpoints
   emoicl train --config tiny-emogator          train a model from a recipe
   emoicl evaluate --corpus test.parquet        measure it on speakers it has never heard
+  emoicl reproduce --corpus data/mine          train and compare all systems of the paper
 """
 
-COMMANDS = (demo, predict, train, evaluate)
+COMMANDS = (demo, predict, corpus, pretrain, init, train, evaluate, reproduce)
 
 
 def build_parser() -> argparse.ArgumentParser:

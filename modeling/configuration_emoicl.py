@@ -253,14 +253,15 @@ class EmoIclClassifierConfig(PreTrainedConfig):
         self.speech_config = sub_config(self.speech_config, model_type="emoicl_speech_encoder")
         super().__post_init__(**kwargs)
         keep_speech_layers(self.speech_config, self.speech_layer)
-        self.label2id = {label: number for number, label in self.id2label.items()}
+        labels = list((self.id2label or {}).values())
+        self.label2id = {label: number for number, label in enumerate(labels)}
         if self.enrollment_labels is None:
             return
-        unknown = [label for label in self.enrollment_labels if label not in self.label2id]
+        unknown = [label for label in self.enrollment_labels if label not in labels]
         if unknown or not self.enrollment_labels:
             raise ValueError(
                 f"`enrollment_labels` are {self.enrollment_labels}; they must be some of the labels in `id2label`: "
-                f"{', '.join(self.label2id)}. `None` stands for no enrollment."
+                f"{', '.join(labels)}. `None` stands for no enrollment."
             )
 
 

@@ -58,7 +58,7 @@ class EmoIclProcessor(ProcessorMixin):
         if audio_token not in tokenizer.get_vocab():
             raise ValueError(
                 f"The tokenizer has no token {audio_token!r}. Add it with "
-                f'`tokenizer.add_special_tokens({{"audio_token": "{audio_token}"}})` and resize the embeddings of the '
+                f'`tokenizer.add_tokens("{audio_token}", special_tokens=True)` and resize the embeddings of the '
                 "language model."
             )
         self.num_query_tokens = num_query_tokens

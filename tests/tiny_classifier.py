@@ -27,7 +27,8 @@ def tiny_classifier_config(speech: str = "whisper", **fields: Any) -> EmoIclClas
         **fields: Fields of [`EmoIclClassifierConfig`] that differ.
     """
     labels = {"speech_config": tiny_speech_config(speech), "id2label": dict(enumerate(LABELS))}
-    return EmoIclClassifierConfig(**(SIZES | {"speech_layer": 2} | labels | fields))
+    arguments: dict[str, Any] = SIZES | {"speech_layer": 2} | labels | fields
+    return EmoIclClassifierConfig(**arguments)
 
 
 def tiny_classifier(seed: int = 0, **fields: Any) -> EmoIclForAudioClassification:

@@ -144,7 +144,7 @@ class ClassifierTrainer(Trainer):
         speech: SpeechSource | None = None,
         **kwargs: Any,
     ):
-        config = model.config
+        config: Any = model.config
         if args.frame_share < 1 and not config.freeze_speech_encoder:
             raise ValueError("`frame_share` takes features of a frozen speech encoder; this model trains it.")
         self.speech = speech or speech_source(model, processing_class)
@@ -243,7 +243,7 @@ class ClassifierRecognizer:
 
     @property
     def candidate_labels(self) -> list[str]:
-        id2label = self.model.config.id2label
+        id2label: Any = self.model.config.id2label
         return [id2label[number] for number in range(len(id2label))]
 
     @torch.no_grad()

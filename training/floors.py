@@ -86,7 +86,7 @@ class LinearProbe:
         return np.exp(self.log_probabilities(self.classifier, self.standardize(corpus)[targets]))
 
     def standardize(self, corpus: Corpus) -> np.ndarray:
-        return self.scaler.transform(self.pooled(corpus))
+        return np.asarray(self.scaler.transform(self.pooled(corpus)))
 
     def fit_classifier(self, x: np.ndarray, labels: Sequence[str]) -> LogisticRegression:
         return LogisticRegression(C=self.regularization, max_iter=1000).fit(x, labels)

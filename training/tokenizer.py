@@ -78,5 +78,5 @@ def spell_labels(tokenizer: PreTrainedTokenizerBase, labels: Sequence[str]) -> l
             f"The tokenizer of the language model cannot spell {', '.join(map(repr, unknown))}: a part of it is no "
             "token. Choose other label words, or a language model for their script."
         )
-    end = tokenizer.get_vocab()[tokenizer.eos_token]
+    end = tokenizer.get_vocab()[str(tokenizer.eos_token)]
     return [[*ids, end] for ids in spelled]

@@ -55,10 +55,11 @@ def enroll(table):
 @pytest.mark.parametrize(
     "arguments, expected",
     [
-        ([], ["demo", "predict", "train", "evaluate"]),
+        ([], ["demo", "predict", "corpus", "pretrain", "init", "train", "evaluate", "reproduce"]),
         (["demo"], ["--output", "--seeds"]),
         (["predict"], ["--enroll", "--top-k", "--decoding {labels,beam}", "audio,label", "consent"]),
         (["train"], ["--config", "--stages.zero_shot.max_steps", "tiny-emogator"]),
+        (["reproduce"], ["--folds", "--stages.in_context.max_steps", "proposed", "Tables II, III and IV"]),
         (["evaluate"], ["--corpus", "--setting", "--orders", "audio, emotion and speaker_id", "UA_spk"]),
     ],
 )

@@ -1,6 +1,7 @@
 """`emoicl init` composes a model from named parts, and says how to train it."""
 
 import shlex
+from typing import Any
 
 import pytest
 from tiny import LABELS
@@ -27,7 +28,8 @@ def init(*arguments):
 
 
 def recognizer(folder):
-    return pipeline("personalized-speech-emotion-recognition", model=str(folder), pipeline_class=EmoIclPipeline)
+    task: Any = "personalized-speech-emotion-recognition"
+    return pipeline(task, model=str(folder), pipeline_class=EmoIclPipeline)
 
 
 @pytest.mark.parametrize("kind", SPEECH_ENCODERS)

@@ -1,5 +1,7 @@
 """wav2vec 2.0, HuBERT, WavLM and wav2vec2-BERT: the published features, alone as in any batch."""
 
+from typing import Any
+
 import pytest
 import torch
 from tiny import tiny_config
@@ -126,7 +128,7 @@ def test_every_weight_learns_where_the_encoder_is_not_frozen(kind):
 @pytest.mark.parametrize("layer", [None, 2])
 def test_in_a_model_it_is_saved_and_loaded_alike(kind, layer, tmp_path):
     config = tiny_config(speech_config=self_supervised_config(kind), speech_layer=layer)
-    model = randomize(EmoIclForConditionalGeneration(config))
+    model: Any = randomize(EmoIclForConditionalGeneration(config))
     features, mask = speech(kind, *lengths_of(kind))
     expected, feature_mask = model.get_speech_features(features, mask)
     assert expected.shape == (*feature_mask.shape, 16) and not expected.requires_grad

@@ -11,7 +11,7 @@ from synthetic_speech import encoded, tone
 from tiny import LABELS
 from tiny_classifier import SYSTEMS, tiny_classifier
 from transformers import AutoFeatureExtractor, pipeline
-from transformers.pipelines import AudioClassificationPipeline
+from transformers.pipelines.audio_classification import AudioClassificationPipeline
 
 from emoicl import EmoIclClassificationPipeline, EmoIclFeatureExtractor
 
@@ -24,7 +24,10 @@ ENROLLMENT = [{"audio": audio, "label": label} for audio, label in zip(SHOTS, ("
 def make_recognizer(system: str) -> Any:
     model = tiny_classifier(**SYSTEMS[system])
     return EmoIclClassificationPipeline(
-        model=model, feature_extractor=EmoIclFeatureExtractor(), task="audio-classification", device="cpu"
+        model=model,
+        feature_extractor=EmoIclFeatureExtractor(),
+        task="audio-classification",
+        device=torch.device("cpu"),
     )
 
 
@@ -102,13 +105,15 @@ def folder(recognizer, tmp_path):
 
 
 def test_save_and_load(recognizer, folder):
-    loaded: Any = pipeline("audio-classification", folder, pipeline_class=EmoIclClassificationPipeline, device="cpu")
+    loaded: Any = pipeline(
+        "audio-classification", folder, pipeline_class=EmoIclClassificationPipeline, device=torch.device("cpu")
+    )
     assert_same(loaded(TARGETS[0], enrollment=ENROLLMENT), recognizer(TARGETS[0], enrollment=ENROLLMENT))
     assert type(AutoFeatureExtractor.from_pretrained(folder)) is EmoIclFeatureExtractor
 
 
 def test_transformers_own_pipeline_answers_alike(recognizer, folder):
-    own = pipeline("audio-classification", model=folder, device="cpu")
+    own = pipeline("audio-classification", model=folder, device=torch.device("cpu"))
     assert type(own) is AudioClassificationPipeline
     for target in TARGETS:
         answers: Any = own({"raw": target, "sampling_rate": 16000}, top_k=None)
@@ -122,7 +127,7 @@ import sys
 sys.modules["emoicl"] = None
 import numpy as np
 from transformers import pipeline
-recognizer = pipeline("audio-classification", model={folder!r}, trust_remote_code=True, device="cpu")
+recognizer = pipeline("audio-classification", model={folder!r}, trust_remote_code=True, device=torch.device("cpu"))
 print(len(recognizer(np.sin(np.arange(8000) / 10).astype("float32"), top_k=None)))
 """
     monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))

@@ -64,8 +64,8 @@ def test_who_gains_is_above_the_diagonal(report, tmp_path):
     report.conditions = report.conditions[1:3]
     (axes,) = plot_speakers(report, tmp_path / "plot.png").axes
     speakers, mean = axes.collections
-    assert speakers.get_offsets().tolist() == [[0, 1], [0, 0]]
-    assert mean.get_offsets().tolist() == [[0, 0.5]]
+    assert np.asarray(speakers.get_offsets()).tolist() == [[0, 1], [0, 0]]
+    assert np.asarray(mean.get_offsets()).tolist() == [[0, 0.5]]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("accuracy at 0 shots", "accuracy at 1 shots")
     assert axes.get_title().startswith("1 of 2 speakers gain")
 

@@ -29,7 +29,7 @@ def gini(accuracies: Sequence[float]) -> float:
 
 
 def bootstrap_interval(
-    differences: Sequence[float], confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
+    differences: Sequence[float] | np.ndarray, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
 ) -> tuple[float, float]:
     """
     Percentile bootstrap interval of a mean over speakers (Efron 1979). Speakers are what is drawn, with replacement:

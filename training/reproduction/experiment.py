@@ -140,13 +140,14 @@ class Experiment:
 
     def compose(self) -> tuple[EmoIclForConditionalGeneration, EmoIclProcessor]:
         """A speech LM as it is before training, without a speaker adaptation: the paper's."""
+        without_adaptation: dict[str, Any] = self.size.speech_lm | {"adaptation_size": 0}
         return compose(
             self.speech_encoder(),
             self.labels,
             speech_layer=self.size.speech_layer,
             language_model=self.size.language_model,
             feature_dropout=self.size.feature_dropout,
-            **(self.size.speech_lm | {"adaptation_size": 0}),
+            **without_adaptation,
         )
 
     def speech_encoder(self) -> str:

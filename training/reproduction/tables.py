@@ -20,22 +20,22 @@ Row = dict[str, Any]
 SETTING_SYSTEMS = ("proposed", "adapted")
 ABLATIONS = ("proposed", "to_ld_7", "neutral_0_7")
 NEUTRAL = "TU+LO Neutral"
-# (system, shots) against (system, shots); "most" is the largest number of shots that both have.
-CLAIMS = (
+# (system, shots) against (system, shots); None is the largest number of shots that there is.
+CLAIMS: tuple[tuple[str, int | None, str, int | None], ...] = (
     ("pretrained", 0, "scratch", 0),
     ("personalized_n", 1, "pretrained", 0),
-    ("personalized_a", "most", "pretrained", 0),
+    ("personalized_a", None, "pretrained", 0),
     ("zero_shot", 0, "pretrained", 0),
     ("zero_shot", 0, "linear_probe", 0),
     ("one_shot_n", 1, "zero_shot", 0),
     ("proposed", 0, "zero_shot", 0),
-    ("proposed", "most", "proposed", 0),
-    ("proposed", "most", "personalized_a", "most"),
-    ("proposed", "most", "prototypes", "most"),
-    ("prototypes", "most", "prototypes", 0),
-    ("adapted", "most", "adapted", 0),
-    ("adapted", "most", "proposed", "most"),
-    ("adapted", "most", "prototypes", "most"),
+    ("proposed", None, "proposed", 0),
+    ("proposed", None, "personalized_a", None),
+    ("proposed", None, "prototypes", None),
+    ("prototypes", None, "prototypes", 0),
+    ("adapted", None, "adapted", 0),
+    ("adapted", None, "proposed", None),
+    ("adapted", None, "prototypes", None),
 )
 
 
@@ -149,8 +149,8 @@ def claims(outcomes: Outcomes) -> list[Row]:
         here, there = (outcomes.get((name, main_test(name))) for name in (better, worse))
         if not (here and there and here.report and there.report):
             continue
-        k = most_shots(here) if shots == "most" else shots
-        other_k = most_shots(there) if other_shots == "most" else other_shots
+        k = most_shots(here) if shots is None else shots
+        other_k = most_shots(there) if other_shots is None else other_shots
         ours = difference(here.report, there.report, k, other_k)
         paper = [paper_row(better, k), paper_row(worse, other_k)]
         rows.append(
@@ -213,5 +213,6 @@ def order_of_systems(outcomes: Outcomes) -> Row | None:
     ]
     correlation = None
     if len(set(ours.values())) > 1:
-        correlation = float(spearmanr([ours[name] for name in names], [papers[name] for name in names]).statistic)
+        correlation, _ = spearmanr([ours[name] for name in names], [papers[name] for name in names])
+        correlation = float(correlation)
     return {"systems": names, "correlation": correlation, "swapped": swapped}

@@ -33,7 +33,7 @@ def speakers(*numbers: int, corpus: str = "tones") -> Corpus:
             label=utterance.label.replace("Joy", "Neutral"),
             speaker_id=f"{corpus}/{utterance.speaker_id}",
             # Other bytes, for a clip cannot be of two speakers.
-            audio=utterance.audio + corpus.encode(),
+            audio=bytes(utterance.audio) + corpus.encode(),  # pyright: ignore[reportArgumentType]
         )
         for utterance in utterances
         if utterance.speaker_id in names

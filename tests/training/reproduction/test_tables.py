@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -101,7 +103,7 @@ def test_claims(outcomes):
 
 
 def test_order_of_systems(outcomes):
-    order = tables.order_of_systems(outcomes)
+    order: Any = tables.order_of_systems(outcomes)
     assert order["systems"] == [
         "Proposed, most shots", "Proposed, 0 shots", "Personalized_A", "Pretrained", "Scratch",
     ]  # fmt: skip
