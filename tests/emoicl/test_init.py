@@ -27,7 +27,7 @@ def init(*arguments):
     return main(["init", *map(str, arguments), *SIZES])
 
 
-def recognizer(folder):
+def recognizer(folder) -> Any:
     task: Any = "personalized-speech-emotion-recognition"
     return pipeline(task, model=str(folder), pipeline_class=EmoIclPipeline)
 

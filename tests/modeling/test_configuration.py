@@ -77,8 +77,8 @@ def test_a_language_model_without_encoder_or_decoder_is_refused(model_type):
 
 
 def test_an_unsupported_speech_encoder_is_named():
-    config = tiny_config(speech_config=AutoConfig.for_model("wav2vec2"), speech_layer=None)
-    with pytest.raises(ValueError, match="'wav2vec2' are not supported; supported are emoicl_speech_encoder, whisper"):
+    config = tiny_config(speech_config=AutoConfig.for_model("unispeech"), speech_layer=None)
+    with pytest.raises(ValueError, match="'unispeech' are not supported; supported are emoicl_speech_encoder, hubert"):
         EmoIclForConditionalGeneration(config)
 
 

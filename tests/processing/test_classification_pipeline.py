@@ -127,7 +127,7 @@ import sys
 sys.modules["emoicl"] = None
 import numpy as np
 from transformers import pipeline
-recognizer = pipeline("audio-classification", model={folder!r}, trust_remote_code=True, device=torch.device("cpu"))
+recognizer = pipeline("audio-classification", model={folder!r}, trust_remote_code=True, device="cpu")
 print(len(recognizer(np.sin(np.arange(8000) / 10).astype("float32"), top_k=None)))
 """
     monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))

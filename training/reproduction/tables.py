@@ -213,6 +213,6 @@ def order_of_systems(outcomes: Outcomes) -> Row | None:
     ]
     correlation = None
     if len(set(ours.values())) > 1:
-        correlation, _ = spearmanr([ours[name] for name in names], [papers[name] for name in names])
-        correlation = float(correlation)
+        result: Any = spearmanr([ours[name] for name in names], [papers[name] for name in names])
+        correlation = float(result.statistic)
     return {"systems": names, "correlation": correlation, "swapped": swapped}

@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -52,7 +53,7 @@ def test_denoising_and_instruction_tuning(triples, tmp_path, losses):
     before, after = losses(output / "instruction")
     assert after < 0.5 * before
     tokenizer = AutoTokenizer.from_pretrained(output / "model")
-    loaded = AutoModelForSeq2SeqLM.from_pretrained(output / "model")
+    loaded: Any = AutoModelForSeq2SeqLM.from_pretrained(output / "model")
     assert isinstance(loaded, T5ForConditionalGeneration)
     assert loaded.config.vocab_size == len(tokenizer) == TINY.vocab_size
     weights = model.state_dict()

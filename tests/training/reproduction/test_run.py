@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tone_tables import SPLITS, speakers, write_table
 
 from emoicl.cli import main
 from emoicl.training.classifier import ClassifierTrainer
@@ -12,7 +13,6 @@ from emoicl.training.reproduction.experiment import drawable_shots
 from emoicl.training.reproduction.run import reproduce
 from emoicl.training.reproduction.systems import ORDER, SystemTest
 from emoicl.training.trainer import MetaIclTrainer
-from tests.training.reproduction.conftest import SPLITS, speakers, write_table
 
 
 def steps_of(monkeypatch):

@@ -2,9 +2,9 @@ import shutil
 from collections import Counter
 
 import pytest
+from tone_tables import LABELS, SPLITS, speakers, write_table
 
 from emoicl.training.reproduction.splits import load_splits, thin
-from tests.training.reproduction.conftest import LABELS, SPLITS, speakers, write_table
 
 
 def test_the_split_of_the_tables(folder):
