@@ -272,7 +272,8 @@ class EvaluationReport:
         for number, condition in enumerate(conditions):
             predictions = [[codes.get(label, -1) for label in of_seed] for of_seed in condition.predictions]
             arrays[f"{number}.predictions"] = np.array(predictions, dtype=np.int16)
-            arrays[f"{number}.probabilities"] = np.stack(condition.probabilities)
+            # safetensors writes memory as it lies, and scikit-learn's lies column after column.
+            arrays[f"{number}.probabilities"] = np.ascontiguousarray(np.stack(condition.probabilities))
         fields = {name: getattr(self, name) for name in _PLAIN_FIELDS}
         fields["conditions"] = [(c.shots, c.control, c.order) for c in conditions]
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -137,6 +137,16 @@ def test_predictions_are_read_back(report, tmp_path):
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
+def test_probabilities_are_read_back_however_they_lie_in_memory(report, tmp_path):
+    probabilities = np.asfortranarray([[0.9, 0.1], [0.3, 0.7], [0.6, 0.4]])
+    first = Condition(0)
+    first.add(probabilities, CANDIDATES)
+    report.conditions = [first]
+    report.save_predictions(tmp_path / "predictions.safetensors")
+    read = EvaluationReport.load_predictions(tmp_path / "predictions.safetensors")
+    assert read.conditions[0].probabilities[0] == pytest.approx(probabilities)
+
+
 def test_a_file_without_predictions_is_refused(tmp_path):
     from safetensors.numpy import save_file
 
