@@ -1,6 +1,6 @@
 """Cross-validation over speakers: each speaker is tested once, by a model that never heard them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -54,7 +54,8 @@ def speaker_folds(corpus: Corpus, num_folds: int = 5, seed: int = 0, validation_
     if not 0 < validation_share < 1:
         raise ValueError(f"validation_share is a share between 0 and 1, but is {validation_share}.")
     folds = []
-    for number, tested in enumerate(_deal(corpus, num_folds, seed)):
+    sizes = {speaker_id: len(indices) for speaker_id, indices in corpus.by_speaker.items()}
+    for number, tested in enumerate(deal_speakers(sizes, _by_source(sizes).values(), num_folds, seed)):
         others = [speaker_id for speaker_id in corpus.by_speaker if speaker_id not in tested]
         validating = _draw_validation(others, validation_share, np.random.default_rng((seed, 1, number)))
         training = [speaker_id for speaker_id in others if speaker_id not in validating]
@@ -67,12 +68,25 @@ def speaker_folds(corpus: Corpus, num_folds: int = 5, seed: int = 0, validation_
     return folds
 
 
-def _deal(corpus: Corpus, num_folds: int, seed: int) -> list[list[str]]:
-    """The speakers that each fold tests."""
+def deal_speakers(
+    sizes: Mapping[str, int], strata: Iterable[Sequence[str]], num_folds: int, seed: int
+) -> list[list[str]]:
+    """
+    Deals speakers to folds, each stratum in laps of speakers with about as many utterances.
+
+    Args:
+        sizes (`Mapping[str, int]`): Number of utterances of each speaker.
+        strata (`Iterable[Sequence[str]]`): The speakers, in groups that should be spread evenly.
+        num_folds (`int`): Number of folds.
+        seed (`int`): The same seed makes the same folds in every process.
+
+    Returns:
+        `list[list[str]]`: The speakers of each fold; the folds differ by at most one speaker of each stratum and one
+        in all.
+    """
     hands: list[list[str]] = [[] for _ in range(num_folds)]
     rng = np.random.default_rng((seed, 0))
-    sizes = {speaker_id: len(indices) for speaker_id, indices in corpus.by_speaker.items()}
-    for speaker_ids in _by_source(sizes).values():
+    for speaker_ids in strata:
         largest_first = sorted(speaker_ids, key=lambda speaker_id: -sizes[speaker_id])
         for start in range(0, len(largest_first), num_folds):
             lightest_first = sorted(hands, key=lambda hand: (len(hand), sum(sizes[s] for s in hand)))

@@ -19,7 +19,7 @@ def test_the_python_snippets_run(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("EMOICL_CACHE", str(tmp_path / "cache"))
     shutil.copy(BUNDLED_CLIPS, tmp_path / "my_corpus.parquet")
     snippets = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    assert len(snippets) == 2
+    assert len(snippets) == 3
     names = {}
     for snippet in snippets:
         # One step shows that training runs; ten take their time.
@@ -27,10 +27,11 @@ def test_the_python_snippets_run(tmp_path, monkeypatch, capsys):
     answers = capsys.readouterr().out
     assert answers.count("'label'") >= 4
     assert names["trainer"].state.global_step == 1
+    assert "| 3-shot | 0." in answers
 
 
 def test_the_commands_are_known():
     commands = set(re.findall(r"^emoicl (\w+)", README, flags=re.MULTILINE))
-    assert commands == {"predict", "train", "evaluate"}
+    assert commands == {"predict", "train", "evaluate", "corpus", "init", "pretrain", "reproduce"}
     for command in commands:
         assert command in build_parser().format_help()

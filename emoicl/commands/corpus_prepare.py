@@ -1,0 +1,102 @@
+"""`emoicl corpus prepare`: one data set as tables, with a report and a dataset card."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from emoicl.training.corpora.base import CorpusReader
+
+
+EPILOG = """\
+NAME is one of `emoicl corpus list`, and DIR its folder as its owners ship it, unpacked:
+
+  emoicl corpus prepare ravdess --source Downloads/ravdess --output data/ravdess --workers 4
+
+Every file that is missing, unreadable or not known is named in OUTPUT/report.txt, and nothing is written unless
+--allow-missing is given. Interrupted, the same command goes on where it stopped. Then train on OUTPUT/data/*.parquet.
+
+NAME generic is for your own: a CSV, JSONL or parquet table with the columns audio, emotion and speaker_id (or others,
+named with --column), a folder for each speaker, or a data set of the Hub. Labels stay as they are, in lower case,
+unless --label maps them:
+
+  emoicl corpus prepare generic --source mine.csv --output data/mine --column emotion=mood --label happy=joy
+  emoicl corpus prepare generic --source recordings --pattern "{speaker_id}/{emotion}_{take}" --output data/mine
+  emoicl corpus prepare generic --hub-dataset someone/speech --split train --column speaker_id=who --output data/theirs
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "prepare",
+        help="make tables of a data set",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", metavar="NAME", help="which data set, or generic")
+    parser.add_argument("--source", type=Path, metavar="DIR", help="its folder (generic: or its table)")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write")
+    parser.add_argument("--format", choices=["parquet", "jsonl"], default="parquet", help="default: parquet")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="threads that read and write (default: 1)")
+    parser.add_argument("--allow-missing", action="store_true", help="write what there is, although files are missing")
+    generic = parser.add_argument_group("only for generic")
+    generic.add_argument("--hub-dataset", metavar="NAME", help="a data set of the Hub in place of --source")
+    generic.add_argument("--split", default="train", help="of the Hub data set (default: train)")
+    generic.add_argument("--column", nargs="+", default=[], metavar="OURS=THEIRS", help="where columns are found")
+    generic.add_argument("--label", nargs="+", default=[], metavar="THEIRS=OURS", help="what labels are called")
+    generic.add_argument("--pattern", help="of paths in a folder (default: {speaker_id}/{emotion}/*)")
+    generic.add_argument("--corpus-name", metavar="NAME", help="default: what the source is called")
+    generic.add_argument("--licence", default="unknown", help="for the dataset card (default: unknown)")
+    generic.add_argument("--language", nargs="+", default=[], metavar="CODE", help="for the dataset card")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    from emoicl.training.corpora import find_corpus
+    from emoicl.training.corpora.prepare import prepare
+
+    if options.workers < 1:
+        raise ValueError(f"--workers is at least 1, not {options.workers}.")
+    if options.name == "generic":
+        reader = open_generic(options)
+    else:
+        reader_class = find_corpus(options.name)
+        if options.source is None:
+            raise ValueError(f"--source: where is {reader_class.pretty_name}? It comes from {reader_class.homepage}.")
+        reader = reader_class(options.source)
+    report = prepare(reader, options.output, options.format, options.workers, options.allow_missing)
+    print(report.text())
+    print(f"Wrote {options.output}/data/*.{options.format}, README.md (card), report.json and report.txt.")
+
+
+def open_generic(options: argparse.Namespace) -> "CorpusReader":
+    """The reader of a table, a folder or a data set of the Hub."""
+    from emoicl.training.corpora.generic import FOLDER_PATTERN, HubDataset, OwnTable, SpeakerFolders
+
+    if (options.source is None) == (options.hub_dataset is None):
+        raise ValueError("generic takes either --source or --hub-dataset.")
+    fields = {
+        "name": options.corpus_name or (options.hub_dataset or options.source.stem).rpartition("/")[2].lower(),
+        "labels": parse_pairs("--label", options.label),
+        "licence": options.licence,
+        "languages": options.language,
+    }
+    columns = parse_pairs("--column", options.column)
+    if options.hub_dataset:
+        try:
+            import datasets
+        except ImportError as error:
+            raise ValueError("--hub-dataset needs the package datasets: `pip install datasets`.") from error
+
+        return HubDataset(datasets.load_dataset(options.hub_dataset, split=options.split), columns=columns, **fields)
+    if options.source.is_dir():
+        return SpeakerFolders(options.source, pattern=options.pattern or FOLDER_PATTERN, **fields)
+    return OwnTable(options.source, columns=columns, **fields)
+
+
+def parse_pairs(option: str, pairs: list[str]) -> dict[str, str]:
+    """Reads `a=b` pairs."""
+    if wrong := [pair for pair in pairs if not all(pair.partition("="))]:
+        raise ValueError(f"{option} takes pairs such as a=b, not {', '.join(map(repr, wrong))}.")
+    return {key: value for key, _, value in (pair.partition("=") for pair in pairs)}

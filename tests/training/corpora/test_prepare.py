@@ -1,0 +1,273 @@
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+from datasets import Audio, load_dataset
+from tiny_files import clip, write_clips
+
+from emoicl.training.corpora import prepare as prepare_module
+from emoicl.training.corpora.base import CorpusReader, Recording
+from emoicl.training.corpora.prepare import prepare
+from emoicl.training.corpus import load_corpus
+
+
+SPEAKERS = {"ann": "female", "bob": "male"}
+EMOTIONS = {"A": "anger", "B": "boredom", "N": "neutral"}
+
+
+class Letters(CorpusReader):
+    """A corpus with a complete design: `ann/A1.wav`."""
+
+    name = "letters"
+    pretty_name = "Letters"
+    licence = "CC-BY-4.0"
+    licence_url = "https://creativecommons.org/licenses/by/4.0/"
+    homepage = "https://example.org"
+    citation = "@misc{letters}"
+    languages = ("en",)
+    elicitation = "acted"
+    description = "Two people."
+    label_meaning = "What they were asked for."
+    label_map = EMOTIONS
+    layout = "ann/A1.wav and so on"
+    required = ("ann",)
+    ignored = {"song/*": "song"}
+    flawed = {"bob_N3": "a door slams"}
+    has_votes = True
+
+    def recordings(self):
+        for speaker, gender in SPEAKERS.items():
+            for emotion in EMOTIONS:
+                for take in "123":
+                    yield Recording(
+                        f"{speaker}/{emotion}{take}.wav",
+                        speaker,
+                        emotion,
+                        take=take,
+                        gender=gender,
+                        votes={"A": 1, "N": 2},
+                        source_id=f"{speaker}_{emotion}{take}",
+                    )
+
+
+PATHS = [f"{speaker}/{emotion}{take}.wav" for speaker in SPEAKERS for emotion in EMOTIONS for take in "123"]
+
+
+@pytest.fixture
+def source(tmp_path):
+    write_clips(tmp_path / "source", PATHS)
+    return tmp_path / "source"
+
+
+def tables(output: Path) -> list[Path]:
+    return sorted((output / "data").glob("*.parquet")) or sorted((output / "data").glob("*.jsonl"))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_rows(source, tmp_path):
+    report = prepare(Letters(source), tmp_path / "out")
+    rows = pyarrow.parquet.read_table(tables(tmp_path / "out")[0]).to_pylist()
+    assert [row["source_id"] for row in rows] == [
+        path[:-4].replace("/", "_") for path in PATHS if path != "bob/N3.wav"
+    ]
+    assert rows[3] == {
+        "audio": {"bytes": (source / "ann/B1.wav").read_bytes(), "path": "ann_B1.wav"},
+        "speaker_id": "letters/ann",
+        "emotion": "boredom",
+        "duration": 0.1,
+        "corpus": "letters",
+        "source_id": "ann_B1",
+        "native_label": "B",
+        "sentence_id": "",
+        "take": "1",
+        "intensity": "",
+        "gender": "female",
+        "age": "",
+        "text": "",
+        "votes": [{"emotion": "anger", "votes": 1.0}, {"emotion": "neutral", "votes": 2.0}],
+    }
+    assert (report.num_listed, report.num_prepared, report.num_speakers) == (18, 17, 2)
+    assert report.labels == {"anger": {"A": 6}, "boredom": {"B": 6}, "neutral": {"N": 5}}
+    assert report.findings["flawed"] == {"bob/N3.wav": "a door slams"}
+
+
+@pytest.mark.parametrize("format", ["parquet", "jsonl"])
+def test_load_corpus_and_datasets_read_the_tables(source, tmp_path, format):
+    prepare(Letters(source), tmp_path / "out", format, shard_size=7)
+    paths = tables(tmp_path / "out")
+    assert [path.name for path in paths] == [f"0000{number}-of-00003.{format}" for number in range(3)]
+    corpus = load_corpus(paths)
+    assert len(corpus) == 17
+    assert sorted(corpus.by_speaker) == ["letters/ann", "letters/bob"]
+    clips = [utterance.audio for utterance in corpus]
+    sounds = {audio if isinstance(audio, bytes) else audio.read_bytes() for audio in clips}
+    assert sounds == {(source / path).read_bytes() for path in PATHS if path != "bob/N3.wav"}
+    dataset = load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert dataset["emotion"] == [utterance.label.lower() for utterance in corpus]
+    if format == "parquet":
+        dataset = dataset.cast_column("audio", Audio(decode=False))
+        assert dataset[0]["audio"]["bytes"] == (source / PATHS[0]).read_bytes()
+
+
+def test_card(source, tmp_path):
+    prepare(Letters(source), tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    for line in ("license: cc-by-4.0", "- en", "- audio-classification", "| boredom | B | 6 |", "* flawed: 1"):
+        assert line in card.splitlines() or f"  {line}" in card.splitlines(), line
+    assert "@misc{letters}" in card
+    assert "1 female, 1 male" in card
+    Letters.licence = "Letters terms"
+    try:
+        prepare(Letters(source), tmp_path / "out")
+    finally:
+        Letters.licence = "CC-BY-4.0"
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "license: other\n" in card and "license_name: Letters terms\n" in card
+
+
+@pytest.mark.parametrize("format", ["parquet", "jsonl"])
+def test_prepared_twice_is_byte_identical(source, tmp_path, format):
+    prepare(Letters(source), tmp_path / "once", format, workers=1, shard_size=5)
+    shutil.copytree(source, tmp_path / "elsewhere")
+    prepare(Letters(tmp_path / "elsewhere"), tmp_path / "twice", format, workers=4, shard_size=5)
+    prepare(Letters(source), tmp_path / "once", format, shard_size=5)
+    assert contents(tmp_path / "once") == contents(tmp_path / "twice")
+    assert any(name.endswith("README.md") for name in contents(tmp_path / "once"))
+
+
+@pytest.mark.parametrize("num_reads", [5, 17, 25, 30])
+def test_interrupted_and_resumed_is_as_uninterrupted(source, tmp_path, num_reads, monkeypatch):
+    monkeypatch.setattr(prepare_module, "GROUP_SIZE", 2)
+    prepare(Letters(source), tmp_path / "whole", shard_size=3)
+    reads = []
+
+    class Interrupted(Letters):
+        def read_audio(self, recording):
+            if len(reads) == num_reads:
+                raise KeyboardInterrupt
+            reads.append(recording.path)
+            return super().read_audio(recording)
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(Interrupted(source), tmp_path / "out", shard_size=3)
+    assert len(reads) == num_reads
+    resumed = []
+
+    class Resumed(Letters):
+        def read_audio(self, recording):
+            resumed.append(recording.path)
+            return super().read_audio(recording)
+
+    prepare(Resumed(source), tmp_path / "out", shard_size=3)
+    # Each clip is read once to be checked and once to be written; what was finished is not read again.
+    assert len(resumed) < 2 * 17 - num_reads + 5
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_a_changed_clip_is_read_again(source, tmp_path):
+    with pytest.raises(ValueError):
+        (source / "ann" / "A1.wav").write_bytes(b"nonsense")
+        prepare(Letters(source), tmp_path / "out")
+    (source / "ann" / "A1.wav").write_bytes(clip("new", 0.3))
+    prepare(Letters(source), tmp_path / "out")
+    assert pyarrow.parquet.read_table(tables(tmp_path / "out")[0])["duration"][0].as_py() == 0.3
+
+
+def damage(source):
+    (source / "ann/A2.wav").unlink()
+    (source / "ann/A3.wav").write_bytes(b"nonsense")
+    (source / "ann/B2.wav").write_bytes(b"")
+    (source / "ann/B3.wav").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    (source / "ann/N1.wav").write_bytes(clip("empty", 0))
+    shutil.copy(source / "ann/N2.wav", source / "ann/N3.wav")
+    shutil.copy(source / "bob/A1.wav", source / "bob/B1.wav")
+    write_clips(source, ["bob/what.wav", "song/la.wav"])
+    (source / "notes.txt").write_text("not audio")
+    (source / "bob/._A1.wav").write_bytes(b"what a Mac leaves in a zip file")
+
+
+FOUND = {
+    "missing": ["ann/A2.wav"],
+    "unreadable": ["ann/A3.wav", "ann/B2.wav", "ann/B3.wav", "ann/N1.wav"],
+    "unlisted": ["bob/what.wav"],
+    "contradictory": ["bob/A1.wav", "bob/B1.wav"],
+    "miscounted": [],
+    "duplicate": ["ann/N3.wav"],
+    "flawed": ["bob/N3.wav"],
+    "ignored": ["song/la.wav"],
+}
+
+
+def test_whatever_is_wrong_is_named_and_stops_the_preparation(source, tmp_path):
+    damage(source)
+    with pytest.raises(ValueError) as error:
+        prepare(Letters(source), tmp_path / "out")
+    message = str(error.value)
+    assert "1 missing (ann/A2.wav), 4 unreadable (ann/A3.wav, ann/B2.wav, ann/B3.wav and 1 more)" in message
+    assert "--allow-missing" in message
+    assert not (tmp_path / "out" / "data").exists()
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert {kind: list(files) for kind, files in report["findings"].items()} == FOUND
+    assert report["counts"] == {kind: len(files) for kind, files in FOUND.items()}
+    assert "git lfs pull" in report["findings"]["unreadable"]["ann/B3.wav"]
+    assert report["findings"]["unreadable"]["ann/N1.wav"] == "holds no samples"
+    assert report["findings"]["duplicate"]["ann/N3.wav"] == "the same as ann/N2.wav"
+    text = (tmp_path / "out" / "report.txt").read_text()
+    assert all(f"  {path}" in text for files in FOUND.values() for path in files)
+
+
+def test_what_there_is_is_prepared_if_that_is_allowed(source, tmp_path):
+    damage(source)
+    report = prepare(Letters(source), tmp_path / "out", allow_missing=True)
+    left_out = [path for kind in FOUND for path in FOUND[kind]]
+    corpus = load_corpus(tables(tmp_path / "out"))
+    assert report.num_prepared == len(corpus) == len([path for path in PATHS if path not in left_out]) == 9
+    assert "missing: 1 (" in (tmp_path / "out" / "report.txt").read_text()
+
+
+def test_another_number_than_the_owners_state_is_a_problem(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(Letters, "num_recordings", 20)
+    with pytest.raises(ValueError, match="1 miscounted"):
+        prepare(Letters(source), tmp_path / "out")
+    assert "18 clips, where the owners state 20" in (tmp_path / "out" / "report.txt").read_text()
+
+
+def test_refuses(source, tmp_path):
+    with pytest.raises(ValueError, match="no such folder.*example.org"):
+        Letters(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="lacks ann.*ann/A1.wav and so on"):
+        Letters(tmp_path)
+    with pytest.raises(ValueError, match="the corpus's own folder"):
+        prepare(Letters(source), source / "out")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("dear")
+    with pytest.raises(ValueError, match="no prepared corpus"):
+        prepare(Letters(source), tmp_path / "mine")
+    shutil.rmtree(source)
+    (source / "ann").mkdir(parents=True)
+    with pytest.raises(ValueError, match="not one clip"):
+        prepare(Letters(source), tmp_path / "out", allow_missing=True)
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"native_label": "Z"}, "has no label 'Z'; it has A, B, N"),
+        ({"source_id": "ann_A1"}, "lists ann_A1 more than once"),
+        ({"speaker_id": ""}, "a speaker and a label"),
+        ({"gender": "F"}, "not 'F'"),
+    ],
+)
+def test_refuses_a_wrong_reader(source, tmp_path, fields, message):
+    class Wrong(Letters):
+        def recordings(self):
+            yield from super().recordings()
+            yield Recording(**{"path": "ann/A1.wav", "speaker_id": "ann", "native_label": "A"} | fields)
+
+    with pytest.raises(ValueError, match=message):
+        prepare(Wrong(source), tmp_path / "out")

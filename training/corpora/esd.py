@@ -1,0 +1,93 @@
+"""ESD, the emotional speech dataset: acted English and Mandarin, 350 parallel sentences in five emotions."""
+
+import re
+from collections.abc import Iterator
+from itertools import product
+
+from emoicl.training.corpora.base import CorpusReader, Recording, read_text
+
+
+WOMEN = ("0001", "0002", "0003", "0007", "0009", "0015", "0016", "0017", "0018", "0019")
+# The clips of a speaker are numbered through: 350 sentences of the first of these, then of the second, ...
+EMOTIONS = ("Neutral", "Angry", "Happy", "Sad", "Surprise")
+NUM_SENTENCES = 350
+LINE = re.compile(r"\s*(?P<clip>\d{4}_\d{6})\s+(?P<rest>.*\S)\s*")
+# Some transcripts are UTF-16, which shows; the other Chinese ones are GB 2312, the other English ones not all UTF-8.
+ENCODINGS = {"zh": ("utf-8-sig", "gb18030"), "en": ("utf-8-sig", "cp1252", "latin-1")}
+
+
+class Esd(CorpusReader):
+    """
+    ESD: the folder "Emotion Speech Dataset", with `0001` to `0020` in it.
+
+    Speakers 0001 to 0010 speak Mandarin, 0011 to 0020 English. Each has a transcript, `0011/0011.txt`, of lines
+    `0011_000001<tab>text<tab>emotion` in one of several encodings, and a folder for each emotion. Clip n of a speaker
+    is sentence (n - 1) % 350 + 1 of its language, the same in all emotions. Some releases divide an emotion's folder
+    into `train`, `test` and `evaluation`, by sentence and not by speaker; it is not kept. Source: ReadMe.txt of the
+    release, and Zhou et al. 2022.
+    """
+
+    name = "esd"
+    pretty_name = "ESD (emotional speech dataset)"
+    licence = "ESD licence (research only)"
+    licence_url = "https://github.com/HLTSingapore/Emotional-Speech-Data"
+    homepage = "https://github.com/HLTSingapore/Emotional-Speech-Data"
+    citation = """\
+@article{zhou2022esd,
+  title = {Emotional voice conversion: Theory, databases and {ESD}},
+  author = {Zhou, Kun and Sisman, Berrak and Liu, Rui and Li, Haizhou},
+  journal = {Speech Communication},
+  volume = {137},
+  pages = {1--18},
+  year = {2022},
+  doi = {10.1016/j.specom.2021.11.006}
+}"""
+    languages = ("zh", "en")
+    elicitation = "acted"
+    description = (
+        "10 native speakers of English and 10 of Mandarin (5 women, 5 men each) speak 350 sentences of their language "
+        "in five emotions, in a studio."
+    )
+    label_meaning = "The emotion that the speaker was asked to show."
+    label_map = {
+        "Neutral": "neutral",
+        "Angry": "anger",
+        "Happy": "joy",
+        "Sad": "sadness",
+        "Surprise": "surprise",
+    }
+    layout = "a folder for each speaker with a transcript, and one for each emotion: 0011/0011.txt, 0011/Angry/..."
+    required = ("0011",)
+
+    def recordings(self) -> Iterator[Recording]:
+        paths = {path.parts[1:2] + (path.stem,): path.as_posix() for path in self.files("00[0-9][0-9]/**/*")}
+        for number in range(1, 21):
+            speaker = f"{number:04}"
+            language = "zh" if number <= 10 else "en"
+            texts = self._texts(speaker, language)
+            for (block, emotion), sentence in product(enumerate(EMOTIONS), range(1, NUM_SENTENCES + 1)):
+                clip = f"{speaker}_{block * NUM_SENTENCES + sentence:06}"
+                yield Recording(
+                    path=paths.get((emotion, clip), f"{speaker}/{emotion}/{clip}.wav"),
+                    speaker_id=speaker,
+                    native_label=emotion,
+                    sentence_id=f"{language}-{sentence:03}",
+                    gender="female" if speaker in WOMEN else "male",
+                    text=texts.get(clip, ""),
+                )
+
+    def _texts(self, speaker: str, language: str) -> dict[str, str]:
+        """The words of each clip."""
+        if not (self.source / speaker).is_dir():
+            return {}
+        lines = read_text(self.source / speaker / f"{speaker}.txt", ENCODINGS[language]).splitlines()
+        return {match["clip"]: _words(match["rest"]) for line in lines if (match := LINE.fullmatch(line))}
+
+
+def _words(rest: str) -> str:
+    """What is said, without the emotion after it: after a tab (in either language), or, in a few lines, a blank."""
+    text, tab, _ = rest.rpartition("\t")
+    if tab:
+        return text.strip()
+    text, _, last = rest.rpartition(" ")
+    return text if last in EMOTIONS else rest

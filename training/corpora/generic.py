@@ -1,0 +1,374 @@
+"""A corpus of one's own: a table, a folder for each speaker, or a data set of the Hub."""
+
+import re
+import threading
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet
+
+from emoicl.training.corpora.base import CorpusReader, Recording, file_version
+
+
+REQUIRED = ("audio", "emotion", "speaker_id")
+OPTIONAL = ("native_label", "source_id", "sentence_id", "take", "intensity", "gender", "age", "text")
+GENDERS = {"f": "female", "m": "male", "woman": "female", "man": "male", "unknown": ""}
+FOLDER_PATTERN = "{speaker_id}/{emotion}/*"
+
+
+class OwnCorpus(CorpusReader):
+    """
+    What the readers of this module share.
+
+    An emotion becomes its lower-case word, `"Happy"` `"happy"`, unless `labels` names another. Nothing is guessed: map
+    it to one of the paper's seven words if that is what it means.
+
+    Args:
+        source (`str` or `Path`): The table or folder.
+        name (`str`): What to call the corpus: its column, and the first part of its speakers.
+        labels (`Mapping[str, str]`, *optional*): Harmonised words of native labels, `{"Happy": "joy"}`; upper and
+            lower case are the same.
+        licence (`str`, *optional*, defaults to `"unknown"`): See [`CorpusReader`]. Goes into the card, as the next.
+        languages (`Sequence[str]`, *optional*): BCP-47 codes.
+
+    Raises:
+        `ValueError`: If the source cannot be read, or if `labels` names a label that the corpus does not have.
+    """
+
+    homepage = ""
+    citation = ""
+    licence_url = ""
+    elicitation = "unknown"
+    description = "A corpus of the user's own, prepared by the generic reader of emoicl."
+    label_meaning = "As its maker defines it."
+
+    def __init__(
+        self,
+        source: str | Path,
+        name: str,
+        labels: Mapping[str, str] | None = None,
+        licence: str = "unknown",
+        languages: Sequence[str] = (),
+    ):
+        self.source = Path(source)
+        self.name = self.pretty_name = name
+        self.licence = licence
+        self.languages = tuple(languages)
+        self.words = {native.lower(): word.lower() for native, word in (labels or {}).items()}
+        self.label_map: dict[str, str] = {}
+
+    def _learn_labels(self, emotions: Mapping[str, set[str]]) -> None:
+        """Builds `label_map` from the emotions that occur with each native label."""
+        known = {emotion.lower() for values in emotions.values() for emotion in values}
+        if unknown := sorted(set(self.words) - known):
+            raise ValueError(f"{self.source}: has no label {', '.join(unknown)} to map; it has {sorted(known)}.")
+        for native in sorted(emotions):
+            words = {self.words.get(emotion.lower(), emotion.lower()) for emotion in emotions[native]}
+            if len(words) > 1:
+                raise ValueError(f"{self.source}: the native label {native!r} stands for {sorted(words)}.")
+            self.label_map[native] = words.pop()
+
+
+class SpeakerFolders(OwnCorpus):
+    """
+    Audio files whose paths tell who speaks and how, as `{speaker_id}/{emotion}/*`.
+
+    Args:
+        source (`str` or `Path`): The folder.
+        name (`str`): See [`OwnCorpus`], as for all that is not named here.
+        pattern (`str`, *optional*, defaults to `"{speaker_id}/{emotion}/*"`): Relative path without its extension. In
+            braces are `speaker_id`, `emotion`, `sentence_id`, `take`, `intensity`, `gender` or `age`, which never
+            hold a `/` and are as short as can be (`"{speaker_id}/{emotion}_{take}"`); `*` is anything. Files with
+            other paths are unlisted.
+
+    Raises:
+        `ValueError`: If there is no such folder, if the pattern lacks speaker or emotion or has an unknown field, or
+            if no file matches it.
+    """
+
+    def __init__(self, source: str | Path, name: str, pattern: str = FOLDER_PATTERN, **fields: Any):
+        super().__init__(source, name, **fields)
+        if not self.source.is_dir():
+            raise ValueError(f"{self.source}: there is no such folder.")
+        regex = _compile(pattern)
+        matches = {path: regex.fullmatch(path.with_suffix("").as_posix()) for path in self.files()}
+        self.matches = {path: match.groupdict() for path, match in matches.items() if match}
+        if not self.matches:
+            raise ValueError(f"{self.source}: of {len(matches)} audio files, none has a path like {pattern}.")
+        self._learn_labels({match["emotion"]: {match["emotion"]} for match in self.matches.values()})
+
+    def recordings(self) -> Iterator[Recording]:
+        source_ids = _unique_ids([path.as_posix() for path in self.matches])
+        for (path, match), source_id in zip(self.matches.items(), source_ids, strict=True):
+            values: dict[str, Any] = dict(match)
+            native_label = values.pop("emotion")
+            values["gender"] = _gender(values.get("gender", ""))
+            yield Recording(path.as_posix(), native_label=native_label, source_id=source_id, **values)
+
+
+class TabularCorpus(OwnCorpus):
+    """
+    A corpus with one row for each clip. Columns that are named as in a prepared corpus are found by themselves.
+
+    Args:
+        source (`str` or `Path`): Where it is.
+        name (`str`): See [`OwnCorpus`], as for all that is not named here.
+        columns (`Mapping[str, str]`, *optional*): Which columns hold what, `{"emotion": "label"}`. `audio`, `emotion`
+            and `speaker_id` there must be; `native_label`, `source_id`, `sentence_id`, `take`, `intensity`, `gender`,
+            `age` and `text` there may be.
+
+    Raises:
+        `ValueError`: If a column is not there or rows lack an emotion, a speaker or audio.
+    """
+
+    def __init__(self, source: str | Path, name: str, columns: Mapping[str, str] | None = None, **fields: Any):
+        super().__init__(source, name, **fields)
+        columns = columns or {}
+        names = self._column_names()
+        if unknown := sorted(set(columns) - {*REQUIRED, *OPTIONAL}):
+            raise ValueError(f"There are no columns {unknown} to fill; there are {', '.join(REQUIRED + OPTIONAL)}.")
+        self.columns = {field: columns.get(field, field) for field in REQUIRED + OPTIONAL}
+        wanted = {self.columns[field] for field in REQUIRED} | set(columns.values())
+        if absent := sorted(wanted - set(names)):
+            raise ValueError(f"{self.source}: lacks the columns {absent}; it has {names}. Name others with --column.")
+        there = [field for field in REQUIRED[1:] + OPTIONAL if self.columns[field] in names]
+        self.values = {field: self._texts(self.columns[field]) for field in there}
+        self.paths = self._paths()
+        self._check_rows()
+        self.values.setdefault("native_label", self.values["emotion"])
+        emotions: dict[str, set[str]] = {}
+        for native, emotion in zip(self.values["native_label"], self.values["emotion"], strict=True):
+            emotions.setdefault(native, set()).add(emotion)
+        self._learn_labels(emotions)
+
+    def recordings(self) -> Iterator[Recording]:
+        values = {field: column for field, column in self.values.items() if field != "emotion"}
+        values.setdefault("source_id", _unique_ids(self.paths))
+        for index, path in enumerate(self.paths):
+            row: dict[str, Any] = {field: column[index] for field, column in values.items()}
+            row["speaker_id"] = row["speaker_id"].removeprefix(f"{self.name}/")
+            row["gender"] = _gender(row.get("gender", ""))
+            yield Recording(path, **row)
+
+    def files(self, pattern: str = "**/*") -> Iterator[Path]:
+        """None: a table says itself which clips it is about."""
+        return iter(())
+
+    def _check_rows(self) -> None:
+        required = {field: self.values[field] for field in REQUIRED[1:]} | {"audio": self.paths}
+        for field, column in required.items():
+            if rows := [number for number, value in enumerate(column, start=1) if not value]:
+                some = ", ".join(map(str, rows[:5]))
+                raise ValueError(f"{self.source}: {len(rows)} of {len(column)} rows have no {field}: {some}.")
+        occurrences = Counter(self.paths)
+        if repeated := [path for path, count in occurrences.items() if count > 1]:
+            raise ValueError(f"{self.source}: more than one row has the audio {', '.join(repeated[:5])}.")
+
+    @abstractmethod
+    def _column_names(self) -> list[str]:
+        """The table's own names."""
+
+    @abstractmethod
+    def _texts(self, column: str) -> list[str]:
+        """A column as strings, `""` where it is null."""
+
+    @abstractmethod
+    def _paths(self) -> list[str]:
+        """The path of each clip, or what stands for it; `""` where there is no audio."""
+
+
+class OwnTable(TabularCorpus):
+    """
+    A CSV, JSONL or parquet table. Audio is a path, relative to the table; in parquet also bytes, `{"bytes", "path"}`.
+
+    Args:
+        source (`str` or `Path`): The `.csv`, `.jsonl` or `.parquet` file.
+        name (`str`): See [`TabularCorpus`], as for all else.
+    """
+
+    def __init__(self, source: str | Path, name: str, **fields: Any):
+        self.path = Path(source)
+        readers = {".csv": _read_csv, ".jsonl": pyarrow.json.read_json, ".parquet": _read_without_clips}
+        if self.path.suffix not in readers:
+            raise ValueError(f"{source}: a table is a {', '.join(readers)} file.")
+        if not self.path.is_file():
+            raise ValueError(f"{source}: there is no such file.")
+        try:
+            self.table = readers[self.path.suffix](self.path)
+        except pa.ArrowException as error:
+            raise ValueError(f"{source}: cannot be read as {self.path.suffix[1:]}: {error}") from error
+        if not self.table.num_rows:
+            raise ValueError(f"{source}: the table has no rows.")
+        self.clips = _ParquetClips(self.path) if self.path.suffix == ".parquet" else None
+        super().__init__(source, name, **fields)
+
+    def read_audio(self, recording: Recording) -> bytes:
+        row = self.rows[recording.path]
+        clip: Any = self.clips.read(self.columns["audio"], row) if self.clips else recording.path
+        if isinstance(clip, dict):
+            clip = clip.get("bytes") or clip.get("path")
+        return clip if isinstance(clip, bytes) else (self.path.parent / clip).read_bytes()
+
+    def version(self, recording: Recording) -> str:
+        return file_version(self.path if self.clips else self.path.parent / recording.path)
+
+    def _column_names(self) -> list[str]:
+        return self.clips.names if self.clips else self.table.column_names
+
+    def _texts(self, column: str) -> list[str]:
+        return [value.strip() for value in self.table[column].cast(pa.string()).fill_null("").to_pylist()]
+
+    def _paths(self) -> list[str]:
+        column = self.columns["audio"]
+        paths = _tell_apart(self.clips.paths(column)) if self.clips else self._texts(column)
+        self.rows = {path: row for row, path in enumerate(paths)}
+        return paths
+
+
+class HubDataset(TabularCorpus):
+    """
+    A data set as `datasets` loads it, with an audio column; the clips stay encoded.
+
+    Args:
+        dataset (`datasets.Dataset`): One split.
+        name (`str`): See [`TabularCorpus`], as for all else.
+    """
+
+    def __init__(self, dataset: Any, name: str, columns: Mapping[str, str] | None = None, **fields: Any):
+        import datasets
+
+        audio = (columns or {}).get("audio", "audio")
+        if audio in dataset.column_names and isinstance(dataset.features[audio], datasets.Audio):
+            # Decoding would ask for torchcodec and a system-wide FFmpeg.
+            dataset = dataset.cast_column(audio, datasets.Audio(decode=False))
+        self.dataset = dataset
+        super().__init__(Path(name), name, columns=columns, **fields)
+
+    def read_audio(self, recording: Recording) -> bytes:
+        clip = self.dataset[self.rows[recording.path]][self.columns["audio"]]
+        if isinstance(clip, dict):
+            clip = clip["bytes"] or clip["path"]
+        return clip if isinstance(clip, bytes) else Path(clip).read_bytes()
+
+    def version(self, recording: Recording) -> str:
+        return self.dataset._fingerprint
+
+    def _column_names(self) -> list[str]:
+        return self.dataset.column_names
+
+    def _texts(self, column: str) -> list[str]:
+        values = self.dataset[column]
+        # Only class labels have names for their numbers.
+        if hasattr(self.dataset.features[column], "int2str"):
+            values = [None if value is None else self.dataset.features[column].int2str(value) for value in values]
+        return ["" if value is None else str(value).strip() for value in values]
+
+    def _paths(self) -> list[str]:
+        # From the Arrow table, so that no clip is copied out of it.
+        column = self.dataset.select_columns(self.columns["audio"]).with_format("arrow")[:][self.columns["audio"]]
+        paths = _tell_apart(_clip_paths(column))
+        self.rows = {path: row for row, path in enumerate(paths)}
+        return paths
+
+
+class _ParquetClips:
+    """The audio column of a parquet file, of which each thread holds one row group."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        metadata = pyarrow.parquet.read_metadata(path)
+        self.names = pyarrow.parquet.read_schema(path).names
+        sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+        self.starts = [sum(sizes[:group]) for group in range(len(sizes))]
+        self.held = threading.local()
+
+    def read(self, column: str, row: int) -> Any:
+        group = max(index for index, start in enumerate(self.starts) if start <= row)
+        if getattr(self.held, "group", None) != group:
+            with pyarrow.parquet.ParquetFile(self.path) as file:
+                self.held.values = file.read_row_group(group, columns=[column])[column]
+            self.held.group = group
+        return self.held.values[row - self.starts[group]].as_py()
+
+    def paths(self, column: str) -> list[str]:
+        with pyarrow.parquet.ParquetFile(self.path) as file:
+            paths = []
+            for group in range(file.num_row_groups):
+                paths += _clip_paths(file.read_row_group(group, columns=[column])[column], len(paths))
+        return paths
+
+
+def _clip_paths(column: pa.ChunkedArray, first_row: int = 0) -> list[str]:
+    """What each clip of an audio column is called: its path, or its row if it has only bytes."""
+    kind = column.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return [path or "" for path in column.to_pylist()]
+    if pa.types.is_struct(kind):
+        chunks = column.combine_chunks()
+        fields = [field.name for field in kind]
+        paths = chunks.field("path").to_pylist() if "path" in fields else [None] * len(column)
+        there = chunks.field("bytes").is_valid().to_pylist() if "bytes" in fields else [False] * len(column)
+    elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        paths, there = [None] * len(column), column.is_valid().to_pylist()
+    else:
+        raise ValueError(f"audio is of type {kind}; it should be bytes, a path or {{bytes, path}}.")
+    rows = enumerate(zip(paths, there, strict=True), start=first_row + 1)
+    return [path or (f"row_{row:06}" if has_bytes else "") for row, (path, has_bytes) in rows]
+
+
+def _tell_apart(paths: list[str]) -> list[str]:
+    """Paths that stand beside bytes need not be unique: where they are not, the rows tell the clips apart."""
+    occurrences = Counter(paths)
+    rows = enumerate(paths, start=1)
+    return [f"row_{row:06}/{path}" if path and occurrences[path] > 1 else path for row, path in rows]
+
+
+def _read_csv(path: Path) -> pa.Table:
+    # All as strings, because a speaker "007" is not the number 7 and a speaker "NA" is not a missing one.
+    with path.open("rb") as file:
+        names = pyarrow.csv.open_csv(file).schema.names
+    options = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
+    return pyarrow.csv.read_csv(path, convert_options=options)
+
+
+def _read_without_clips(path: Path) -> pa.Table:
+    schema = pyarrow.parquet.read_schema(path)
+    plain = [field.name for field in schema if not (pa.types.is_nested(field.type) or pa.types.is_binary(field.type))]
+    return pyarrow.parquet.read_table(path, columns=plain)
+
+
+def _compile(pattern: str) -> re.Pattern[str]:
+    fields = re.findall(r"{(\w+)}", pattern)
+    allowed = ("speaker_id", "emotion", "sentence_id", "take", "intensity", "gender", "age")
+    if not {"speaker_id", "emotion"} <= set(fields) or set(fields) - set(allowed) or len(set(fields)) < len(fields):
+        raise ValueError(
+            f"{pattern!r}: a pattern has {{speaker_id}} and {{emotion}} once, and may have "
+            f"{', '.join(allowed[2:])}; for example {FOLDER_PATTERN}."
+        )
+    parts = re.split(r"({\w+}|\*)", pattern)
+    return re.compile("".join(_part(part) for part in parts))
+
+
+def _part(part: str) -> str:
+    if part == "*":
+        return ".*"
+    return f"(?P<{part[1:-1]}>[^/]+?)" if part.startswith("{") else re.escape(part)
+
+
+def _unique_ids(paths: Sequence[str]) -> list[str]:
+    """File names without extension, or whole paths joined by `_` where file names repeat."""
+    stems = [PurePosixPath(path).stem for path in paths]
+    if len(set(stems)) == len(stems):
+        return stems
+    parts = [PurePosixPath(path).with_suffix("").parts for path in paths]
+    return ["_".join(part for part in names if part not in ("/", "..")) for names in parts]
+
+
+def _gender(text: str) -> str:
+    return GENDERS.get(text.lower(), text.lower())

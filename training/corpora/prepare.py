@@ -1,0 +1,349 @@
+"""From a corpus as its owners ship it to tables that `load_corpus` and `datasets` read."""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet
+import soundfile
+from tqdm.auto import tqdm
+
+from emoicl.training.corpora.base import CorpusReader, Recording
+from emoicl.training.corpora.card import dataset_card
+from emoicl.training.corpora.report import NOTES, PROBLEMS, Report
+
+
+Item = TypeVar("Item")
+
+AUDIO_TYPE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+TEXT_COLUMNS = ("sentence_id", "take", "intensity", "gender", "age", "text")
+SCHEMA = pa.schema(
+    {
+        "audio": AUDIO_TYPE,
+        "speaker_id": pa.string(),
+        "emotion": pa.string(),
+        "duration": pa.float64(),
+        "corpus": pa.string(),
+        "source_id": pa.string(),
+        "native_label": pa.string(),
+        **dict.fromkeys(TEXT_COLUMNS, pa.string()),
+    }
+)
+VOTES_TYPE = pa.list_(pa.struct({"emotion": pa.string(), "votes": pa.float64()}))
+
+# Clips that a worker holds in memory at once, of which a parquet file makes a row group.
+GROUP_SIZE = 100
+UNFINISHED = ".unfinished"
+
+
+class Scan(NamedTuple):
+    """What reading a clip told: its SHA-256 and duration in seconds, or what kind of problem it has, and which."""
+
+    sha256: str = ""
+    duration: float = 0.0
+    problem: str = ""
+    reason: str = ""
+
+
+def prepare(
+    reader: CorpusReader,
+    output: str | Path,
+    format: Literal["parquet", "jsonl"] = "parquet",
+    workers: int = 1,
+    allow_missing: bool = False,
+    shard_size: int = 2000,
+) -> Report:
+    """
+    Write a corpus as tables with one row for each clip, a report and a dataset card.
+
+    First every clip is read and checked, then the tables are written. Both go on where they stopped if the same call
+    is repeated after an interruption. The same folder gives the same bytes, whatever the number of workers.
+
+    The folder `output` then holds `data/*.parquet` (the owners' bytes in the column `audio`, as `{"bytes", "path"}`)
+    or `data/*.jsonl` (with paths into `data/audio/`), `README.md`, `report.json` and `report.txt`, and where
+    the owners divide their speakers, `speakers.json`. Columns: `audio`,
+    `speaker_id` (`"corpus/speaker"`), `emotion` (harmonised), `duration` (seconds), `corpus`, `source_id`,
+    `native_label`, `sentence_id`, `take`, `intensity`, `gender`, `age`, `text` (empty where unknown), and for a corpus
+    that has them `votes` (a list of `{"emotion", "votes"}`).
+
+    Args:
+        reader ([`CorpusReader`]): The corpus, in its owners' folder.
+        output (`str` or `Path`): Folder to write. New, empty, or of an earlier preparation.
+        format (`str`, *optional*, defaults to `"parquet"`): `"parquet"` or `"jsonl"`.
+        workers (`int`, *optional*, defaults to 1): Number of threads that read and write.
+        allow_missing (`bool`, *optional*, defaults to `False`): Write what there is although clips are missing,
+            unreadable, unlisted, contradictory or of another number than the owners state.
+        shard_size (`int`, *optional*, defaults to 2000): Clips in one table.
+
+    Returns:
+        [`Report`]: What was found, as saved.
+
+    Raises:
+        `ValueError`: If there are such clips and that is not allowed (the report, which names all of them, is written
+            nevertheless), if no clip is left, if the corpus lists a clip twice or has an unknown label, or if `output`
+            holds something else.
+    """
+    output = Path(output)
+    _check_output(reader, output)
+    recordings = list(reader.recordings())
+    _check_recordings(reader, recordings)
+    unfinished = _open_job(output, _fingerprint(reader, recordings, format, shard_size))
+    scans = _scan_all(reader, recordings, unfinished, workers)
+    findings, kept = _judge(reader, recordings, scans)
+    report = _report(reader, recordings, scans, findings, kept)
+    report.save(output)
+    if report.problems and not allow_missing:
+        raise ValueError(
+            f"{reader.pretty_name}: {report.summary()}. All are named in {output / 'report.txt'}. Complete the "
+            "folder, or prepare what there is with --allow-missing (allow_missing=True)."
+        )
+    if not kept:
+        raise ValueError(f"{reader.pretty_name}: not one clip can be prepared; see {output / 'report.txt'}.")
+    shards = _slices(kept, shard_size)
+    names = [f"{number:05}-of-{len(shards):05}.{format}" for number in range(len(shards))]
+    write = {"parquet": _write_parquet, "jsonl": _write_jsonl}[format]
+
+    def write_shard(number: int) -> int:
+        path = output / "data" / names[number]
+        if not path.exists():
+            rows = [(recordings[index], scans[index]) for index in shards[number]]
+            write(reader, rows, path)
+        return len(shards[number])
+
+    (output / "data").mkdir(exist_ok=True)
+    _run(write_shard, range(len(shards)), workers, f"Writing {reader.name}", len(kept))
+    (output / "README.md").write_text(dataset_card(reader, report, format), encoding="utf-8")
+    if speaker_lists := reader.speaker_lists():
+        (output / "speakers.json").write_text(json.dumps(speaker_lists, indent=1) + "\n", encoding="utf-8")
+    shutil.rmtree(unfinished)
+    return report
+
+
+def _check_output(reader: CorpusReader, output: Path) -> None:
+    if output.exists() and any(output.iterdir()):
+        if not ((output / UNFINISHED).is_dir() or (output / "report.txt").is_file()):
+            raise ValueError(f"{output}: holds something that is no prepared corpus; name a new folder.")
+    if reader.source.is_dir() and output.resolve().is_relative_to(reader.source.resolve()):
+        raise ValueError(f"{output}: lies in the corpus's own folder {reader.source}; name a folder outside of it.")
+
+
+def _check_recordings(reader: CorpusReader, recordings: Sequence[Recording]) -> None:
+    for recording in recordings:
+        reader.harmonise(recording.native_label)
+    occurrences = Counter(recording.source_id for recording in recordings)
+    if repeated := [name for name, count in occurrences.items() if count > 1]:
+        raise ValueError(f"{reader.pretty_name}: lists {', '.join(repeated[:5])} more than once.")
+
+
+def _fingerprint(reader: CorpusReader, recordings: Sequence[Recording], format: str, shard_size: int) -> str:
+    """Identity of all that the tables depend on."""
+    digest = hashlib.sha256(repr((reader.name, dict(reader.label_map), format, shard_size)).encode())
+    for recording in recordings:
+        digest.update(f"{recording!r} {reader.version(recording)}".encode())
+    return digest.hexdigest()
+
+
+def _open_job(output: Path, fingerprint: str) -> Path:
+    """The folder of an unfinished job; a new one if there is none, or if it was for something else."""
+    unfinished = output / UNFINISHED
+    job = unfinished / "fingerprint"
+    if not (job.is_file() and job.read_text() == fingerprint):
+        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.rmtree(output / "data", ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        job.write_text(fingerprint)
+    return unfinished
+
+
+def _run(task: Callable[[int], int], numbers: Iterable[int], workers: int, description: str, num_clips: int) -> None:
+    """Runs a task for each number; it returns how many clips are done."""
+    with (
+        ThreadPoolExecutor(workers) as pool,
+        tqdm(total=num_clips, desc=description, unit="clip", disable=None) as progress,
+    ):
+        futures = [pool.submit(task, number) for number in numbers]
+        try:
+            for future in as_completed(futures):
+                progress.update(future.result())
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _scan_all(reader: CorpusReader, recordings: Sequence[Recording], folder: Path, workers: int) -> list[Scan]:
+    batches = _slices(recordings, GROUP_SIZE)
+    paths = [folder / f"{number:06}.json" for number in range(len(batches))]
+
+    def scan_batch(number: int) -> int:
+        if not paths[number].exists():
+            scans = [_scan(reader, recording) for recording in batches[number]]
+            _write_whole(paths[number], lambda path: path.write_text(json.dumps(scans)))
+        return len(batches[number])
+
+    _run(scan_batch, range(len(batches)), workers, f"Reading {reader.name}", len(recordings))
+    return [Scan(*values) for path in paths for values in json.loads(path.read_text())]
+
+
+def _scan(reader: CorpusReader, recording: Recording) -> Scan:
+    if recording.source_id in reader.flawed:
+        return Scan(problem="flawed", reason=reader.flawed[recording.source_id])
+    try:
+        content = reader.read_audio(recording)
+        return Scan(hashlib.sha256(content).hexdigest(), _duration(content))
+    except FileNotFoundError:
+        return Scan(problem="missing")
+    except (OSError, ValueError) as error:
+        return Scan(problem="unreadable", reason=str(error))
+
+
+def _duration(content: bytes) -> float:
+    """Seconds, as the header tells. Decoding is left to whoever listens."""
+    if content.startswith(b"version https://git-lfs"):
+        raise ValueError("a pointer of git-lfs in place of the file: run `git lfs pull` in the corpus's folder")
+    try:
+        info = soundfile.info(io.BytesIO(content))
+    except soundfile.LibsndfileError as error:
+        raise ValueError(
+            f"{len(content)} bytes that are not readable audio ({error.error_string.rstrip('.')}); wav, flac, ogg "
+            "(opus, vorbis) and mp3 are read"
+        ) from error
+    if not info.frames:
+        raise ValueError("holds no samples")
+    return info.frames / info.samplerate
+
+
+def _judge(
+    reader: CorpusReader, recordings: Sequence[Recording], scans: Sequence[Scan]
+) -> tuple[dict[str, dict[str, str]], list[int]]:
+    """What is wrong with which file, and the indices of the recordings that are kept."""
+    findings: dict[str, dict[str, str]] = {kind: {} for kind in PROBLEMS | NOTES}
+    copies: dict[str, list[int]] = {}
+    for index, (recording, scan) in enumerate(zip(recordings, scans, strict=True)):
+        if scan.problem:
+            findings[scan.problem][recording.path] = scan.reason
+        else:
+            copies.setdefault(scan.sha256, []).append(index)
+    kept = []
+    for indices in copies.values():
+        first = recordings[indices[0]]
+        claims = {(recordings[i].speaker_id, reader.harmonise(recordings[i].native_label)) for i in indices}
+        if len(claims) > 1:
+            names = " = ".join(f"{recordings[i].path} ({recordings[i].native_label})" for i in indices)
+            findings["contradictory"] |= {recordings[i].path: names for i in indices}
+            continue
+        findings["duplicate"] |= {recordings[i].path: f"the same as {first.path}" for i in indices[1:]}
+        kept.append(indices[0])
+    listed = {recording.path for recording in recordings}
+    for path in reader.files():
+        if path.as_posix() not in listed:
+            reasons = [reason for pattern, reason in reader.ignored.items() if fnmatchcase(path.as_posix(), pattern)]
+            findings["ignored" if reasons else "unlisted"][path.as_posix()] = reasons[0] if reasons else ""
+    if reader.num_recordings not in (None, len(recordings)):
+        stated = f"{len(recordings)} clips, where the owners state {reader.num_recordings}"
+        findings["miscounted"][reader.name] = stated
+    return findings, kept
+
+
+def _report(
+    reader: CorpusReader,
+    recordings: Sequence[Recording],
+    scans: Sequence[Scan],
+    findings: dict[str, dict[str, str]],
+    kept: Sequence[int],
+) -> Report:
+    counts = Counter(recordings[index].native_label for index in kept)
+    labels: dict[str, dict[str, int]] = {}
+    for native, emotion in reader.label_map.items():
+        if counts[native]:
+            labels.setdefault(emotion, {})[native] = counts[native]
+    genders = dict(sorted((recordings[index].speaker_id, recordings[index].gender) for index in kept))
+    return Report(
+        corpus=reader.name,
+        num_listed=len(recordings),
+        num_prepared=len(kept),
+        num_speakers=len(genders),
+        seconds=sum(scans[index].duration for index in kept),
+        labels=labels,
+        genders=dict(sorted(Counter(genders.values()).items())),
+        findings=findings,
+    )
+
+
+def _row(reader: CorpusReader, recording: Recording, scan: Scan, audio: object) -> dict:
+    row = {
+        "audio": audio,
+        "speaker_id": f"{reader.name}/{recording.speaker_id}",
+        "emotion": reader.harmonise(recording.native_label),
+        "duration": scan.duration,
+        "corpus": reader.name,
+        "source_id": recording.source_id,
+        "native_label": recording.native_label,
+        **{name: getattr(recording, name) for name in TEXT_COLUMNS},
+    }
+    if reader.has_votes:
+        votes = recording.votes or {}
+        row["votes"] = [{"emotion": reader.harmonise(label), "votes": float(vote)} for label, vote in votes.items()]
+    return row
+
+
+def _file_name(recording: Recording) -> str:
+    return recording.source_id.replace("/", "_") + Path(recording.path).suffix.lower()
+
+
+def _write_parquet(reader: CorpusReader, rows: Sequence[tuple[Recording, Scan]], path: Path) -> None:
+    schema = SCHEMA.append(pa.field("votes", VOTES_TYPE)) if reader.has_votes else SCHEMA
+    # A dictionary of clips would only hold them in memory a second time.
+    options: dict[str, Any] = {"write_statistics": False}
+    options["use_dictionary"] = [
+        name for name in schema.names if name not in ("audio", "duration", "votes", "source_id")
+    ]
+
+    def groups() -> Iterator[pa.RecordBatch]:
+        for group in _slices(rows, GROUP_SIZE):
+            values = []
+            for recording, scan in group:
+                audio = {"bytes": reader.read_audio(recording), "path": _file_name(recording)}
+                values.append(_row(reader, recording, scan, audio))
+            yield pa.RecordBatch.from_pylist(values, schema)
+
+    def write(unfinished: Path) -> None:
+        with pyarrow.parquet.ParquetWriter(unfinished, schema, **options) as file:
+            for batch in groups():
+                file.write_batch(batch)
+
+    _write_whole(path, write)
+
+
+def _write_jsonl(reader: CorpusReader, rows: Sequence[tuple[Recording, Scan]], path: Path) -> None:
+    folder = path.parent / "audio"
+    folder.mkdir(exist_ok=True)
+
+    def write(unfinished: Path) -> None:
+        with unfinished.open("w", encoding="utf-8", newline="\n") as file:
+            for recording, scan in rows:
+                name = _file_name(recording)
+                (folder / name).write_bytes(reader.read_audio(recording))
+                row = _row(reader, recording, scan, f"audio/{name}")
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+    _write_whole(path, write)
+
+
+def _slices(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Writes aside and renames, so that an interruption leaves no half file."""
+    unfinished = path.with_name(path.name + ".unfinished")
+    write(unfinished)
+    os.replace(unfinished, path)
