@@ -30,7 +30,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run_list(options: argparse.Namespace) -> None:
-    from emoicl.training.corpora import CORPORA
+    from emoicl.training.corpora.readers import CORPORA
 
     rows = [("name", "languages", "elicitation", "licence", "homepage")]
     for name, reader in CORPORA.items():

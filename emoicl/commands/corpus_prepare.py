@@ -53,8 +53,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from emoicl.training.corpora import find_corpus
     from emoicl.training.corpora.prepare import prepare
+    from emoicl.training.corpora.readers import find_corpus
 
     if options.workers < 1:
         raise ValueError(f"--workers is at least 1, not {options.workers}.")

@@ -4,7 +4,7 @@ import pytest
 from tiny_corpus import tone
 
 from emoicl.commands import corpus
-from emoicl.training.corpora import CORPORA
+from emoicl.training.corpora.readers import CORPORA
 
 
 @pytest.fixture

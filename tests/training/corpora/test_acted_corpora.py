@@ -7,16 +7,16 @@ import pyarrow.parquet
 import pytest
 from tiny_files import clip, write_clips
 
-from emoicl.training.corpora import CORPORA, emodb, emogator, find_corpus
 from emoicl.training.corpora.base import PAPER_LABELS, Recording
 from emoicl.training.corpora.card import HUB_LICENCES
-from emoicl.training.corpora.cremad import CremaD
-from emoicl.training.corpora.emodb import EmoDb
-from emoicl.training.corpora.emogator import EmoGator
-from emoicl.training.corpora.esd import Esd
-from emoicl.training.corpora.nemo import Nemo
 from emoicl.training.corpora.prepare import prepare
-from emoicl.training.corpora.ravdess import Ravdess
+from emoicl.training.corpora.readers import CORPORA, emodb, emogator, find_corpus
+from emoicl.training.corpora.readers.cremad import CremaD
+from emoicl.training.corpora.readers.emodb import EmoDb
+from emoicl.training.corpora.readers.emogator import EmoGator
+from emoicl.training.corpora.readers.esd import Esd
+from emoicl.training.corpora.readers.nemo import Nemo
+from emoicl.training.corpora.readers.ravdess import Ravdess
 from emoicl.training.corpus import load_corpus
 
 

@@ -4,9 +4,9 @@ import pyarrow.parquet
 import pytest
 from tiny_files import write_clips
 
-from emoicl.training.corpora.ased import Ased
 from emoicl.training.corpora.base import Recording
 from emoicl.training.corpora.prepare import prepare
+from emoicl.training.corpora.readers.ased import Ased
 from emoicl.training.corpus import load_corpus
 
 

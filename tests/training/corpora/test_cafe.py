@@ -8,8 +8,8 @@ import pytest
 from tiny_files import write_clips
 
 from emoicl.training.corpora.base import Recording
-from emoicl.training.corpora.cafe import Cafe
 from emoicl.training.corpora.prepare import prepare
+from emoicl.training.corpora.readers.cafe import Cafe
 from emoicl.training.corpus import load_corpus
 
 

@@ -5,8 +5,8 @@ import pytest
 from tiny_files import write_clips
 
 from emoicl.training.corpora.base import Recording
-from emoicl.training.corpora.emozionalmente import Emozionalmente
 from emoicl.training.corpora.prepare import prepare
+from emoicl.training.corpora.readers.emozionalmente import Emozionalmente
 from emoicl.training.corpus import load_corpus
 
 

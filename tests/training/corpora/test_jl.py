@@ -7,8 +7,8 @@ import pytest
 from tiny_files import write_clips
 
 from emoicl.training.corpora.base import Recording
-from emoicl.training.corpora.jl import FOLDER, Jl
 from emoicl.training.corpora.prepare import prepare
+from emoicl.training.corpora.readers.jl import FOLDER, Jl
 from emoicl.training.corpus import load_corpus
 
 

@@ -6,8 +6,8 @@ import pyarrow.parquet
 from tiny_files import write_clips
 
 from emoicl.training.corpora.base import Recording
-from emoicl.training.corpora.jtes import Jtes
 from emoicl.training.corpora.prepare import prepare
+from emoicl.training.corpora.readers.jtes import Jtes
 from emoicl.training.corpus import load_corpus
 
 

@@ -8,7 +8,7 @@ from tiny_files import write_clips
 
 from emoicl.training.corpora.base import Recording
 from emoicl.training.corpora.prepare import prepare
-from emoicl.training.corpora.savee import Savee
+from emoicl.training.corpora.readers.savee import Savee
 from emoicl.training.corpus import load_corpus
 
 

@@ -6,7 +6,7 @@ from tiny_files import write_clips
 
 from emoicl.training.corpora.base import Recording
 from emoicl.training.corpora.prepare import prepare
-from emoicl.training.corpora.shemo import ShEmo
+from emoicl.training.corpora.readers.shemo import ShEmo
 from emoicl.training.corpus import load_corpus
 
 

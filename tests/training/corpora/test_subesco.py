@@ -5,7 +5,7 @@ from tiny_files import write_clips
 
 from emoicl.training.corpora.base import Recording
 from emoicl.training.corpora.prepare import prepare
-from emoicl.training.corpora.subesco import Subesco
+from emoicl.training.corpora.readers.subesco import Subesco
 from emoicl.training.corpus import load_corpus
 
 
