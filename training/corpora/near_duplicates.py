@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import fft
 from scipy.signal import butter, sosfiltfilt, spectrogram
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 from tqdm.auto import tqdm
@@ -86,7 +86,8 @@ def similarity(first: Fingerprint, second: Fingerprint) -> float:
     """
     one, other = _unpack(first), _unpack(second)
     size = fft.next_fast_len(len(one) + len(other), real=True)
-    correlation = fft.irfft(fft.rfft(one, size) * np.conj(fft.rfft(other, size)), size)
+    spectra = [np.asarray(fft.rfft(signs, size)) for signs in (one, other)]
+    correlation = np.asarray(fft.irfft(spectra[0] * spectra[1].conj(), size))
     best = int(correlation.argmax())
     elsewhere = np.roll(correlation, -best)[HUM_SHIFT:-HUM_SHIFT]
     norm = np.sqrt(np.abs(one).sum() * np.abs(other).sum())
@@ -132,13 +133,14 @@ def _neighbours(summaries: np.ndarray) -> list[tuple[int, int]]:
     """Pairs of near neighbours."""
     scaled = StandardScaler().fit_transform(summaries.astype(np.float64))
     points = PCA(min(NUM_COMPONENTS, *scaled.shape), svd_solver="full").fit_transform(scaled)
-    _, neighbours = cKDTree(points).query(points, k=min(NUM_NEIGHBOURS + 1, len(points)))
+    _, neighbours = KDTree(points).query(points, k=min(NUM_NEIGHBOURS + 1, len(points)))
     pairs = {(min(i, j), max(i, j)) for i, row in enumerate(neighbours.tolist()) for j in row if i != j}
     return sorted(pairs)
 
 
 def _summary(waveform: np.ndarray) -> np.ndarray:
-    _, _, power = spectrogram(waveform, SAMPLING_RATE, "hann", WINDOW, WINDOW - HOP, detrend=False)
+    options: dict[str, Any] = {"window": "hann", "nperseg": WINDOW, "noverlap": WINDOW - HOP, "detrend": False}
+    _, _, power = spectrogram(waveform, SAMPLING_RATE, **options)
     decibels = 10 * np.log10(np.maximum(power.T @ _mel_filters(), 1e-20))
     decibels = (decibels - decibels.max() + FLOOR).clip(0)
     # Amplitudes as weights: silence, which is what is cut off, has none.
@@ -157,7 +159,7 @@ def _unpack(fingerprint: Fingerprint) -> np.ndarray:
 
 @cache
 def _passband() -> np.ndarray:
-    return butter(4, PASSBAND_HZ, "bandpass", fs=SAMPLING_RATE, output="sos")
+    return np.asarray(butter(4, PASSBAND_HZ, "bandpass", fs=SAMPLING_RATE, output="sos"))
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from scipy.stats import entropy, hypergeom
@@ -74,10 +75,10 @@ def measure_leakage(sentences: Sequence[str], emotions: Sequence[str], column: s
     sentence_names, sentence_codes = np.unique(np.asarray(sentences, dtype=str), return_inverse=True)
     emotion_names, emotion_codes = np.unique(np.asarray(emotions, dtype=str), return_inverse=True)
     total = float(entropy(np.bincount(emotion_codes)))
-    table = contingency_matrix(sentence_codes, emotion_codes, sparse=True)
+    table: Any = contingency_matrix(sentence_codes, emotion_codes, sparse=True)
     told = float(mutual_info_score(None, None, contingency=table)) / total if total else 0.0
     expected = float(expected_mutual_information(table, len(sentence_codes))) / total if total else 0.0
-    counts = contingency_matrix(sentence_codes, emotion_codes)
+    counts = np.asarray(contingency_matrix(sentence_codes, emotion_codes))
     sizes = counts.sum(axis=1)
     order = [int(i) for i in np.argsort(-sizes, kind="stable") if sizes[i] > 1 and counts[i].max() == sizes[i]]
     repeated = sizes[sizes > 1][:, None]

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
@@ -64,12 +65,14 @@ class TableFile:
             raise ValueError(f"{path}: is no table; a table is a {', '.join(SUFFIXES)} file.")
         self.path = path
         try:
-            table = None if path.suffix == ".parquet" else _read_text_table(path)
-            metadata = pyarrow.parquet.read_metadata(path) if table is None else None
+            if path.suffix == ".parquet":
+                metadata = pyarrow.parquet.read_metadata(path)
+                self.schema, self.num_rows = metadata.schema.to_arrow_schema(), metadata.num_rows
+            else:
+                table = _read_text_table(path)
+                self.schema, self.num_rows = table.schema, table.num_rows
         except (pa.ArrowException, OSError) as error:
             raise ValueError(f"{path}: cannot be read as {path.suffix[1:]}: {error}") from error
-        self.schema = metadata.schema.to_arrow_schema() if metadata else table.schema
-        self.num_rows = metadata.num_rows if metadata else table.num_rows
         self.require(COLUMNS)
         if not self.num_rows:
             raise ValueError(f"{path}: the table has no rows.")
@@ -95,7 +98,9 @@ class TableFile:
             `FileNotFoundError`: If that file is missing.
             `ValueError`: If there is neither.
         """
-        value = audio if isinstance(audio, dict) else {"path" if isinstance(audio, str) else "bytes": audio}
+        value: dict[str, Any] = (
+            audio if isinstance(audio, dict) else {"path" if isinstance(audio, str) else "bytes": audio}
+        )
         content, path = value.get("bytes"), value.get("path")
         if not (content or path):
             raise ValueError("neither bytes nor a path")
@@ -189,7 +194,8 @@ class _Writer:
     def __init__(self, path: Path, schema: pa.Schema):
         # A dictionary of clips, or of names that differ, would only hold them in memory a second time.
         dictionary = [field.name for field in schema if pa.types.is_string(field.type) and field.name != "source_id"]
-        self.file = pyarrow.parquet.ParquetWriter(path, schema, write_statistics=False, use_dictionary=dictionary)
+        options: dict[str, Any] = {"write_statistics": False, "use_dictionary": dictionary}
+        self.file = pyarrow.parquet.ParquetWriter(path, schema, **options)
         self.waiting = schema.empty_table()
 
     def add(self, rows: pa.Table) -> None:
