@@ -134,7 +134,7 @@ def _neighbours(summaries: np.ndarray) -> list[tuple[int, int]]:
     scaled = StandardScaler().fit_transform(summaries.astype(np.float64))
     points = PCA(min(NUM_COMPONENTS, *scaled.shape), svd_solver="full").fit_transform(scaled)
     _, neighbours = KDTree(points).query(points, k=min(NUM_NEIGHBOURS + 1, len(points)))
-    pairs = {(min(i, j), max(i, j)) for i, row in enumerate(neighbours.tolist()) for j in row if i != j}
+    pairs = {(min(i, j), max(i, j)) for i, row in enumerate(np.asarray(neighbours).tolist()) for j in row if i != j}
     return sorted(pairs)
 
 

@@ -104,7 +104,7 @@ class TableFile:
         content, path = value.get("bytes"), value.get("path")
         if not (content or path):
             raise ValueError("neither bytes nor a path")
-        return {"bytes": content or (self.path.parent / path).read_bytes(), "path": path}
+        return {"bytes": content or (self.path.parent / str(path)).read_bytes(), "path": path}
 
 
 def open_tables(paths: Sequence[str | Path]) -> list[TableFile]:

@@ -54,7 +54,7 @@ def test_denoising_and_instruction_tuning(triples, tmp_path, losses):
     assert after < 0.5 * before
     tokenizer = AutoTokenizer.from_pretrained(output / "model")
     loaded: Any = AutoModelForSeq2SeqLM.from_pretrained(output / "model")
-    assert isinstance(loaded, T5ForConditionalGeneration)
+    assert loaded.config.model_type == "t5"
     assert loaded.config.vocab_size == len(tokenizer) == TINY.vocab_size
     weights = model.state_dict()
     assert all(torch.equal(weights[name], weight) for name, weight in loaded.state_dict().items())
