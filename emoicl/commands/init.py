@@ -122,8 +122,8 @@ def next_step(options: argparse.Namespace) -> str:
         fields |= {"language_model": options.language_model, "text": "{}"}
     if options.labels:
         fields["labels"] = f"'[{options.labels}]'"
-    if options.speech_layer is not None:
-        fields["model.speech_layer"] = options.speech_layer
+    # The recipe has a layer of its own.
+    fields["model.speech_layer"] = "null" if options.speech_layer is None else options.speech_layer
     for name in ("num_query_tokens", "max_shots", "adaptation_size"):
         fields[f"model.{name}"] = getattr(options, name)
     fields |= {f"qformer.{name}": size for name, size in qformer_sizes(options).items()}

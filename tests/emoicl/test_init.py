@@ -58,6 +58,14 @@ def test_it_tells_the_sizes_and_the_next_step(language_model, tmp_path, capsys):
     assert (recipe.qformer["hidden_size"], recipe.model["num_query_tokens"]) == (64, 2)
 
 
+def test_the_next_step_keeps_the_whole_encoder(language_model, tmp_path, capsys):
+    encoder = save_speech_encoder("whisper", tmp_path / "encoder")
+    init("--speech-encoder", encoder, "--language-model", language_model, "--out", tmp_path / "m")
+    command = capsys.readouterr().out.partition("emoicl train --config ")[2].replace("\\\n", " ")
+    config, *overrides = shlex.split(command)
+    assert Recipe.load(config, parse_overrides(overrides)).model["speech_layer"] is None
+
+
 def test_equal_seeds_make_equal_models(language_model, tmp_path):
     encoder = save_speech_encoder("whisper", tmp_path / "encoder")
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
