@@ -48,6 +48,7 @@ def test_what_is_stated_of_a_corpus(reader):
 def test_unknown_corpus():
     with pytest.raises(ValueError, match="'ravdes'; there are .*ravdess.*generic"):
         find_corpus("ravdes")
+    assert find_corpus("CREMA-D") is find_corpus("crema-d") is CremaD
 
 
 def test_ravdess(tmp_path):

@@ -54,11 +54,11 @@ def find_corpus(name: str) -> type[CorpusReader]:
     The reader of a corpus.
 
     Args:
-        name (`str`): Its name on the command line, for example `"crema-d"`.
+        name (`str`): Its name on the command line, in upper or lower case, for example `"CREMA-D"`.
 
     Raises:
         `ValueError`: If there is none of this name.
     """
-    if name not in CORPORA:
+    if name.lower() not in CORPORA:
         raise ValueError(f"No corpus is called {name!r}; there are {', '.join(CORPORA)}, and generic for your own.")
-    return CORPORA[name]
+    return CORPORA[name.lower()]

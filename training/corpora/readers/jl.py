@@ -23,7 +23,7 @@ class Jl(CorpusReader):
     file names and texts, and James et al. 2018.
     """
 
-    name = "jl"
+    name = "jl-corpus"
     pretty_name = "JL-corpus"
     licence = "CC0-1.0"
     licence_url = "https://www.kaggle.com/datasets/tli725/jl-corpus"
