@@ -10,7 +10,7 @@ from torch.utils.data import Dataset, Sampler
 
 from emoicl.modeling.classification_emoicl import EmoIclForAudioClassification
 from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
-from emoicl.training.collation import keep_frames
+from emoicl.training.collation import load_speech
 from emoicl.training.corpus import Corpus, Utterance
 from emoicl.training.episodes import Episode
 from emoicl.training.features import FeatureCache
@@ -166,15 +166,7 @@ class ClassifierCollator:
     frame_share: float = 1.0
 
     def __call__(self, episodes: Sequence[Episode]) -> dict[str, torch.Tensor]:
-        rows: dict[int, int] = {}
-        for episode in episodes:
-            for index in (*episode.enrollment, episode.target):
-                rows.setdefault(index, len(rows))
-        speech = self.speech.load([self.corpus[index] for index in rows])
-        if self.frame_share < 1:
-            # Not torch's generator: a data loader works ahead of the step at which its state is saved.
-            rng = np.random.default_rng([number for episode in episodes for number in episode.seed])
-            speech = keep_frames(speech, self.frame_share, rng)
+        rows, speech = load_speech(self.speech, self.corpus, episodes, self.frame_share)
         labels = torch.tensor([self.label2id[episode.label] for episode in episodes])
         return {**speech, **index_shots(episodes, self.enrollment_labels, rows), "labels": labels}
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
 from emoicl.processing.processing_emoicl import EmoIclProcessor
-from emoicl.training.corpus import Corpus
+from emoicl.training.corpus import Corpus, Utterance
 from emoicl.training.episodes import Episode
 from emoicl.training.features import FeatureCache
 
@@ -35,10 +36,7 @@ class EpisodeCollator:
     frame_share: float = 1.0
 
     def __call__(self, episodes: Sequence[Episode]) -> dict[str, torch.Tensor]:
-        rows: dict[int, int] = {}
-        for episode in episodes:
-            for index in (*episode.enrollment, episode.target):
-                rows.setdefault(index, len(rows))
+        rows, speech = load_speech(self.features, self.corpus, episodes, self.frame_share)
         prompts = self.processor.build_prompts(
             utterance_index=[[rows[i] for i in (*episode.enrollment, episode.target)] for episode in episodes],
             enrollment_labels=[episode.enrollment_labels for episode in episodes],
@@ -47,12 +45,40 @@ class EpisodeCollator:
         )
         # Label smoothing takes the labels away before the model sees them.
         prompts["decoder_input_ids"] = self.model.prepare_decoder_input_ids_from_labels(prompts["labels"])
-        speech = self.features.load([self.corpus[index] for index in rows])
-        if self.frame_share < 1:
-            # Not torch's generator: a data loader works ahead of the step at which its state is saved.
-            rng = np.random.default_rng([number for episode in episodes for number in episode.seed])
-            speech = keep_frames(speech, self.frame_share, rng)
         return {**prompts, **speech}
+
+
+class SpeechStore(Protocol):
+    """Where the speech of utterances is taken from, such as a [`FeatureCache`]."""
+
+    def load(self, utterances: Sequence[Utterance]) -> dict[str, torch.Tensor]: ...
+
+
+def load_speech(
+    store: SpeechStore, corpus: Corpus, episodes: Sequence[Episode], frame_share: float
+) -> tuple[dict[int, int], dict[str, torch.Tensor]]:
+    """
+    The speech of a batch, in which an utterance stands once however many episodes share it.
+
+    Args:
+        store ([`SpeechStore`]): Holds the speech of the corpus.
+        corpus ([`Corpus`]): What the episodes index.
+        episodes (`Sequence[Episode]`): The batch.
+        frame_share (`float`): Share of the frames of each utterance that is kept.
+
+    Returns:
+        `tuple`: the row of each utterance, by its index in the corpus, and what `store` loads.
+    """
+    rows: dict[int, int] = {}
+    for episode in episodes:
+        for index in (*episode.enrollment, episode.target):
+            rows.setdefault(index, len(rows))
+    speech = store.load([corpus[index] for index in rows])
+    if frame_share < 1:
+        # Not torch's generator: a data loader works ahead of the step at which its state is saved.
+        rng = np.random.default_rng([number for episode in episodes for number in episode.seed])
+        speech = keep_frames(speech, frame_share, rng)
+    return rows, speech
 
 
 def keep_frames(speech: dict[str, torch.Tensor], share: float, rng: np.random.Generator) -> dict[str, torch.Tensor]:
