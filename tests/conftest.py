@@ -1,6 +1,12 @@
+import os
 from pathlib import Path
 
 import pytest
+
+
+# Tiny models gain nothing by several threads, which only wait for each other where the machine is busy. Set before
+# torch is imported, here and in the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
