@@ -1,23 +1,7 @@
-import argparse
-
 import pytest
 from tiny_corpus import tone
 
-from emoicl.commands import corpus
 from emoicl.training.corpora.readers import CORPORA
-
-
-@pytest.fixture
-def emoicl():
-    """Runs `emoicl` with the command `corpus` alone."""
-    parser = argparse.ArgumentParser("emoicl")
-    corpus.add_parser(parser.add_subparsers(required=True))
-
-    def run(*arguments):
-        options = parser.parse_args(list(map(str, arguments)))
-        options.run(options)
-
-    return run
 
 
 @pytest.fixture

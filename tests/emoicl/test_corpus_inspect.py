@@ -1,22 +1,5 @@
-import argparse
-
 import pytest
 from tiny_corpus import tiny_corpus, write_corpus
-
-from emoicl.commands import corpus
-
-
-@pytest.fixture
-def emoicl():
-    """Runs `emoicl` with the command `corpus` alone."""
-    parser = argparse.ArgumentParser("emoicl")
-    corpus.add_parser(parser.add_subparsers(required=True))
-
-    def run(*arguments):
-        options = parser.parse_args(list(map(str, arguments)))
-        options.run(options)
-
-    return run
 
 
 @pytest.fixture

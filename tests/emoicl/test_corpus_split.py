@@ -1,24 +1,16 @@
-import argparse
 import json
+from functools import partial
 
 import pytest
 from tiny_corpus import tiny_corpus, write_corpus
 
-from emoicl.commands import corpus
 from emoicl.training.corpus import load_corpus
 
 
 @pytest.fixture
-def split():
+def split(emoicl):
     """Runs `emoicl corpus split`."""
-    parser = argparse.ArgumentParser("emoicl")
-    corpus.add_parser(parser.add_subparsers(required=True))
-
-    def run(*arguments):
-        options = parser.parse_args(["corpus", "split", *map(str, arguments)])
-        options.run(options)
-
-    return run
+    return partial(emoicl, "corpus", "split")
 
 
 @pytest.fixture

@@ -198,9 +198,9 @@ class Experiment:
     def speech_lm(self, system: System) -> EmoIclForConditionalGeneration:
         """A trained speech LM, and before it the one that it starts from."""
         stage_dir = self.folder / system.name
-        model, processor = self.compose()
         if (stage_dir / "model").exists():
             return EmoIclForConditionalGeneration.from_pretrained(stage_dir / "model")
+        model, processor = self.compose()
         features = FeatureCache(model, processor.feature_extractor, self.cache_folder)
         if system.start is None:
             fit_feature_normalization(model, self.split.train, features)

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import cache
 from typing import Any
 
 from scipy.stats import spearmanr
 
+from emoicl.training.plots import shots_of
 from emoicl.training.reports import EvaluationReport
 from emoicl.training.reproduction.experiment import Outcome
 from emoicl.training.reproduction.paper import TABLE_II, TABLE_III, TABLE_IV, PaperRow
@@ -39,6 +41,7 @@ CLAIMS: tuple[tuple[str, int | None, str, int | None], ...] = (
 )
 
 
+@cache
 def main_test(name: str) -> str:
     """The test of a system that Table II is about, which is its first."""
     return System.load(name).tests[0].name
@@ -91,6 +94,13 @@ def own_rows(outcome: Outcome) -> list[Row]:
     return [row for row in outcome.report.as_dict()["rows"] if row["control"] is None]
 
 
+def ua_spk_by_shots(outcome: Outcome) -> dict[int, float]:
+    """UA_spk at each number of shots, without the controls."""
+    if outcome.report is None:
+        return {}
+    return {k: outcome.report.accuracy(k).ua_spk for k in shots_of(outcome.report)}
+
+
 def table_of_settings(
     outcomes: Outcomes, systems: tuple[str, ...], paper: Mapping[Any, tuple[float, ...]]
 ) -> list[Row]:
@@ -99,7 +109,7 @@ def table_of_settings(
     for (name, test), outcome in outcomes.items():
         if name not in systems:
             continue
-        numbers = {row["shots"]: row["ua_spk"] for row in own_rows(outcome) if row["shots"]}
+        numbers = {k: ua_spk for k, ua_spk in ua_spk_by_shots(outcome).items() if k}
         reasons = {k: reason for k, reason in outcome.reasons.items() if k}
         cells = [
             {"shots": k, "ua_spk": numbers.get(k), "reason": reasons.get(k)} for k in sorted({*numbers, *reasons})
@@ -176,7 +186,7 @@ def difference(report: EvaluationReport, other: EvaluationReport, *conditions: A
 
 
 def most_shots(outcome: Outcome) -> int:
-    return max(row["shots"] for row in own_rows(outcome))
+    return max(ua_spk_by_shots(outcome))
 
 
 def order_of_systems(outcomes: Outcomes) -> Row | None:
@@ -193,7 +203,7 @@ def order_of_systems(outcomes: Outcomes) -> Row | None:
     ours, papers = {}, {}
     for name, k in TABLE_II:
         outcome = outcomes.get((name, main_test(name)))
-        numbers = {row["shots"]: row["ua_spk"] for row in own_rows(outcome)} if outcome else {}
+        numbers = ua_spk_by_shots(outcome) if outcome else {}
         # The paper's row with all emotions stands beside that with as many as the corpus has.
         here = min(k, max(numbers)) if numbers else k
         most = max(shots for system, shots in TABLE_II if system == name)
