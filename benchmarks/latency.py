@@ -3,8 +3,10 @@
 python benchmarks/latency.py
 """
 
+import itertools
 import statistics
 import time
+from typing import Any
 
 from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
 
@@ -23,16 +25,19 @@ def main() -> None:
     target, *others = load_corpus(BUNDLED_CLIPS).utterances[:21]
     for shots in (0, 1, 7, 20):
         enrollment = [{"audio": clip.audio, "label": clip.label} for clip in others[:shots]]
-        for decoding in ("labels", "beam"):
+        ways: dict[str, dict[str, Any]] = {"enrollment": {"enrollment": enrollment}}
+        if shots:
+            ways["profile"] = {"profile": recognizer.enroll(enrollment)}
+        for way, decoding in itertools.product(ways, ("labels", "beam")):
             seconds = []
             for _ in range(RUNS + 1):
                 start = time.perf_counter()
-                recognizer(target.audio, enrollment=enrollment, decoding=decoding)
+                recognizer(target.audio, decoding=decoding, **ways[way])
                 seconds.append(time.perf_counter() - start)
             # The first run warms up.
             milliseconds = [1000 * second for second in seconds[1:]]
             print(
-                f"{shots:>2} shots, {decoding:<6}: median {statistics.median(milliseconds):6.1f} ms, "
+                f"{shots:>2} shots, {way:<10}, {decoding:<6}: median {statistics.median(milliseconds):6.1f} ms, "
                 f"min {min(milliseconds):.1f}, max {max(milliseconds):.1f}, {RUNS} runs"
             )
 

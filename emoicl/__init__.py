@@ -17,8 +17,9 @@ from emoicl.modeling.configuration_emoicl import EmoIclClassifierConfig, EmoIclC
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
 from emoicl.processing.classification_pipeline_emoicl import EmoIclClassificationPipeline
 from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
-from emoicl.processing.pipeline_emoicl import EmoIclPipeline
+from emoicl.processing.pipeline_emoicl import TASK, EmoIclPipeline
 from emoicl.processing.processing_emoicl import EmoIclProcessor
+from emoicl.processing.profile_emoicl import SpeakerProfile
 
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from emoicl.training.trainer import MetaIclTrainer, MetaIclTrainingArguments
 
 __version__ = "0.1.0"
-
-TASK = "personalized-speech-emotion-recognition"
 
 # Imported when first asked for, so that a user of the pipeline does not wait for what only training needs.
 _TRAINING_NAMES = {
@@ -94,6 +93,7 @@ __all__ = [
     "EnrollmentSetting",
     "MetaIclTrainer",
     "MetaIclTrainingArguments",
+    "SpeakerProfile",
     "SpeechLmRecognizer",
     "evaluate",
     "load_corpus",

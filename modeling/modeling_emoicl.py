@@ -113,19 +113,29 @@ class EmoIclPreTrainedModel(PreTrainedModel):
     speech_encoder: EmoIclSpeechEncoder | EmoIclWhisperEncoder
 
     @classmethod
-    def from_pretrained(cls, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
-        """Loads a checkpoint as [`~transformers.PreTrainedModel.from_pretrained`] does, but never a part of one.
+    def from_pretrained(
+        cls, *args: Any, output_loading_info: bool = False, ignore_mismatched_sizes: bool = False, **kwargs: Any
+    ) -> Any:
+        """Loads a checkpoint as [`~transformers.PreTrainedModel.from_pretrained`] does, but all of it or nothing.
 
         Raises:
-            ValueError: If the checkpoint lacks weights, which would be random.
+            ValueError: If the checkpoint lacks weights, which would be random, has others than the model, or weights
+                of other shapes without `ignore_mismatched_sizes`.
         """
-        loaded: Any = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        # Otherwise a mismatch would be raised without its names.
+        loaded: Any = super().from_pretrained(*args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs)
         model, info = loaded
-        if missing := sorted(info["missing_keys"]):
-            raise ValueError(
-                f"The checkpoint lacks {len(missing)} weights of {cls.__name__}, which would be random, such as "
-                f"{', '.join(missing[:5])}. Is its configuration that of another model?"
-            )
+        mismatched = () if ignore_mismatched_sizes else info["mismatched_keys"]
+        for names, what in (
+            (info["missing_keys"], "lacks {} weights of {}, which would be random"),
+            (info["unexpected_keys"], "has {} weights that {} has no use for"),
+            ([name for name, *_ in mismatched], "has {} weights of other shapes than {}"),
+        ):
+            if names:
+                raise ValueError(
+                    f"The checkpoint {what.format(len(names), cls.__name__)}, such as "
+                    f"{', '.join(sorted(names)[:5])}. Is its configuration that of another model?"
+                )
         return (model, info) if output_loading_info else model
 
     def train(self, mode: bool = True) -> Self:

@@ -5,6 +5,7 @@ from .classification_pipeline_emoicl import EmoIclClassificationPipeline
 from .feature_extraction_emoicl import EmoIclFeatureExtractor
 from .pipeline_emoicl import EmoIclPipeline
 from .processing_emoicl import EmoIclProcessor
+from .profile_emoicl import SpeakerProfile
 
 
 __all__ = [
@@ -12,5 +13,6 @@ __all__ = [
     "EmoIclFeatureExtractor",
     "EmoIclPipeline",
     "EmoIclProcessor",
+    "SpeakerProfile",
     "decode_audio",
 ]

@@ -206,13 +206,18 @@ def _check_duration(duration: float, min_duration: float, max_duration: float) -
     if duration > max_duration:
         raise ValueError(
             f"too long: {duration:.1f} s; at most {max_duration:g} s are taken, and nothing is cut silently: "
-            "split it into utterances"
+            "split it into utterances; as a target of the pipeline it may be longer, with `window_s` and `hop_s`"
         )
+
+
+def is_silent(waveform: np.ndarray) -> bool:
+    """Whether a waveform `(n,)` is too quiet for an emotion to be heard in."""
+    return float(np.abs(waveform).max()) < SILENT_PEAK
 
 
 def _check_level(waveform: np.ndarray) -> None:
     peak = float(np.abs(waveform).max())
-    if peak < SILENT_PEAK:
+    if is_silent(waveform):
         raise ValueError(f"silent: its peak is {peak:.1e} of full scale, below {SILENT_PEAK:.0e}; record it again")
     if peak > UNSCALED_PEAK:
         raise ValueError(f"floats up to {peak:.0f}; scale them to [-1, 1] (int16: / 32768), or give int16 or int32")

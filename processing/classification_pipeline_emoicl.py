@@ -1,23 +1,24 @@
 """The pipeline of the paper's classifiers: utterance and enrollment in, labels with scores out."""
 
+import os
 from typing import Any
 
 import torch
-from transformers import Pipeline
 from transformers.feature_extraction_utils import BatchFeature
 
 from .audio_emoicl import AudioLike
-from .enrollment_emoicl import decode_episode, index_utterances, unknown_label
-from .pipeline_emoicl import as_request, given, named_requests
+from .enrollment_emoicl import decode_enrollment, index_utterances, unknown_label
+from .pipeline_saving_emoicl import save_pipeline
+from .timeline_emoicl import TimelinePipeline
 
 
-class EmoIclClassificationPipeline(Pipeline):
+class EmoIclClassificationPipeline(TimelinePipeline):
     """
     Speech emotion recognition with [`EmoIclForAudioClassification`]. A personalised classifier is given labelled
     utterances of the speaker, of the emotions that it was trained with; without them it answers too.
 
-    Classifiers without enrollment also work in transformers' own pipeline of the task `"audio-classification"`, which
-    reads files with FFmpeg and takes utterances one by one.
+    Classifiers without enrollment also work in transformers' own pipeline of the task `"audio-classification"`
+    (`pipeline_class=AudioClassificationPipeline`), which reads files with FFmpeg and takes utterances one by one.
 
     Example:
 
@@ -54,6 +55,11 @@ class EmoIclClassificationPipeline(Pipeline):
                 bring its own. The labels are among the `enrollment_labels` of the model.
             top_k (`int`, *optional*):
                 Number of labels to return, by default all of them.
+            window_s (`float`, *optional*):
+                Length of the windows of a recording, in seconds: every one is answered. With it, a recording may be
+                of any length, and without it of 30 s.
+            hop_s (`float`, *optional*, defaults to half of `window_s`):
+                Time from the start of one window to that of the next, in seconds.
 
         Return:
             A list of dictionaries, or for a list of inputs a list of such lists, most probable label first:
@@ -61,43 +67,49 @@ class EmoIclClassificationPipeline(Pipeline):
             - **label** (`str`) -- The label.
             - **score** (`float`) -- Its probability. All labels sum to 1.
 
+            With `window_s`, a list of windows `{"start": ..., "end": ..., "labels": ...}` in place of it, as
+            [`EmoIclPipeline`] has it.
+
         Raises:
             `ValueError`: If an utterance or its enrollment cannot be used. The message names the item.
         """
-        if isinstance(audio, list):
-            if not audio:
-                return []
-            audio = named_requests(audio)
         return super().__call__(audio, **kwargs)
 
-    def _sanitize_parameters(self, enrollment=None, top_k=None, **unknown):
-        if unknown:
-            raise TypeError(f"Unknown parameters: {', '.join(unknown)}.")
-        if top_k is not None and top_k < 1:
-            raise ValueError(f"`top_k` is the number of labels to return, at least 1; got {top_k}.")
-        return given(enrollment=enrollment), {}, given(top_k=top_k)
+    def decode_enrollment(self, enrollment: list[dict]) -> list[dict]:
+        """
+        Decodes and checks an enrollment.
 
-    def preprocess(self, input_, enrollment=None):  # pyright: ignore
-        request = as_request(input_)
-        try:
-            episode = decode_episode(self.feature_extractor, request["audio"], request.get("enrollment", enrollment))
-            self._check_labels([shot["label"] for shot in episode["enrollment"]])
-        except ValueError as error:
-            raise ValueError(f"{request.get('name', '')}{error}") from error
-        return {"episode": episode}
+        Args:
+            enrollment (`list[dict]`):
+                Labelled utterances `{"audio": ..., "label": ...}` of the speaker.
 
-    def _check_labels(self, labels: list[str]) -> None:
+        Returns:
+            `list[dict]`: the same with waveforms `(n,)`, float32; an enrollment again.
+
+        Raises:
+            `ValueError`: If an utterance cannot be used or its label is unknown. The message names the item.
+        """
+        shots = decode_enrollment(self.feature_extractor, enrollment)
         known = self.model.config.enrollment_labels
-        if labels and known is None:
+        if shots and known is None:
             raise ValueError("enrollment: this classifier takes none (its `config.enrollment_labels` is None)")
-        for i, label in enumerate(labels):
-            if label not in known:
-                raise ValueError(f"enrollment[{i}]: {unknown_label(label, known, 'enrollment')}")
+        for i, shot in enumerate(shots):
+            if shot["label"] not in known:
+                raise ValueError(f"enrollment[{i}]: {unknown_label(shot['label'], known, 'enrollment')}")
+        return shots
 
-    def _forward(self, input_tensors):  # pyright: ignore
-        # A list where the pipeline has put several inputs in a batch.
-        episodes = input_tensors["episode"]
-        episodes = episodes if isinstance(episodes, list) else [episodes]
+    def _sanitize_parameters(self, enrollment=None, **common):  # pyright: ignore
+        preprocess, forward, postprocess = super()._sanitize_parameters(**common)
+        if enrollment is not None:
+            preprocess["enrollment"] = self.decode_enrollment(enrollment)
+        return preprocess, forward, postprocess
+
+    def shots_of(self, request, enrollment=None) -> dict:  # pyright: ignore
+        if "enrollment" in request:
+            enrollment = self.decode_enrollment(request["enrollment"] or [])
+        return {"enrollment": enrollment or []}
+
+    def recognize(self, episodes) -> dict:  # pyright: ignore
         waveforms, index = index_utterances(episodes)
         most_shots = max(len(rows) for rows in index) - 1
         known = self.model.config.enrollment_labels
@@ -110,10 +122,21 @@ class EmoIclClassificationPipeline(Pipeline):
         }
         return {"scores": self.model(**BatchFeature(inputs).to(self.device)).logits.float().softmax(-1)}
 
-    def postprocess(self, model_outputs, top_k=None):  # pyright: ignore
+    def answers(self, output) -> list[dict]:  # pyright: ignore
         labels = self.model.config.id2label
-        answers = [{"label": labels[i], "score": score} for i, score in enumerate(model_outputs["scores"][0].tolist())]
-        return sorted(answers, key=lambda answer: answer["score"], reverse=True)[:top_k]
+        return [{"label": labels[i], "score": score} for i, score in enumerate(output["scores"][0].tolist())]
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
+        """
+        Saves the model, the feature extractor and the code of all.
+
+        Args:
+            save_directory (`str` or `os.PathLike`):
+                Directory to save to. It is created if it does not exist.
+            kwargs (`dict[str, Any]`, *optional*):
+                Passed to the `save_pretrained` of the model.
+        """
+        save_pipeline(self, save_directory, "audio-classification", "AutoModelForAudioClassification", **kwargs)
 
 
 __all__ = ["EmoIclClassificationPipeline"]

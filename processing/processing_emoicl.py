@@ -146,9 +146,23 @@ class EmoIclProcessor(ProcessorMixin):
             `ValueError`: As [`~EmoIclProcessor.__call__`].
         """
         episode = decode_episode(self.feature_extractor, audio, enrollment)
-        labels = [shot["label"] for shot in episode["enrollment"]]
-        self._check_labels(labels, self._resolve_candidates(candidate_labels))
+        self.check_enrollment_labels([shot["label"] for shot in episode["enrollment"]], candidate_labels)
         return episode
+
+    def check_enrollment_labels(self, labels: list[str], candidate_labels: list[str] | None = None) -> None:
+        """
+        Checks the labels of an enrollment.
+
+        Args:
+            labels (`list[str]`):
+                The label of each utterance.
+            candidate_labels (`list[str]`, *optional*, defaults to `self.candidate_labels`):
+                The labels to choose from.
+
+        Raises:
+            `ValueError`: If a label is not among the candidates, or there are more than `max_shots`.
+        """
+        self._check_labels(labels, self._resolve_candidates(candidate_labels))
 
     def _decode_episodes(self, audio, enrollment, candidate_labels) -> list[dict]:
         if not audio:

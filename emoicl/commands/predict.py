@@ -3,9 +3,20 @@
 import argparse
 import csv
 import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm.auto import tqdm
 
 from emoicl.commands.model import add_model_argument, check_decoding, load_pipeline
+
+
+if TYPE_CHECKING:
+    from emoicl.processing.pipeline_emoicl import EmoIclPipeline
+    from emoicl.processing.profile_emoicl import SpeakerProfile
 
 
 EPILOG = """\
@@ -15,7 +26,19 @@ The enrollment is a CSV file with the columns audio (a path, relative to the fil
   calm.wav,Neutral
   birthday.wav,Joy
 
-Without --enroll, the answer is zero-shot. Enroll a person only with their consent.
+  emoicl predict hello.wav --enroll me.csv                        a line of JSON for each file
+  emoicl predict recordings/ --enroll me.csv --output out.csv     all audio in a folder and below it, to a table
+  emoicl predict --enroll me.csv --save-profile me.profile        encode the enrollment once; no audio is kept
+  emoicl predict hello.wav --profile me.profile                   and use it again, without the recordings
+  emoicl predict hello.wav --profile me.profile --enroll more.csv --save-profile me.profile     add to it
+  emoicl predict meeting.mp3 --window 4 --hop 2                   a long recording, answered every 2 s
+
+Without --enroll and --profile, the answer is zero-shot. Files are of one person; a profile is of the model that made
+it. A file that cannot be used is named with its reason, and the others go on; the exit status is then 1. With
+--window every file has a timeline, whose windows reach to its last sample; a silent one has no labels. Lines are
+written as they are known, so that an interruption keeps those before it.
+
+Enroll a person only with their consent, and delete their profile when they ask.
 """
 
 
@@ -26,22 +49,222 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("audio", nargs="+", help="audio files (wav, flac, ogg, opus, mp3) of one person")
+    parser.add_argument("audio", nargs="*", help="audio files (wav, flac, ogg, opus, mp3) or folders of one person")
     parser.add_argument("--enroll", type=Path, metavar="CSV", help="labelled utterances of that person")
+    parser.add_argument("--profile", type=Path, metavar="FILE", help="their enrollment as --save-profile wrote it")
+    parser.add_argument("--save-profile", type=Path, metavar="FILE", help="keep the encoded enrollment in this file")
+    parser.add_argument("--output", type=Path, metavar="FILE", help=".csv or .jsonl (default: JSON lines, printed)")
+    parser.add_argument("--window", type=float, metavar="S", help="answer for every window of S seconds")
+    parser.add_argument("--hop", type=float, metavar="S", help="seconds between windows (default: half a window)")
+    parser.add_argument("--batch-size", type=int, default=8, help="files or windows at a time (default: 8)")
     add_model_argument(parser)
-    parser.add_argument("--top-k", type=int, help="print only the most probable labels")
+    parser.add_argument("--top-k", type=int, help="give only the most probable labels")
     parser.add_argument("--decoding", choices=["labels", "beam"], default="labels", help="default: labels")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
+    check_options(options)
+    files = find_audio(options.audio)
     recognizer = load_pipeline(options.model)
-    enrollment = read_enrollment(options.enroll) if options.enroll else None
     check_decoding(options.model, recognizer, options.decoding)
-    beam = {"decoding": "beam"} if options.decoding == "beam" else {}
-    for audio in options.audio:
-        answers = recognizer(audio, enrollment=enrollment, top_k=options.top_k, **beam)
-        print(json.dumps({"audio": audio, "labels": answers}))
+    recognizer.window_samples(options.window, options.hop)
+    parameters = enrollment_parameters(options, recognizer)
+    for name, value in (("top_k", options.top_k), ("window_s", options.window), ("hop_s", options.hop)):
+        if value is not None:
+            parameters[name] = value
+    if options.decoding == "beam":
+        parameters["decoding"] = "beam"
+    if not files:
+        return
+
+    num_unusable = 0
+    with (
+        open_output(options.output, recognizer_labels(recognizer, options.decoding)) as write,
+        tqdm(total=len(files), desc="Predicting", unit="file", disable=None) as progress,
+    ):
+        for result in predict(recognizer, files, options.batch_size, parameters):
+            write(result)
+            progress.update()
+            if "error" in result:
+                num_unusable += 1
+                tqdm.write(f"{result['audio']}: {result['error']}", file=sys.stderr)
+    if options.output:
+        print(f"Wrote {options.output}: {len(files)} files.")
+    if num_unusable:
+        raise ValueError(f"{num_unusable} of {len(files)} files could not be used; they are named above.")
+
+
+def check_options(options: argparse.Namespace) -> None:
+    """Refuses what cannot be meant, before anything is loaded."""
+    if not options.audio and not options.save_profile:
+        raise ValueError("Name audio files or folders to classify, or --save-profile to keep an enrollment.")
+    if options.save_profile and not (options.enroll or options.profile):
+        raise ValueError("--save-profile keeps an enrollment: give it by --enroll.")
+    if options.output and options.output.suffix not in (".csv", ".jsonl"):
+        raise ValueError(f"--output {options.output}: its name must end in .csv or .jsonl.")
+    if options.output and options.output == options.enroll:
+        raise ValueError(f"--output {options.output} would overwrite the enrollment.")
+    for name, value in (("--batch-size", options.batch_size), ("--top-k", options.top_k)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} is at least 1; got {value}.")
+
+
+def find_audio(paths: Sequence[str]) -> list[str]:
+    """The files that are named, and the audio files in and below the folders that are named, sorted.
+
+    Args:
+        paths (`Sequence[str]`): Files and folders. Hidden files in folders are passed over.
+
+    Raises:
+        `ValueError`: If a folder holds no audio.
+    """
+    from emoicl.training.corpora.base import AUDIO_SUFFIXES
+
+    files: list[str] = []
+    for name in paths:
+        path = Path(name)
+        if not path.is_dir():
+            files.append(name)
+            continue
+        found = [
+            str(file)
+            for file in sorted(path.rglob("*"))
+            if file.suffix.lower() in AUDIO_SUFFIXES
+            and not any(part.startswith(".") for part in file.relative_to(path).parts)
+            and file.is_file()
+        ]
+        if not found:
+            raise ValueError(f"{path}: no audio in this folder; its files end in {', '.join(sorted(AUDIO_SUFFIXES))}.")
+        files += found
+    return files
+
+
+def enrollment_parameters(options: argparse.Namespace, recognizer: Any) -> dict[str, Any]:
+    """What the pipeline is told of the speaker, checked and encoded once for all files."""
+    examples = read_enrollment(options.enroll) if options.enroll else None
+    if recognizer.model.config.model_type == "emoicl_classifier":
+        if options.profile or options.save_profile:
+            raise ValueError(
+                f"{options.model} is a classifier: profiles are of speech language models. Use --enroll alone."
+            )
+        return {"enrollment": recognizer.decode_enrollment(examples)} if examples else {}
+    profile = make_profile(recognizer, examples, options.profile)
+    if options.save_profile and profile is not None:
+        profile.save(options.save_profile)
+        print(f"Wrote {options.save_profile}: {len(profile)} utterances enrolled.", file=sys.stderr)
+    return {"profile": profile} if profile is not None else {}
+
+
+def make_profile(
+    recognizer: "EmoIclPipeline", examples: list[dict] | None, path: Path | None
+) -> "SpeakerProfile | None":
+    """The profile of a file, with the examples behind what it holds."""
+    from emoicl.processing.profile_emoicl import SpeakerProfile
+
+    profile = SpeakerProfile.load(path) if path else None
+    if profile is not None:
+        profile.check_model(recognizer.model_fingerprint)
+    if examples is None:
+        return profile
+    enrolled = recognizer.enroll(examples)
+    if profile is None:
+        return enrolled
+    profile.add(enrolled)
+    return profile
+
+
+def predict(
+    recognizer: Any, files: Sequence[str], batch_size: int, parameters: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """
+    Answers for one file after the other, in batches.
+
+    Args:
+        recognizer ([`EmoIclPipeline`] or [`EmoIclClassificationPipeline`]): The pipeline.
+        files (`Sequence[str]`): Audio files.
+        batch_size (`int`): Number of files, or of windows, at a time.
+        parameters (`dict[str, Any]`): Of the pipeline's call.
+
+    Returns:
+        `Iterator[dict[str, Any]]`: `audio`, and `labels`, `timeline` or `error`, for each file.
+    """
+    kind = "timeline" if "window_s" in parameters else "labels"
+    # The windows of a recording are a batch in themselves, and recordings may be long.
+    step = 1 if kind == "timeline" else batch_size
+    for start in range(0, len(files), step):
+        batch = list(files[start : start + step])
+        try:
+            answers = recognizer(batch, batch_size=batch_size, **parameters)
+        except ValueError:
+            # One of them cannot be used, and the others only one by one.
+            yield from (predict_one(recognizer, file, kind, batch_size, parameters) for file in batch)
+        else:
+            yield from ({"audio": file, kind: answer} for file, answer in zip(batch, answers, strict=True))
+
+
+def predict_one(recognizer: Any, file: str, kind: str, batch_size: int, parameters: dict[str, Any]) -> dict[str, Any]:
+    """The answer for one file, or the reason why there is none."""
+    try:
+        return {"audio": file, kind: recognizer(file, batch_size=batch_size, **parameters)}
+    except ValueError as error:
+        return {"audio": file, "error": str(error).removeprefix(f"audio ({file}): ")}
+
+
+def recognizer_labels(recognizer: Any, decoding: str) -> list[str]:
+    """The labels whose scores a table has columns for; of beam search none, which may write any text."""
+    if decoding == "beam":
+        return []
+    if recognizer.model.config.model_type == "emoicl_classifier":
+        return list(recognizer.model.config.id2label.values())
+    return recognizer.processor.candidate_labels
+
+
+@contextmanager
+def open_output(path: Path | None, labels: Sequence[str]) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """
+    Where results go, each as soon as it is known.
+
+    Args:
+        path (`Path`, *optional*): A .csv or .jsonl file; by default JSON lines are printed.
+        labels (`Sequence[str]`): Labels that a table has columns for.
+
+    Returns:
+        Context manager of a function that writes a result of `predict`.
+    """
+    if path is None:
+        yield lambda result: tqdm.write(json.dumps(result), file=sys.stdout)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = None
+        if path.suffix == ".csv":
+            scores = [f"P({label})" for label in labels]
+            table = csv.DictWriter(file, ["audio", "start", "end", "label", "score", *scores, "error"])
+            table.writeheader()
+
+        def write(result: dict[str, Any]) -> None:
+            if table is None:
+                file.write(f"{json.dumps(result)}\n")
+            else:
+                table.writerows(table_rows(result, labels))
+            file.flush()
+
+        yield write
+
+
+def table_rows(result: dict[str, Any], labels: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of a file: one, or one for each window of its timeline."""
+    if "error" in result:
+        return [{"audio": result["audio"], "error": result["error"]}]
+    rows = []
+    for window in result.get("timeline", [result]):
+        scores = {answer["label"]: answer["score"] for answer in window["labels"]}
+        best = window["labels"][0] if window["labels"] else {}
+        span = {name: window[name] for name in ("start", "end") if name in window}
+        columns = {f"P({label})": scores[label] for label in labels if label in scores}
+        rows.append({"audio": result["audio"], **span, **best, **columns})
+    return rows
 
 
 def read_enrollment(path: Path) -> list[dict[str, str | Path]]:

@@ -1,55 +1,12 @@
 import json
 
 import pytest
-from tiny import LABELS
-from tiny_classifier import tiny_classifier
 
 from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL
 from emoicl.cli import main
 from emoicl.commands.train import parse_overrides
-from emoicl.processing import EmoIclFeatureExtractor
 from emoicl.training import recipe as recipe_module
 from emoicl.training.reports import Condition, EvaluationReport
-
-
-@pytest.fixture
-def predict(checkpoint, table, capsys):
-    """Runs `emoicl predict` on files of the corpus, and returns what it prints."""
-
-    def predict(*arguments):
-        capsys.readouterr()
-        paths = [table.parent / a if str(a).endswith(".wav") else a for a in arguments]
-        assert main(["predict", "--model", str(checkpoint), *map(str, paths)]) == 0
-        return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-
-    return predict
-
-
-@pytest.fixture
-def complaint(capsys):
-    """Runs a command that fails, and returns its message, which is one line."""
-
-    def complaint(*arguments):
-        assert main([str(argument) for argument in arguments]) == 1
-        error = capsys.readouterr().err
-        assert "Traceback" not in error
-        lines = error[error.index("emoicl: ") :].splitlines()
-        assert len(lines) == 1
-        return lines[0]
-
-    return complaint
-
-
-@pytest.fixture
-def enroll(table):
-    """Writes an enrollment beside the clips."""
-
-    def enroll(text, encoding="utf-8"):
-        path = table.parent / "enrollment.csv"
-        path.write_text(text, encoding=encoding)
-        return path
-
-    return enroll
 
 
 @pytest.mark.parametrize(
@@ -101,61 +58,6 @@ def test_parse_overrides():
 def test_overrides_that_are_no_pairs(arguments):
     with pytest.raises(ValueError, match="expected --field value, not"):
         parse_overrides(arguments)
-
-
-def test_predict_prints_a_line_of_json_for_each_file(predict, table):
-    answers = predict("ann_Joy_0.wav", "ann_Anger_0.wav")
-    assert [answer["audio"] for answer in answers] == [
-        str(table.parent / name) for name in ("ann_Joy_0.wav", "ann_Anger_0.wav")
-    ]
-    for answer in answers:
-        scores = {label["label"]: label["score"] for label in answer["labels"]}
-        assert set(scores) == set(LABELS)
-        assert sum(scores.values()) == pytest.approx(1)
-        assert list(scores.values()) == sorted(scores.values(), reverse=True)
-
-
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-def test_predict_with_enrollment(predict, enroll, encoding):
-    path = enroll("audio,label\nann_Joy_1.wav,Joy\nann_Anger_1.wav,Anger\n", encoding)
-    (without,) = predict("ann_Joy_0.wav")
-    (enrolled,) = predict("ann_Joy_0.wav", "--enroll", path)
-    assert {label["label"] for label in enrolled["labels"]} == set(LABELS)
-    assert enrolled["labels"] != without["labels"]
-
-
-def test_predict_options(predict):
-    assert len(predict("ann_Joy_0.wav", "--top-k", "2")[0]["labels"]) == 2
-    (answer,) = predict("ann_Joy_0.wav", "--decoding", "beam")
-    assert isinstance(answer["labels"][0]["label"], str)
-
-
-def test_predict_refuses_audio_that_cannot_be_used(complaint, checkpoint, table, tmp_path):
-    broken = tmp_path / "broken.wav"
-    broken.write_bytes(b"no sound")
-    assert "broken.wav" in complaint("predict", "--model", checkpoint, broken)
-    assert "gone.wav" in complaint("predict", "--model", checkpoint, tmp_path / "gone.wav")
-
-
-@pytest.mark.parametrize(
-    "text, message",
-    [
-        ("file,emotion\nann_Joy_1.wav,Joy\n", "enrollment.csv: an enrollment has the columns audio and label"),
-        ("audio,label\n", "at least one row"),
-        ("audio,label\nann_Joy_1.wav,Joy\nann_Anger_1.wav\n,Joy\n", "no audio or no label in row 2, 3"),
-        ("audio,label\nann_Joy_1.wav,joy\n", "enrollment[0]: label 'joy' is none of the candidate labels"),
-        ("audio,label\nann_Joy_0.wav,Joy\n", "enrollment[0]: is the target itself"),
-        ("audio,label\nann_Joy_1.wav,Joy\ngone.wav,Joy\n", "gone.wav"),
-    ],
-)
-def test_predict_refuses_an_enrollment_that_cannot_be_used(complaint, checkpoint, table, enroll, text, message):
-    target = table.parent / "ann_Joy_0.wav"
-    assert message in complaint("predict", "--model", checkpoint, target, "--enroll", enroll(text))
-
-
-def test_predict_refuses_a_missing_enrollment(complaint, checkpoint, table, tmp_path):
-    target = table.parent / "ann_Joy_0.wav"
-    assert "gone.csv" in complaint("predict", "--model", checkpoint, target, "--enroll", tmp_path / "gone.csv")
 
 
 def test_evaluate_writes_files_where_it_says(checkpoint, table, tmp_path, capsys):
@@ -236,27 +138,6 @@ def test_demo(tmp_path, monkeypatch, capsys):
     assert all(f"  {label} " in printed for label in ("Neutral", "Joy", "Anger"))
     assert str(tmp_path / "out" / "accuracy_against_shots.png") in printed
     assert (tmp_path / "out" / "accuracy_against_shots.png").stat().st_size > 0
-
-
-@pytest.fixture(scope="module")
-def classifier(tmp_path_factory):
-    """Folder of a saved tiny personalised classifier and its feature extractor."""
-    folder = tmp_path_factory.mktemp("classifier")
-    model = tiny_classifier(enrollment_labels=list(LABELS))
-    model.save_pretrained(folder)
-    EmoIclFeatureExtractor(feature_size=model.config.speech_config.num_mel_bins).save_pretrained(folder)
-    return folder
-
-
-def test_predict_with_a_classifier(classifier, table, enroll, capsys):
-    enrollment = enroll("audio,label\nann_Joy_1.wav,Joy\n")
-    arguments = ["predict", "--model", str(classifier), str(table.parent / "bob_Anger_0.wav")]
-    assert main(arguments) == 0
-    without = json.loads(capsys.readouterr().out)["labels"]
-    assert main([*arguments, "--enroll", str(enrollment)]) == 0
-    personal = json.loads(capsys.readouterr().out)["labels"]
-    assert {answer["label"] for answer in without} == {answer["label"] for answer in personal} == set(LABELS)
-    assert without != personal
 
 
 def test_evaluate_a_classifier(classifier, table, tmp_path, capsys):

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ISLANDS = ("modeling", "processing")
 ISLAND_FILES = sorted(path for island in ISLANDS for path in (ROOT / island).glob("*.py"))
-LIBRARIES = {"numpy", "torch", "transformers", *sys.stdlib_module_names}
+LIBRARIES = {"numpy", "safetensors", "torch", "transformers", *sys.stdlib_module_names}
 # Imported where they are used: an import at the top of a file is asked of every user of a checkpoint.
 LIBRARIES_WITHIN_FUNCTIONS = {"soundfile", "torchaudio"}
 

@@ -113,8 +113,9 @@ def test_save_and_load(recognizer, folder):
 
 
 def test_transformers_own_pipeline_answers_alike(recognizer, folder):
-    own = pipeline("audio-classification", model=folder, device=torch.device("cpu"))
-    assert type(own) is AudioClassificationPipeline
+    own = pipeline(
+        "audio-classification", folder, pipeline_class=AudioClassificationPipeline, device=torch.device("cpu")
+    )
     for target in TARGETS:
         answers: Any = own({"raw": target, "sampling_rate": 16000}, top_k=None)
         assert_same(answers, recognizer(target))

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import datasets
 import pytest
 import torch
 from synthetic_speech import encoded, tone
 from transformers import AutoConfig, pipeline
+from transformers.pipelines.pt_utils import KeyDataset
 
 from emoicl import TASK, EmoIclConfig, EmoIclForConditionalGeneration, EmoIclPipeline
 from emoicl.modeling.configuration_emoicl import EmoIclSpeechEncoderConfig
@@ -57,7 +59,8 @@ def test_the_scores_are_those_of_the_model(recognizer, model, processor):
     inputs = processor(TARGETS[0], ENROLLMENT)
     with torch.no_grad():
         probabilities = model.score_labels(processor.label_ids(LABELS), **inputs).exp()[0].tolist()
-    assert {answer["label"]: answer["score"] for answer in answers} == dict(zip(LABELS, probabilities, strict=True))
+    expected = dict(zip(LABELS, probabilities, strict=True))
+    assert {answer["label"]: answer["score"] for answer in answers} == pytest.approx(expected, abs=1e-5)
     scores = [answer["score"] for answer in answers]
     assert scores == sorted(scores, reverse=True)
     assert sum(scores) == pytest.approx(1)
@@ -95,17 +98,53 @@ def test_generators_are_streamed(recognizer):
         assert_same(answer, recognizer(target, enrollment=ENROLLMENT))
 
 
-def test_a_batch_encodes_a_shared_enrollment_once(recognizer, monkeypatch):
-    num_utterances = []
+@pytest.fixture
+def encoded_utterances(recognizer, monkeypatch):
+    """Number of utterances in each run of the speech encoder."""
+    counts = []
     encode = recognizer.model.get_speech_features
 
     def counting(input_features, input_features_mask):
-        num_utterances.append(len(input_features))
+        counts.append(len(input_features))
         return encode(input_features, input_features_mask)
 
     monkeypatch.setattr(recognizer.model, "get_speech_features", counting)
-    recognizer(TARGETS, enrollment=ENROLLMENT, batch_size=3)
-    assert num_utterances == [3 + 2]
+    return counts
+
+
+def test_the_enrollment_of_a_call_is_encoded_once(recognizer, encoded_utterances):
+    list(recognizer((target for target in TARGETS), enrollment=ENROLLMENT, batch_size=2))
+    assert encoded_utterances == [2, 2, 1]
+
+
+def test_what_the_inputs_of_a_batch_share_is_encoded_once(recognizer, encoded_utterances):
+    requests = [{"audio": target, "enrollment": ENROLLMENT} for target in TARGETS]
+    recognizer(requests, batch_size=3)
+    assert encoded_utterances == [3 + 2]
+
+
+def test_datasets_are_streamed(recognizer, tmp_path):
+    """Rows with the bytes of a file and rows with its path, by their column and as they are."""
+    paths = [tmp_path / f"{i}.wav" for i in range(3)]
+    contents = [encoded(target, subtype="FLOAT") for target in TARGETS]
+    for path, content in zip(paths, contents, strict=True):
+        path.write_bytes(content)
+    rows = {
+        "audio": [
+            {"bytes": contents[0], "path": None},
+            {"bytes": None, "path": str(paths[1])},
+            {"bytes": contents[2], "path": str(paths[2])},
+        ],
+        "file": list(map(str, paths)),
+        "take": [0, 1, 2],
+    }
+    dataset: Any = datasets.Dataset.from_dict(rows)
+    expected = recognizer(TARGETS, enrollment=ENROLLMENT)
+    for inputs in (KeyDataset(dataset, "audio"), KeyDataset(dataset, "file"), (row for row in dataset)):
+        answers = recognizer(inputs, enrollment=ENROLLMENT, batch_size=2)
+        assert not isinstance(answers, list)
+        for answer, other in zip(answers, expected, strict=True):
+            assert_same(answer, other)
 
 
 def test_forms_of_audio(recognizer, tmp_path):
@@ -161,6 +200,8 @@ def test_errors_name_the_input(recognizer):
         recognizer([*TARGETS[:2], SHOTS[1]], enrollment=ENROLLMENT, batch_size=3)
     with pytest.raises(ValueError, match=r"^inputs\[0\]: audio \(gone.wav\): cannot open"):
         recognizer(["gone.wav"])
+    with pytest.raises(ValueError, match=r"^inputs\[2\]: audio: empty"):
+        list(recognizer(target for target in [*TARGETS[:2], TARGETS[2][:0]]))
     with pytest.raises(ValueError, match=r"^enrollment\[0\]: label 'Angst' is none of the candidate labels Neutral"):
         recognizer(TARGETS[0], enrollment=[{"audio": SHOTS[0], "label": "Angst"}])
     with pytest.raises(ValueError, match="more than once: Joy"):

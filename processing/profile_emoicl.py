@@ -1,0 +1,352 @@
+"""A speaker's enrollment as a model has encoded it: kept in a file, and given to the pipeline again and again."""
+
+import hashlib
+import json
+import os
+import stat
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load, save
+
+
+FORMAT = "emoicl-speaker-profile"
+SCHEMA_VERSION = 1
+# Far more than any prompt takes. A shot of the paper's sizes (150 query tokens of 1024 values) has 0.6 MB.
+MAX_SHOTS = 256
+MAX_BYTES = 256 * 2**20
+# The header of a safetensors file, whose length is in its first 8 bytes, lists the tensors and holds our JSON.
+MAX_HEADER_BYTES = 2**20
+
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+# What a configuration says of how it came here, rather than of the model.
+BOOKKEEPING = {
+    "_name_or_path",
+    "architectures",
+    "auto_map",
+    "custom_pipelines",
+    "dtype",
+    "processor_class",
+    "transformers_version",
+}
+
+
+class SpeakerProfile:
+    r"""
+    The enrollment of a speaker, as [`EmoIclPipeline.enroll`] encodes it: for each labelled utterance the output of
+    the model's `embed_utterances`, its label, and a digest of its waveform. It holds no audio, but it is made of a
+    person's voice: keep it as their recordings are kept, and delete it when they ask ([`~SpeakerProfile.delete`]).
+
+    Only the model that made a profile can read it.
+
+    Args:
+        model_fingerprint (`str`):
+            Identity of the model, see [`fingerprint_model`].
+        labels (`list[str]`):
+            Label of each utterance, in the order of the prompt.
+        digests (`list[str]`):
+            Digest of each waveform, see [`digest_waveform`].
+        embeddings (`dict[str, torch.Tensor]`):
+            Fields of the model's output, each of shape `(num_shots, ...)`, float32, float16 or bfloat16.
+
+    Raises:
+        `ValueError`: If the parts do not fit together, a value is not finite, or there are too many utterances.
+    """
+
+    def __init__(
+        self,
+        model_fingerprint: str,
+        labels: Sequence[str],
+        digests: Sequence[str],
+        embeddings: Mapping[str, torch.Tensor],
+    ):
+        _check_texts(model_fingerprint, labels, digests)
+        _check_embeddings(embeddings, len(labels))
+        self.model_fingerprint = model_fingerprint
+        self.digests = list(digests)
+        self.embeddings = {name: embeddings[name] for name in sorted(embeddings)}
+        self._labels = list(labels)
+
+    @property
+    def labels(self) -> list[str]:
+        """Label of each utterance, in the order of the prompt."""
+        return list(self._labels)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(labels={self._labels}, model_fingerprint={self.model_fingerprint[:12]!r})"
+
+    def add(self, other: "SpeakerProfile") -> None:
+        """
+        Adds the utterances of another profile behind those of this one.
+
+        Args:
+            other ([`SpeakerProfile`]): More utterances of the same speaker, enrolled with the same model.
+
+        Raises:
+            `ValueError`: If the other is of another model, or there would be too many utterances.
+        """
+        self.check_model(other.model_fingerprint)
+        _check_layout(other.embeddings, self.embeddings)
+        both = type(self)(
+            self.model_fingerprint,
+            [*self._labels, *other.labels],
+            [*self.digests, *other.digests],
+            {name: torch.cat([tensor, other.embeddings[name].to(tensor)]) for name, tensor in self.embeddings.items()},
+        )
+        self._labels, self.digests, self.embeddings = both.labels, both.digests, both.embeddings
+
+    def remove(self, index: int) -> None:
+        """
+        Takes one utterance out. What is left of it in a file goes when the profile is saved there again.
+
+        Args:
+            index (`int`): Its place in the profile, from 0.
+
+        Raises:
+            `IndexError`: If there is no such utterance.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"The profile has {len(self)} utterances; there is none with index {index}.")
+        rest = [i for i in range(len(self)) if i != index]
+        self._labels = [self._labels[i] for i in rest]
+        self.digests = [self.digests[i] for i in rest]
+        self.embeddings = {name: tensor[rest] for name, tensor in self.embeddings.items()}
+
+    def check_model(self, model_fingerprint: str) -> None:
+        """
+        Refuses the profile of another model.
+
+        Args:
+            model_fingerprint (`str`): Identity of the model it is to be used with.
+
+        Raises:
+            `ValueError`: If it is not the model that made the profile.
+        """
+        if model_fingerprint != self.model_fingerprint:
+            raise ValueError(
+                f"The profile was made with another model ({self.model_fingerprint[:12]}, not "
+                f"{model_fingerprint[:12]}), and means nothing to this one. Load that model, or enroll the speaker's "
+                "recordings with this one."
+            )
+
+    def save(self, path: str | os.PathLike) -> None:
+        """
+        Writes the profile to one file, in place of an older profile. It is a safetensors file: its header holds the
+        labels and all else as JSON. Only its owner can read it. An interruption leaves no half file.
+
+        Args:
+            path (`str` or `os.PathLike`): The file. Its folder is created if it does not exist.
+
+        Raises:
+            `ValueError`: If the path holds something else than a profile, or the file would be too large.
+        """
+        path = Path(path)
+        if path.exists() or path.is_symlink():
+            _read_header(path)
+        header = {
+            "schema_version": SCHEMA_VERSION,
+            "model_fingerprint": self.model_fingerprint,
+            "labels": self._labels,
+            "digests": self.digests,
+        }
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.embeddings.items()}
+        content = save(tensors, {"format": FORMAT, "profile": json.dumps(header)})
+        _check_size(path, len(content), content)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Written aside and renamed. A temporary file is readable by its owner alone.
+        handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".unfinished")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            os.replace(unfinished, path)
+        except BaseException:
+            os.unlink(unfinished)
+            raise
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> Self:
+        """
+        Reads a profile. Nothing in the file is trusted: sizes are checked before it is read, and all of its parts
+        after. No code and no name of another file is in it.
+
+        Args:
+            path (`str` or `os.PathLike`): The file that [`~SpeakerProfile.save`] wrote.
+
+        Raises:
+            `ValueError`: If it is no profile, too large, damaged, or written by a later version of the package.
+        """
+        path = Path(path)
+        header = _read_header(path)
+        if header.get("schema_version") != SCHEMA_VERSION:
+            raise ValueError(
+                f"{path}: a profile with schema version {header.get('schema_version')!r}; this version of emoicl "
+                f"reads version {SCHEMA_VERSION}. Update emoicl, or enroll the speaker's recordings again."
+            )
+        try:
+            return cls(header["model_fingerprint"], header["labels"], header["digests"], load(path.read_bytes()))
+        except (KeyError, ValueError, SafetensorError) as error:
+            reason = f"the field {error} is missing" if isinstance(error, KeyError) else error
+            raise ValueError(f"{path}: a damaged speaker profile: {reason}") from error
+
+    @staticmethod
+    def delete(path: str | os.PathLike) -> None:
+        """
+        Deletes a profile, of any version, and nothing else.
+
+        Args:
+            path (`str` or `os.PathLike`): The file that [`~SpeakerProfile.save`] wrote.
+
+        Raises:
+            `ValueError`: If there is no such file, or it is no profile: it is left alone.
+        """
+        _read_header(Path(path))
+        os.unlink(path)
+
+
+def fingerprint_model(model: Any, feature_extractor: Any) -> str:
+    """
+    Identity of a model: its weights, their names and shapes, the fields of its configuration, and the settings of its
+    feature extractor. It is the same wherever the model is loaded from, and in any precision that holds its weights
+    exactly.
+
+    Args:
+        model ([`~transformers.PreTrainedModel`]): The model.
+        feature_extractor ([`EmoIclFeatureExtractor`]): What makes its inputs.
+
+    Returns:
+        `str`: SHA-256, 64 hexadecimal digits.
+    """
+    settings = {
+        # The parts have their own configurations, with defaults that change from one version of transformers to the
+        # next; their weights tell them apart.
+        "model": {name: value for name, value in model.config.to_diff_dict().items() if not isinstance(value, dict)},
+        "features": feature_extractor.to_dict(),
+    }
+    settings = {part: {k: v for k, v in of.items() if k not in BOOKKEEPING} for part, of in settings.items()}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    for name, weight in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(weight.shape)}".encode())
+        digest.update(weight.detach().cpu().float().flatten().contiguous().numpy())
+    return digest.hexdigest()
+
+
+def join_profiles(
+    embeddings: Mapping[str, torch.Tensor],
+    utterance_index: Sequence[Sequence[int]],
+    profiles: Sequence[SpeakerProfile | None],
+) -> tuple[dict[str, torch.Tensor], list[list[int]]]:
+    """
+    Puts the utterances of profiles behind those of a batch, each profile once.
+
+    Args:
+        embeddings (`dict[str, torch.Tensor]`):
+            Fields of the model's output for the utterances of the batch, each of shape `(num_utterances, ...)`.
+        utterance_index (`list[list[int]]`):
+            For each prompt, the rows of its utterances, the target last.
+        profiles (`list[SpeakerProfile or None]`):
+            For each prompt, the profile whose utterances come first in it.
+
+    Returns:
+        `tuple`: `embeddings` with the rows of the profiles, and `utterance_index` with theirs in front.
+
+    Raises:
+        `ValueError`: If a profile has other fields or shapes than the batch.
+    """
+    parts: list[Mapping[str, torch.Tensor]] = [embeddings]
+    num_rows = len(next(iter(embeddings.values())))
+    rows: dict[int, list[int]] = {}
+    for profile in profiles:
+        if profile is not None and id(profile) not in rows:
+            _check_layout(profile.embeddings, embeddings)
+            rows[id(profile)] = list(range(num_rows, num_rows + len(profile)))
+            num_rows += len(profile)
+            parts.append(profile.embeddings)
+    joined = {name: torch.cat([part[name].to(tensor) for part in parts]) for name, tensor in embeddings.items()}
+    index = [[*rows.get(id(profile), []), *own] for profile, own in zip(profiles, utterance_index, strict=True)]
+    return joined, index
+
+
+def _check_texts(model_fingerprint: Any, labels: Any, digests: Any) -> None:
+    if not _is_digest(model_fingerprint):
+        raise ValueError(f"the fingerprint of the model must be 64 hexadecimal digits; got {model_fingerprint!r}")
+    if not isinstance(labels, (list, tuple)) or not isinstance(digests, (list, tuple)):
+        raise ValueError("labels and digests must be lists")
+    if len(labels) > MAX_SHOTS:
+        raise ValueError(f"{len(labels)} utterances; a profile takes at most {MAX_SHOTS}")
+    if len(labels) != len(digests):
+        raise ValueError(f"{len(labels)} labels and {len(digests)} digests; every utterance has one of each")
+    if wrong := [label for label in labels if not isinstance(label, str) or not label.strip()]:
+        raise ValueError(f"labels must be non-empty strings; got {wrong[0]!r}")
+    if wrong := [digest for digest in digests if not _is_digest(digest)]:
+        raise ValueError(f"a digest must be 64 hexadecimal digits; got {wrong[0]!r}")
+
+
+def _is_digest(text: Any) -> bool:
+    return isinstance(text, str) and len(text) == 64 and set(text) <= set("0123456789abcdef")
+
+
+def _check_embeddings(embeddings: Mapping[str, torch.Tensor], num_shots: int) -> None:
+    if not embeddings:
+        raise ValueError("there are no embeddings")
+    for name, tensor in embeddings.items():
+        if tensor.dtype not in DTYPES:
+            raise ValueError(f"{name} is {tensor.dtype}; expected float32, float16 or bfloat16")
+        if tensor.dim() < 2 or len(tensor) != num_shots:
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}; expected ({num_shots}, ...)")
+        if not tensor.isfinite().all():
+            raise ValueError(f"{name} has values that are not finite")
+
+
+def _check_layout(embeddings: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
+    found, wanted = (
+        {name: tuple(tensor.shape[1:]) for name, tensor in sorted(tensors.items())}
+        for tensors in (embeddings, expected)
+    )
+    if found != wanted:
+        raise ValueError(
+            f"The profile holds {found} of each utterance, but {wanted} is expected: it was made by another version "
+            "of emoicl, or is damaged. Enroll the speaker's recordings again."
+        )
+
+
+def _check_size(path: Path, num_bytes: int, start: bytes) -> None:
+    num_header_bytes = int.from_bytes(start[:8], "little")
+    if num_bytes > MAX_BYTES or num_header_bytes > MAX_HEADER_BYTES:
+        raise ValueError(
+            f"{path}: {num_bytes} bytes, {num_header_bytes} of them its header; a speaker profile has at most "
+            f"{MAX_BYTES} and {MAX_HEADER_BYTES}"
+        )
+
+
+def _read_header(path: Path) -> dict:
+    """The JSON of a profile; its tensors are not read, and whatever is no profile is refused."""
+    try:
+        # Of a link, not what it points to: only the link would be replaced or deleted.
+        status = path.lstat()
+    except OSError as error:
+        raise ValueError(f"{path}: no speaker profile can be read there: {error.strerror}") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"{path}: not a speaker profile, which is a plain file and no folder or link")
+    try:
+        with path.open("rb") as file:
+            _check_size(path, status.st_size, file.read(8))
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+        if metadata.get("format") != FORMAT:
+            raise ValueError("it lacks the mark of one")
+        header = json.loads(metadata["profile"])
+        if not isinstance(header, dict):
+            raise ValueError("its description is no JSON object")
+    except (KeyError, ValueError, RecursionError, SafetensorError) as error:
+        raise ValueError(f"{path}: not a speaker profile that `SpeakerProfile.save` wrote: {error}") from error
+    return header
+
+
+__all__ = ["SpeakerProfile", "fingerprint_model", "join_profiles"]

@@ -1,0 +1,265 @@
+"""`emoicl predict`: files and folders in, JSON lines or a table out, whatever is wrong with one of them."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+from tiny import LABELS
+
+from emoicl import SpeakerProfile
+from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL
+from emoicl.cli import main
+from emoicl.commands import predict as command
+
+
+CLIPS = ("ann_Joy_0.wav", "ann_Anger_0.wav")
+ENROLLMENT = "audio,label\nann_Joy_1.wav,Joy\nann_Anger_1.wav,Anger\n"
+
+
+@pytest.fixture
+def run(checkpoint, table, capsys):
+    """Runs `emoicl predict` on files of the corpus, and returns what it prints, and what it says of errors."""
+
+    def run(*arguments, status=0):
+        capsys.readouterr()
+        paths = [table.parent / a if str(a) in CLIPS else a for a in arguments]
+        assert main(["predict", "--model", str(checkpoint), *map(str, paths)]) == status
+        return capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def predict(run):
+    """Runs `emoicl predict`, and returns the lines of JSON that it prints."""
+    return lambda *arguments, status=0: list(map(json.loads, run(*arguments, status=status).out.splitlines()))
+
+
+@pytest.fixture
+def recordings(table, tmp_path):
+    """A folder with three clips in it and below it, and files that are no audio."""
+    folder = tmp_path / "recordings"
+    (folder / "monday").mkdir(parents=True)
+    for clip, name in (("ann_Joy_0", "b.wav"), ("ann_Anger_0", "a.WAV"), ("ann_Sadness_0", "monday/c.wav")):
+        shutil.copy(table.parent / f"{clip}.wav", folder / name)
+    (folder / "notes.txt").write_text("no audio")
+    (folder / ".hidden.wav").write_bytes(b"no audio")
+    return folder
+
+
+def read_lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def read_table(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_line_of_json_for_each_file(predict, table):
+    answers = predict("ann_Joy_0.wav", "ann_Anger_0.wav")
+    assert [answer["audio"] for answer in answers] == [
+        str(table.parent / name) for name in ("ann_Joy_0.wav", "ann_Anger_0.wav")
+    ]
+    for answer in answers:
+        scores = {label["label"]: label["score"] for label in answer["labels"]}
+        assert set(scores) == set(LABELS)
+        assert sum(scores.values()) == pytest.approx(1)
+        assert list(scores.values()) == sorted(scores.values(), reverse=True)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_enrollment(predict, enroll, encoding):
+    (without,) = predict("ann_Joy_0.wav")
+    (enrolled,) = predict("ann_Joy_0.wav", "--enroll", enroll(ENROLLMENT, encoding))
+    assert {label["label"] for label in enrolled["labels"]} == set(LABELS)
+    assert enrolled["labels"] != without["labels"]
+
+
+def test_options(predict):
+    assert len(predict("ann_Joy_0.wav", "--top-k", "2")[0]["labels"]) == 2
+    (answer,) = predict("ann_Joy_0.wav", "--decoding", "beam")
+    assert isinstance(answer["labels"][0]["label"], str)
+
+
+def test_folders_are_walked_in_order(predict, recordings, table):
+    answers = predict(recordings, "ann_Joy_0.wav", "--batch-size", 3)
+    expected = [recordings / "a.WAV", recordings / "b.wav", recordings / "monday" / "c.wav"]
+    assert [answer["audio"] for answer in answers] == list(map(str, [*expected, table.parent / "ann_Joy_0.wav"]))
+    same = [{label["label"]: label["score"] for label in answers[i]["labels"]} for i in (1, 3)]
+    assert same[0] == pytest.approx(same[1], abs=1e-5)
+
+
+def test_a_profile_answers_as_its_enrollment(predict, enroll, tmp_path):
+    """Enrolled without a prediction, used, and added to while predicting."""
+    profile = tmp_path / "ann.profile"
+    assert predict("--enroll", enroll(ENROLLMENT), "--save-profile", profile) == []
+    expected = predict("ann_Joy_0.wav", "--enroll", enroll(ENROLLMENT))
+    assert predict("ann_Joy_0.wav", "--profile", profile) == expected
+    more = enroll("audio,label\nann_Sadness_1.wav,Sadness\n")
+    predict("ann_Joy_0.wav", "--profile", profile, "--enroll", more, "--save-profile", profile)
+    assert SpeakerProfile.load(profile).labels == ["Joy", "Anger", "Sadness"]
+    three = predict("ann_Joy_0.wav", "--enroll", enroll(f"{ENROLLMENT}ann_Sadness_1.wav,Sadness\n"))
+    (label,) = predict("ann_Joy_0.wav", "--profile", profile, "--top-k", "1")[0]["labels"]
+    assert label["score"] == pytest.approx(three[0]["labels"][0]["score"], abs=1e-5)
+
+
+def test_output_as_json_lines(run, predict, recordings, tmp_path):
+    path = tmp_path / "out" / "results.jsonl"
+    assert run(recordings, "--output", path).out == f"Wrote {path}: 3 files.\n"
+    assert read_lines(path) == predict(recordings)
+
+
+def test_output_as_a_table(run, predict, recordings, tmp_path):
+    path = tmp_path / "results.csv"
+    assert run(recordings, "--output", path).out == f"Wrote {path}: 3 files.\n"
+    rows = read_table(path)
+    assert list(rows[0]) == ["audio", "start", "end", "label", "score", *(f"P({label})" for label in LABELS), "error"]
+    for row, answer in zip(rows, predict(recordings), strict=True):
+        best = answer["labels"][0]
+        assert (row["audio"], row["label"], row["start"], row["error"]) == (answer["audio"], best["label"], "", "")
+        assert float(row["score"]) == best["score"]
+        for label in answer["labels"]:
+            assert float(row[f"P({label['label']})"]) == label["score"]
+    run(recordings, "--output", path, "--decoding", "beam")
+    assert list(read_table(path)[0]) == ["audio", "start", "end", "label", "score", "error"]
+
+
+def test_one_bad_file_does_not_stop_the_others(run, predict, recordings, tmp_path):
+    (recordings / "bb.mp3").write_bytes(b"no sound")
+    (recordings / "m.m4a").write_bytes(b"no sound either")
+    gone = tmp_path / "gone.wav"
+    answers = predict(recordings, gone, "--batch-size", 4, status=1)
+    names = ["a.WAV", "b.wav", "bb.mp3", "m.m4a", "c.wav", "gone.wav"]
+    assert [answer["audio"].rpartition("/")[2] for answer in answers] == names
+    assert ["error" in answer for answer in answers] == [False, False, True, True, False, True]
+    assert answers[1] == predict(recordings / "b.wav")[0]
+    assert answers[5]["error"].startswith("cannot open the file")
+
+    path = tmp_path / "out.csv"
+    printed = run(recordings, gone, "--output", path, status=1)
+    assert printed.out == f"Wrote {path}: 6 files.\n"
+    assert f"{gone}: cannot open the file" in printed.err
+    assert printed.err.endswith("emoicl: 3 of 6 files could not be used; they are named above.\n")
+    rows = read_table(path)
+    assert [bool(row["error"]) for row in rows] == [False, False, True, True, False, True]
+    assert [bool(row["label"]) for row in rows] == [True, True, False, False, True, False]
+
+
+def test_a_target_in_its_own_enrollment_is_named(run, enroll):
+    printed = run("ann_Joy_0.wav", "--enroll", enroll("audio,label\nann_Joy_0.wav,Joy\n"), status=1)
+    assert "ann_Joy_0.wav: enrollment[0]: is the target itself" in printed.err
+
+
+def test_long_recordings_have_a_timeline(run, predict, enroll, tmp_path):
+    times = np.arange(int(30.5 * 16000)) / 16000
+    recording = np.sin(2 * np.pi * 300 * times) * (times > 10)
+    soundfile.write(tmp_path / "long.wav", recording, 16000)
+    (refused,) = predict(tmp_path / "long.wav", status=1)
+    assert "too long: 30.5 s" in refused["error"]
+    arguments = [tmp_path / "long.wav", "--window", 5, "--hop", 5, "--enroll", enroll(ENROLLMENT)]
+    (answer,) = predict(*arguments)
+    assert [window["end"] for window in answer["timeline"]] == [5, 10, 15, 20, 25, 30, 30.5]
+    assert [len(window["labels"]) for window in answer["timeline"]] == [0, 0, 3, 3, 3, 3, 3]
+    run(*arguments, "--output", tmp_path / "out.csv")
+    rows = read_table(tmp_path / "out.csv")
+    assert [float(row["start"]) for row in rows] == [0, 5, 10, 15, 20, 25, 25.5]
+    assert [row["label"] for row in rows[1:3]] == ["", answer["timeline"][2]["labels"][0]["label"]]
+
+
+def test_an_interruption_keeps_the_lines_before_it(run, recordings, tmp_path, monkeypatch):
+    answer_one = command.predict
+
+    def interrupted(*arguments):
+        results = answer_one(*arguments)
+        yield next(results)
+        yield next(results)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "predict", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(recordings, "--output", tmp_path / "out.jsonl")
+    assert [line["audio"][-5:] for line in read_lines(tmp_path / "out.jsonl")] == ["a.WAV", "b.wav"]
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("file,emotion\nann_Joy_1.wav,Joy\n", "enrollment.csv: an enrollment has the columns audio and label"),
+        ("audio,label\n", "at least one row"),
+        ("audio,label\nann_Joy_1.wav,Joy\nann_Anger_1.wav\n,Joy\n", "no audio or no label in row 2, 3"),
+        ("audio,label\nann_Joy_1.wav,joy\n", "enrollment[0]: label 'joy' is none of the candidate labels"),
+        ("audio,label\nann_Joy_1.wav,Joy\ngone.wav,Joy\n", "gone.wav"),
+    ],
+)
+def test_an_enrollment_that_cannot_be_used(complaint, checkpoint, table, enroll, text, message):
+    target = table.parent / "ann_Joy_0.wav"
+    assert message in complaint("predict", "--model", checkpoint, target, "--enroll", enroll(text))
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], "Name audio files or folders"),
+        (["x.wav", "--enroll", "gone.csv"], "gone.csv"),
+        (["x.wav", "--profile", "gone.profile"], "gone.profile: no speaker profile can be read there"),
+        (["x.wav", "--save-profile", "me"], "--save-profile keeps an enrollment: give it by --enroll"),
+        (["x.wav", "--output", "results.xlsx"], "must end in .csv or .jsonl"),
+        (["x.wav", "--enroll", "me.csv", "--output", "me.csv"], "would overwrite the enrollment"),
+        (["x.wav", "--top-k", "0"], "--top-k is at least 1; got 0"),
+        (["x.wav", "--batch-size", "0"], "--batch-size is at least 1"),
+        (["x.wav", "--window", "40"], "`window_s` is the length of a window, 0.1 to 30 s; got 40"),
+        (["x.wav", "--hop", "1"], "give `window_s`"),
+        (["{empty}"], "no audio in this folder"),
+    ],
+)
+def test_wrong_use_is_explained_once(complaint, checkpoint, tmp_path, arguments, message):
+    arguments = [argument.format(empty=tmp_path) for argument in arguments]
+    assert message in complaint("predict", "--model", checkpoint, *arguments)
+
+
+def test_a_classifier(classifier, table, enroll, capsys):
+    enrollment = enroll("audio,label\nann_Joy_1.wav,Joy\n")
+    arguments = ["predict", "--model", str(classifier), str(table.parent / "bob_Anger_0.wav")]
+    assert main(arguments) == 0
+    without = json.loads(capsys.readouterr().out)["labels"]
+    assert main([*arguments, "--enroll", str(enrollment)]) == 0
+    personal = json.loads(capsys.readouterr().out)["labels"]
+    assert {answer["label"] for answer in without} == {answer["label"] for answer in personal} == set(LABELS)
+    assert without != personal
+    assert main([*arguments, "--enroll", str(enrollment), "--window", "0.15", "--hop", "0.15"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["timeline"]) == 2
+
+
+def test_what_a_classifier_cannot_do(complaint, classifier, enroll):
+    arguments = ["predict", "--model", classifier, "x.wav"]
+    assert "is a classifier, which writes no text" in complaint(*arguments, "--decoding", "beam")
+    assert "profiles are of speech language models" in complaint(*arguments, "--profile", "me.profile")
+    unknown = enroll("audio,label\nann_Joy_1.wav,Awe\n")
+    assert "'Awe' is none of the enrollment labels" in complaint(*arguments, "--enroll", unknown)
+
+
+@pytest.mark.skipif(not (BUNDLED_MODEL.is_dir() and BUNDLED_CLIPS.is_file()), reason="needs the bundled assets")
+def test_real_speech(tmp_path, capsys):
+    """The bundled model enrolls seven clips of a speaker of EmoGator, and hears others of theirs."""
+    from emoicl import load_corpus
+
+    clips = load_corpus(BUNDLED_CLIPS).utterances[:21]
+    rows = [["audio", "label"]]
+    (tmp_path / "targets").mkdir()
+    for i, clip in enumerate(clips):
+        path = tmp_path / f"{i}.ogg" if i % 3 else tmp_path / "targets" / f"{i:02}.ogg"
+        path.write_bytes(clip.audio)
+        if i % 3 == 1:
+            rows.append([path.name, clip.label])
+    with (tmp_path / "me.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    arguments = ["predict", tmp_path / "targets", "--enroll", tmp_path / "me.csv", "--output", tmp_path / "out.csv"]
+    assert main([*map(str, arguments)]) == 0
+    assert "7 files" in capsys.readouterr().out
+    answers = read_table(tmp_path / "out.csv")
+    right = [row["label"] == clip.label for row, clip in zip(answers, clips[::3], strict=True)]
+    assert sum(right) >= 2
