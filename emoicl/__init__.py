@@ -24,11 +24,14 @@ from emoicl.processing.profile_emoicl import SpeakerProfile
 
 if TYPE_CHECKING:
     from emoicl.training.classifier import ClassifierRecognizer, ClassifierTrainer, ClassifierTrainingArguments
-    from emoicl.training.corpus import load_corpus
+    from emoicl.training.collation import EpisodeCollator
+    from emoicl.training.corpus import Corpus, load_corpus
     from emoicl.training.enrollment import EnrollmentSetting, select_enrollment
+    from emoicl.training.episodes import EpisodeDataset
     from emoicl.training.evaluation import evaluate
+    from emoicl.training.export import export
     from emoicl.training.recognition import SpeechLmRecognizer
-    from emoicl.training.trainer import MetaIclTrainer, MetaIclTrainingArguments
+    from emoicl.training.trainer import EpochCallback, MetaIclTrainer, MetaIclTrainingArguments
 
 __version__ = "0.1.0"
 
@@ -37,11 +40,16 @@ _TRAINING_NAMES = {
     "ClassifierRecognizer": "classifier",
     "ClassifierTrainer": "classifier",
     "ClassifierTrainingArguments": "classifier",
+    "EpisodeCollator": "collation",
+    "Corpus": "corpus",
     "load_corpus": "corpus",
     "EnrollmentSetting": "enrollment",
     "select_enrollment": "enrollment",
+    "EpisodeDataset": "episodes",
     "evaluate": "evaluation",
+    "export": "export",
     "SpeechLmRecognizer": "recognition",
+    "EpochCallback": "trainer",
     "MetaIclTrainer": "trainer",
     "MetaIclTrainingArguments": "trainer",
 }
@@ -81,6 +89,7 @@ __all__ = [
     "ClassifierRecognizer",
     "ClassifierTrainer",
     "ClassifierTrainingArguments",
+    "Corpus",
     "EmoIclClassificationPipeline",
     "EmoIclClassifierConfig",
     "EmoIclConfig",
@@ -91,11 +100,15 @@ __all__ = [
     "EmoIclProcessor",
     "EmoIclSpeechEncoderConfig",
     "EnrollmentSetting",
+    "EpisodeCollator",
+    "EpisodeDataset",
+    "EpochCallback",
     "MetaIclTrainer",
     "MetaIclTrainingArguments",
     "SpeakerProfile",
     "SpeechLmRecognizer",
     "evaluate",
+    "export",
     "load_corpus",
     "select_enrollment",
 ]

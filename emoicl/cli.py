@@ -5,7 +5,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from emoicl.commands import corpus, demo, evaluate, init, predict, pretrain, reproduce, train
+from emoicl.commands import card, corpus, demo, evaluate, export, init, predict, pretrain, reproduce, train
 
 
 DESCRIPTION = """\
@@ -18,10 +18,12 @@ Speech emotion recognition that adapts to a person from a few labelled utterance
   emoicl init --speech-encoder NAME ...        compose a model from Hub checkpoints
   emoicl train --config tiny-emogator          train a model from a recipe
   emoicl evaluate --corpus test.parquet        measure it on speakers it has never heard
+  emoicl card CHECKPOINT                       write the model card from what is stored
+  emoicl export CHECKPOINT my-model            make a folder for the Hub, check it, publish it
   emoicl reproduce --corpus data/mine          train and compare all systems of the paper
 """
 
-COMMANDS = (demo, predict, corpus, pretrain, init, train, evaluate, reproduce)
+COMMANDS = (demo, predict, corpus, pretrain, init, train, evaluate, card, export, reproduce)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet
-import torch
-from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
+from transformers import AutoProcessor
 
 from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL
+from emoicl.training.cards import save_card
 from emoicl.training.corpus import display_label
-from emoicl.training.recipe import save_checkpoint
+from emoicl.training.export import export
 
 
 NUM_SPEAKERS = 8
@@ -28,9 +28,9 @@ def bundle_checkpoint(checkpoint: str | Path) -> None:
         checkpoint (`str` or `Path`): Folder of a trained model and its processor.
     """
     shutil.rmtree(BUNDLED_MODEL, ignore_errors=True)
-    model = AutoModelForSpeechSeq2Seq.from_pretrained(checkpoint)
-    save_checkpoint(model, AutoProcessor.from_pretrained(checkpoint), BUNDLED_MODEL, torch.float16)
+    export(checkpoint, BUNDLED_MODEL, dtype="float16")
     drop_code(BUNDLED_MODEL)
+    save_card(BUNDLED_MODEL)
 
 
 def drop_code(folder: Path) -> None:
@@ -38,12 +38,12 @@ def drop_code(folder: Path) -> None:
     for module in folder.glob("*.py"):
         module.unlink()
     for config in folder.glob("*config.json"):
-        content = json.loads(config.read_text(), object_hook=without_auto_map)
+        content = json.loads(config.read_text(), object_hook=without_code)
         config.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def without_auto_map(mapping: dict) -> dict:
-    return {name: value for name, value in mapping.items() if name != "auto_map"}
+def without_code(mapping: dict) -> dict:
+    return {name: value for name, value in mapping.items() if name not in ("auto_map", "custom_pipelines")}
 
 
 def bundle_clips(table: str | Path, labels: list[str]) -> None:

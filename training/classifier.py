@@ -11,6 +11,7 @@ from transformers import AutoConfig, Trainer, TrainingArguments
 from emoicl.modeling.classification_emoicl import EmoIclForAudioClassification
 from emoicl.modeling.configuration_emoicl import EmoIclClassifierConfig
 from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
+from emoicl.training.card_callback import ModelCardCallback
 from emoicl.training.classifier_data import (
     ClassifierCollator,
     ClassifierDataset,
@@ -170,6 +171,7 @@ class ClassifierTrainer(Trainer):
             **kwargs,
         )
         self.add_callback(EpochCallback(items))
+        self.add_callback(ModelCardCallback(train_dataset, eval_dataset))
 
     def _get_train_sampler(self, train_dataset: ClassifierDataset | None = None) -> SpeakerSampler:
         items = cast(ClassifierDataset, train_dataset or self.train_dataset)

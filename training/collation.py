@@ -1,20 +1,18 @@
 """Episodes -> a batch of the model, in which an utterance stands once however many episodes share it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
 
-from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
+from emoicl.modeling.modeling_emoicl import IGNORED, EmoIclForConditionalGeneration
 from emoicl.processing.processing_emoicl import EmoIclProcessor
 from emoicl.training.corpus import Corpus, Utterance
 from emoicl.training.episodes import Episode
 from emoicl.training.features import FeatureCache
 
 
-@dataclass
 class EpisodeCollator:
     """
     Collates episodes of a corpus into the arguments of [`EmoIclForConditionalGeneration`].
@@ -22,18 +20,27 @@ class EpisodeCollator:
     Args:
         corpus ([`Corpus`]): The corpus that the episodes index.
         processor ([`EmoIclProcessor`]): Lays out the prompts.
-        features ([`FeatureCache`]): Holds the speech features of the corpus.
         model ([`EmoIclForConditionalGeneration`]): Shifts the labels for the decoder.
+        features ([`FeatureCache`], *optional*):
+            Holds the speech features of the corpus; by default those of `model`, in the default folder.
         frame_share (`float`, *optional*, defaults to 1.0):
             Share of the frames of each utterance that is kept, drawn anew each time: less to compute, and the model
             cannot rely on single frames.
     """
 
-    corpus: Corpus
-    processor: EmoIclProcessor
-    features: FeatureCache
-    model: EmoIclForConditionalGeneration
-    frame_share: float = 1.0
+    def __init__(
+        self,
+        corpus: Corpus,
+        processor: EmoIclProcessor,
+        model: EmoIclForConditionalGeneration,
+        features: FeatureCache | None = None,
+        frame_share: float = 1.0,
+    ):
+        self.corpus = corpus
+        self.processor = processor
+        self.model = model
+        self.features = features or FeatureCache(model, processor.feature_extractor)
+        self.frame_share = frame_share
 
     def __call__(self, episodes: Sequence[Episode]) -> dict[str, torch.Tensor]:
         rows, speech = load_speech(self.features, self.corpus, episodes, self.frame_share)
@@ -45,6 +52,7 @@ class EpisodeCollator:
         )
         # Label smoothing takes the labels away before the model sees them.
         prompts["decoder_input_ids"] = self.model.prepare_decoder_input_ids_from_labels(prompts["labels"])
+        prompts["labels"][torch.tensor([not episode.counts for episode in episodes])] = IGNORED
         return {**prompts, **speech}
 
 

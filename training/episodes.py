@@ -27,6 +27,8 @@ class Episode:
         enrollment_labels (`list[str]`): Label word of each shot.
         candidate_labels (`list[str]`): Label words of the instruction.
         seed (`tuple[int, int, int]`, *optional*): `(seed, epoch, item)`, by which all that is random is drawn.
+        counts (`bool`, *optional*, defaults to `True`):
+            Whether it has a loss. One that does not fills up a batch.
     """
 
     target: int
@@ -35,6 +37,7 @@ class Episode:
     enrollment_labels: list[str]
     candidate_labels: list[str]
     seed: tuple[int, int, int] = (0, 0, 0)
+    counts: bool = True
 
 
 class EpisodeDataset(Dataset):
@@ -104,6 +107,9 @@ class EpisodeDataset(Dataset):
         return int(np.random.default_rng((self.seed, self.epoch, item, 1)).integers(fewest, most + 1))
 
     def __getitem__(self, item: int) -> Episode:
+        """The episode of an item; a negative one, `~item`, is that episode without counting."""
+        if item < 0:
+            return replace(self[~item], counts=False)
         seed = (self.seed, self.epoch, item)
         rng = np.random.default_rng((*seed, 2))
         k = self.num_shots(item)

@@ -108,7 +108,10 @@ class FeatureCache:
 
 def fingerprint(model: EmoIclPreTrainedModel, feature_extractor: EmoIclFeatureExtractor) -> str:
     """Identity of all that turns a clip into features, as 16 hexadecimal digits."""
-    digest = hashlib.sha256(json.dumps(feature_extractor.to_dict(), sort_keys=True, default=str).encode())
+    settings = feature_extractor.to_dict()
+    # Saving adds where its code is.
+    settings.pop("auto_map", None)
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     digest.update(f"{model.config.speech_config.model_type} {model.config.speech_layer} {DTYPE}".encode())
     for name, weight in sorted(model.speech_encoder.state_dict().items()):
         digest.update(name.encode())

@@ -7,19 +7,22 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
+from accelerate import PartialState
 from transformers import Blip2QFormerConfig, T5Config, set_seed
 
 from emoicl.modeling.configuration_emoicl import EmoIclConfig
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
 from emoicl.processing.processing_emoicl import CANDIDATE_LABELS, EmoIclProcessor
+from emoicl.training.cards import save_card
 from emoicl.training.composition import compose
 from emoicl.training.corpus import load_corpus
 from emoicl.training.enrollment import speaker_max_shots
 from emoicl.training.evaluation import EvaluationReport, evaluate
+from emoicl.training.facts import PLOT_NAME, REPORT_NAME, carry_facts, save_report
 from emoicl.training.features import FeatureCache
 from emoicl.training.initialization import fit_adaptation, fit_feature_normalization
+from emoicl.training.plots import plot_shots
 from emoicl.training.recognition import SpeechLmRecognizer
 from emoicl.training.stages import run_stage, stage_arguments
 from emoicl.training.trainer import MetaIclTrainer, MetaIclTrainingArguments
@@ -51,6 +54,7 @@ class Recipe:
         qformer (`dict`): Sizes of the Q-Former, fields of `Blip2QFormerConfig`.
         text (`dict`): Sizes of the language model from scratch, fields of `T5Config`.
         model (`dict`): Further fields of [`EmoIclConfig`].
+        card (`dict`): What the model card says that no run can tell; the remarks of [`TrainingFacts`].
     """
 
     train: list[str]
@@ -67,6 +71,7 @@ class Recipe:
     qformer: dict[str, Any] = field(default_factory=dict)
     text: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
+    card: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: str | Path, overrides: Mapping[str, str] | None = None) -> "Recipe":
@@ -150,7 +155,7 @@ def override(content: dict[str, Any], name: str, value: Any) -> None:
 def train(recipe: Recipe) -> EvaluationReport:
     """
     Runs a recipe: all stages, each from its best checkpoint, then the report on the test speakers. Run again after an
-    interruption, it goes on at the checkpoint that it was at.
+    interruption, it goes on at the checkpoint that it was at. Several processes (`accelerate launch`) share the work.
 
     Args:
         recipe ([`Recipe`]): What to run.
@@ -162,7 +167,9 @@ def train(recipe: Recipe) -> EvaluationReport:
         `ValueError`: If `output_dir` holds a run with other settings.
     """
     output_dir = Path(recipe.output_dir)
-    keep_settings(asdict(recipe), output_dir / "recipe.yaml")
+    processes = PartialState()
+    with processes.main_process_first():
+        keep_settings(asdict(recipe), output_dir / "recipe.yaml")
     set_seed(recipe.seed)
     model, processor = compose(
         recipe.speech_encoder,
@@ -173,7 +180,12 @@ def train(recipe: Recipe) -> EvaluationReport:
         **recipe.model,
     )
     features = FeatureCache(model, processor.feature_extractor, recipe.cache_folder)
-    training, validation = (load_corpus(recipe.tables(split), recipe.labels) for split in ("train", "validation"))
+    training, validation, test = (
+        load_corpus(recipe.tables(split), recipe.labels) for split in ("train", "validation", "test")
+    )
+    for corpus in (training, validation, test):
+        features.fill(corpus.utterances[processes.process_index :: processes.num_processes])
+    processes.wait_for_everyone()
     fit_feature_normalization(model, training, features)
     if model.adaptation is not None:
         fit_adaptation(model, training, features)
@@ -192,13 +204,24 @@ def train(recipe: Recipe) -> EvaluationReport:
             )
 
         model = run_stage(stage_dir, model, make_trainer)
-    save_checkpoint(model, processor, output_dir / "model")
-    test = load_corpus(recipe.tables("test"), recipe.labels)
     most_shots = min(speaker_max_shots(test, speaker_id)["TU+LD"] for speaker_id in test.by_speaker)
     recognizer = SpeechLmRecognizer(model, processor, features)
     report = evaluate(recognizer, test, shots=range(min(7, most_shots) + 1), setting="TU+LD")
-    report.save(output_dir / "report.json")
+    if processes.is_main_process:
+        report.save(output_dir / REPORT_NAME)
+        plot_shots(report, output_dir / PLOT_NAME)
+        save_model(recipe, model, processor)
+    processes.wait_for_everyone()
     return report
+
+
+def save_model(recipe: Recipe, model: EmoIclForConditionalGeneration, processor: EmoIclProcessor) -> None:
+    """Saves the end of a run, with the report and the card of the model."""
+    folder = Path(recipe.output_dir) / "model"
+    save_checkpoint(model, processor, folder)
+    carry_facts(Path(recipe.output_dir) / [*recipe.stages][-1] / "model", folder, recipe.card)
+    save_report(recipe.output_dir, folder)
+    save_card(folder)
 
 
 def keep_settings(settings: dict[str, Any], path: Path) -> None:
@@ -220,25 +243,13 @@ def keep_settings(settings: dict[str, Any], path: Path) -> None:
     path.write_text(content)
 
 
-def save_checkpoint(
-    model: EmoIclForConditionalGeneration,
-    processor: EmoIclProcessor,
-    folder: str | Path,
-    dtype: torch.dtype | None = None,
-) -> None:
-    """
-    Saves a model and its processor.
+def save_checkpoint(model: EmoIclForConditionalGeneration, processor: EmoIclProcessor, folder: str | Path) -> None:
+    """Saves a model and its processor.
 
     Args:
         model ([`EmoIclForConditionalGeneration`]): The model.
         processor ([`EmoIclProcessor`]): Its processor.
         folder (`str` or `Path`): Where to.
-        dtype (`torch.dtype`, *optional*):
-            Precision of the stored weights. The configuration keeps the precision to compute in, so that weights
-            stored in float16 are loaded into float32 again.
     """
-    weights = model.state_dict()
-    # By address, so that tied weights stay tied and are stored once.
-    stored = {weight.data_ptr(): weight.to(dtype or weight.dtype) for weight in weights.values()}
-    model.save_pretrained(folder, state_dict={name: stored[weight.data_ptr()] for name, weight in weights.items()})
+    model.save_pretrained(folder)
     processor.save_pretrained(folder)

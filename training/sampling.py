@@ -15,15 +15,18 @@ class ShotsSampler(Sampler[int]):
 
     Args:
         episodes ([`EpisodeDataset`]): The episodes, whose `epoch` counts.
-        batch_size (`int`): Episodes of a batch.
+        batch_size (`int`): Episodes of a batch, over all processes that share it.
+        fill_last (`bool`, *optional*, defaults to `False`):
+            Whether the last batch is filled up with episodes that do not count. Processes need shares of one size.
     """
 
-    def __init__(self, episodes: EpisodeDataset, batch_size: int):
+    def __init__(self, episodes: EpisodeDataset, batch_size: int, fill_last: bool = False):
         self.episodes = episodes
         self.batch_size = batch_size
+        self.num_fillers = -len(episodes) % batch_size if fill_last else 0
 
     def __len__(self) -> int:
-        return len(self.episodes)
+        return len(self.episodes) + self.num_fillers
 
     def __iter__(self) -> Iterator[int]:
         rng = np.random.default_rng((self.episodes.seed, self.episodes.epoch))
@@ -34,3 +37,5 @@ class ShotsSampler(Sampler[int]):
         # The last batch may be short and stays last: batches are counted off in steps of `batch_size`.
         for batch in [*rng.permutation(len(batches) - 1), len(batches) - 1]:
             yield from batches[batch].tolist()
+        # Of the last batch's numbers of shots, so that they add little padding.
+        yield from np.resize(~batches[-1], self.num_fillers).tolist()

@@ -10,6 +10,8 @@ import torch
 from transformers import PreTrainedModel, Trainer
 from transformers.trainer_utils import get_last_checkpoint
 
+from emoicl.training.facts import carry_facts
+
 
 Model = TypeVar("Model", bound=PreTrainedModel)
 
@@ -61,11 +63,14 @@ def run_stage(stage_dir: str | Path, model: Model, make_trainer: Callable[[Model
         trainer = make_trainer(model)
         trainer.train(resume_from_checkpoint=get_last_checkpoint(str(stage_dir)) if stage_dir.exists() else None)
         trainer.save_state()
-        (stage_dir / "log.json").write_text(json.dumps(trainer.state.log_history, indent=1))
-        # Renamed when it is complete, because it tells that the stage is done.
-        unfinished = stage_dir / "unfinished_model"
-        model.save_pretrained(unfinished)
-        if trainer.processing_class is not None:
-            trainer.processing_class.save_pretrained(unfinished)
-        unfinished.rename(finished)
+        if trainer.is_world_process_zero():
+            (stage_dir / "log.json").write_text(json.dumps(trainer.state.log_history, indent=1))
+            # Renamed when it is complete, because it tells that the stage is done.
+            unfinished = stage_dir / "unfinished_model"
+            model.save_pretrained(unfinished)
+            if trainer.processing_class is not None:
+                trainer.processing_class.save_pretrained(unfinished)
+            carry_facts(stage_dir, unfinished)
+            unfinished.rename(finished)
+        trainer.accelerator.wait_for_everyone()
     return type(model).from_pretrained(finished)

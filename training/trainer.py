@@ -9,6 +9,7 @@ from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerCallba
 
 from emoicl.modeling.modeling_emoicl import IGNORED, EmoIclForConditionalGeneration
 from emoicl.processing.processing_emoicl import EmoIclProcessor
+from emoicl.training.card_callback import ModelCardCallback
 from emoicl.training.collation import EpisodeCollator
 from emoicl.training.corpus import Corpus
 from emoicl.training.episodes import EpisodeDataset
@@ -89,8 +90,10 @@ class MetaIclTrainer(Seq2SeqTrainer):
     r"""
     Trains a speech language model to use the enrollment in its prompt (the paper's MetaICL).
 
+    Several processes (`accelerate launch`) share each batch, with the losses of one process and a batch as large.
+
     Args:
-        model ([`EmoIclForConditionalGeneration`]): The model, its speech encoder frozen.
+        model ([`EmoIclForConditionalGeneration`]): The model, its speech encoder frozen, or its `PeftModel`.
         args ([`MetaIclTrainingArguments`]): How to train and how to draw episodes.
         train_dataset ([`Corpus`]): Utterances of the training speakers.
         eval_dataset ([`Corpus`], *optional*): Utterances of other speakers, for UA_spk during training.
@@ -127,7 +130,8 @@ class MetaIclTrainer(Seq2SeqTrainer):
     ):
         self.processor = processing_class
         self.features = features or FeatureCache(model, processing_class.feature_extractor)
-        self.features.fill(train_dataset)
+        # Each process computes its share; all wait for each other below.
+        self.features.fill(train_dataset.utterances[args.process_index :: args.world_size])
         episodes = EpisodeDataset(
             train_dataset,
             processing_class.candidate_labels,
@@ -143,11 +147,14 @@ class MetaIclTrainer(Seq2SeqTrainer):
             train_dataset=episodes,
             eval_dataset=eval_dataset,
             processing_class=processing_class,
-            data_collator=EpisodeCollator(train_dataset, processing_class, self.features, model, args.frame_share),
+            data_collator=EpisodeCollator(train_dataset, processing_class, model, self.features, args.frame_share),
             compute_loss_func=self.mean_token_loss,
             **kwargs,
         )
         self.add_callback(EpochCallback(episodes))
+        self.card = ModelCardCallback(train_dataset, eval_dataset)
+        self.add_callback(self.card)
+        self.accelerator.wait_for_everyone()
 
     def mean_token_loss(
         self, outputs: Mapping[str, torch.Tensor], labels: torch.Tensor, num_items_in_batch: torch.Tensor | int
@@ -165,7 +172,11 @@ class MetaIclTrainer(Seq2SeqTrainer):
         return loss / num_items_in_batch
 
     def _get_train_sampler(self, train_dataset: EpisodeDataset | None = None) -> ShotsSampler:
-        return ShotsSampler(cast(EpisodeDataset, train_dataset or self.train_dataset), self.args.train_batch_size)
+        episodes = cast(EpisodeDataset, train_dataset or self.train_dataset)
+        processes = self.args.world_size
+        fill_last = processes > 1 and not self.args.dataloader_drop_last
+        # All share a batch, so that a step has the episodes that it has in one process with a batch as large.
+        return ShotsSampler(episodes, self.args.train_batch_size * processes, fill_last)
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         if self.optimizer is None and self.args.radam:
@@ -195,6 +206,17 @@ class MetaIclTrainer(Seq2SeqTrainer):
             },
         ]
         return [group for group in groups if group["params"]]
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Saves the model, its processor, the facts of its training and its card."""
+        super().save_model(output_dir, _internal_call)
+        # The callback writes beside a checkpoint.
+        if not _internal_call:
+            self.card.save(str(output_dir or self.args.output_dir))
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:  # pyright: ignore
+        """Writes the card into `output_dir`, as `push_to_hub` asks."""
+        self.card.save(str(self.args.output_dir))
 
     def evaluate(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,

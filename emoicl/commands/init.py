@@ -54,6 +54,7 @@ def run(options: argparse.Namespace) -> None:
 
     from emoicl.processing.processing_emoicl import CANDIDATE_LABELS
     from emoicl.training.composition import compose
+    from emoicl.training.facts import TrainingFacts
     from emoicl.training.recipe import save_checkpoint
 
     if options.qformer_size % HEAD_SIZE:
@@ -71,6 +72,7 @@ def run(options: argparse.Namespace) -> None:
         adaptation_size=options.adaptation_size,
     )
     save_checkpoint(model, processor, options.out)
+    TrainingFacts.of_model(model).save(options.out)
     print(describe(model, processor))
     print(f"\nWrote {options.out} (model and processor).")
     print(f"\n{next_step(options)}")

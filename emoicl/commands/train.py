@@ -10,8 +10,11 @@ on the command line by its dotted name:
 
   emoicl train --config tiny-emogator --data_folder data --seed 1 --stages.zero_shot.max_steps 100
 
-Interrupted, the same command goes on at the last checkpoint. Checkpoints, the model and the report on the test
-speakers are written to the recipe's output_dir.
+Interrupted, the same command goes on at the last checkpoint. Several devices share each batch with
+
+  accelerate launch -m emoicl.cli train --config tiny-emogator --data_folder data
+
+Checkpoints, the model with its card and the report on the test speakers are written to the recipe's output_dir.
 """
 
 
@@ -24,10 +27,15 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    from accelerate import PartialState
+
     from emoicl.training.recipe import Recipe, train
 
     recipe = Recipe.load(options.config, parse_overrides(options.overrides))
-    print(train(recipe).table())
+    report = train(recipe)
+    if not PartialState().is_main_process:
+        return
+    print(report.table())
     print(f"\nWrote {recipe.output_dir}/model (checkpoint) and {recipe.output_dir}/report.json (all numbers).")
 
 

@@ -6,7 +6,7 @@ from tiny import LABELS
 from tiny_corpus import compose_tiny
 from transformers import AutoModelForSpeechSeq2Seq
 
-from emoicl.training import bundle
+from emoicl.training import bundle, export
 from emoicl.training.recipe import save_checkpoint
 
 
@@ -31,10 +31,13 @@ def test_the_checkpoint_is_stored_in_half_precision_in_place_of_the_old(whisper,
     monkeypatch.setattr(bundle, "BUNDLED_MODEL", tmp_path / "bundled")
     (tmp_path / "bundled").mkdir()
     (tmp_path / "bundled" / "stale.bin").touch()
+    monkeypatch.setattr(export, "verify", lambda *args: None)
     bundle.bundle_checkpoint(tmp_path / "trained")
     assert not (tmp_path / "bundled" / "stale.bin").exists()
     assert not list((tmp_path / "bundled").glob("*.py"))
-    assert not any("auto_map" in path.read_text() for path in (tmp_path / "bundled").glob("*.json"))
+    content = "".join(path.read_text() for path in (tmp_path / "bundled").glob("*.json"))
+    assert "auto_map" not in content and "custom_pipelines" not in content
+    assert "trust_remote_code" not in (tmp_path / "bundled" / "README.md").read_text()
     stored = load_file(tmp_path / "bundled" / "model.safetensors")
     assert {weight.dtype for weight in stored.values()} == {torch.float16}
     loaded = AutoModelForSpeechSeq2Seq.from_pretrained(tmp_path / "bundled")

@@ -12,7 +12,7 @@ from emoicl.training.episodes import Episode, EpisodeDataset
 @pytest.fixture
 def collator(composed, features, corpus):
     model, processor = composed
-    return EpisodeCollator(corpus, processor, features, model)
+    return EpisodeCollator(corpus, processor, model, features)
 
 
 def episode(corpus, enrollment, target):
@@ -66,7 +66,7 @@ def test_symbol_episodes_keep_their_words(composed, collator, corpus):
 
 def test_a_share_of_the_frames_is_drawn_by_the_episodes_seeds(composed, collator, features, corpus):
     model, processor = composed
-    halved = EpisodeCollator(corpus, processor, features, model, frame_share=0.5)
+    halved = EpisodeCollator(corpus, processor, model, features, frame_share=0.5)
     first = episode(corpus, [0], 2)
     second = dataclasses.replace(first, seed=(0, 1, 2))
     full, kept = collator([first]), halved([first])
@@ -107,3 +107,13 @@ def test_every_frame_is_kept_as_often():
     assert counts[0] == 0
     # 500 draws of one half: 60 is more than 5 standard deviations.
     assert (counts[1:] - 250).abs().max() < 60
+
+
+def test_an_episode_that_does_not_count_has_no_loss(collator, corpus):
+    dataset = EpisodeDataset(corpus, LABELS, shots=(2, 2))
+    counting = collator([dataset[3], dataset[5]])
+    filled = collator([dataset[3], dataset[~5]])
+    assert (filled["labels"][1] == -100).all()
+    counting["labels"][1] = -100
+    assert filled.keys() == counting.keys()
+    assert all(torch.equal(filled[name], tensor) for name, tensor in counting.items())

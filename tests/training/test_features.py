@@ -73,6 +73,14 @@ def test_one_folder_for_equal_encoders_only(whisper, features, tmp_path):
     assert len({*others, features.folder}) == 4
 
 
+def test_saving_keeps_the_folder(composed, features, tmp_path):
+    model, processor = composed
+    processor.save_pretrained(tmp_path / "saved")
+    loaded = type(processor).from_pretrained(tmp_path / "saved")
+    folders = {FeatureCache(model, p.feature_extractor, tmp_path / "cache").folder for p in (processor, loaded)}
+    assert folders == {features.folder}
+
+
 def test_an_interrupted_fill_goes_on_where_it_stopped(features, corpus, computed, monkeypatch):
     def interrupt(source, target):
         if len(list(features.folder.glob("*/*.safetensors"))) == 4:

@@ -7,12 +7,11 @@ import torch
 import yaml
 from safetensors.torch import load_file
 from tiny import LABELS
-from tiny_corpus import MODEL_FIELDS, SIZES, compose_tiny, tiny_corpus, write_corpus
-from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
+from tiny_corpus import MODEL_FIELDS, SIZES, tiny_corpus, write_corpus
 
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
 from emoicl.training.composition import compose
-from emoicl.training.recipe import RECIPES, Recipe, keep_settings, save_checkpoint, train
+from emoicl.training.recipe import RECIPES, Recipe, keep_settings, train
 from emoicl.training.trainer import MetaIclTrainer
 
 
@@ -122,9 +121,13 @@ def test_bundled_recipes_build(name, whisper):
 
 
 def test_train(write):
-    recipe = Recipe.load(write())
+    recipe = Recipe.load(write(), {"card": "{limits: [It knows two voices.]}"})
     report = train(recipe)
     folder = write().parent / "run"
+    card = (folder / "model" / "README.md").read_text()
+    assert "1. `zero_shot`: 2 steps" in card and "2. `in_context`: 2 steps" in card
+    assert "It knows two voices." in card and f"| 3 | {report.accuracy(3).ua_spk:.3f} |" in card
+    assert (folder / "model" / "accuracy_against_shots.png").is_file()
     assert json.loads((folder / "report.json").read_text()) == report.as_dict()
     assert report.conditions[-1].shots == 3
     for stage in recipe.stages:
@@ -181,16 +184,3 @@ def test_half_a_model_does_not_end_a_stage(write, monkeypatch):
         train(recipe)
     train(recipe)
     assert (Path(recipe.output_dir) / "zero_shot" / "model" / "model.safetensors").is_file()
-
-
-def test_a_checkpoint_in_half_precision(whisper, tmp_path):
-    torch.manual_seed(0)
-    model, processor = compose_tiny(whisper)
-    for folder, dtype in [("full", None), ("half", torch.float16)]:
-        save_checkpoint(model, processor, tmp_path / folder, dtype)
-    full, half = (load_file(tmp_path / folder / "model.safetensors") for folder in ("full", "half"))
-    assert half.keys() == full.keys()
-    assert {weight.dtype for weight in half.values()} == {torch.float16}
-    loaded = AutoModelForSpeechSeq2Seq.from_pretrained(tmp_path / "half").state_dict()
-    assert all(torch.equal(loaded[name], weight.half().float()) for name, weight in model.state_dict().items())
-    assert AutoProcessor.from_pretrained(tmp_path / "half").candidate_labels == list(LABELS)

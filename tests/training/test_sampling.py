@@ -1,5 +1,7 @@
+import pytest
 from tiny import LABELS
 
+from emoicl.training.corpus import Corpus
 from emoicl.training.episodes import EpisodeDataset
 from emoicl.training.sampling import ShotsSampler
 
@@ -34,3 +36,20 @@ def test_the_order_is_that_of_seed_and_epoch(corpus):
     assert first == again
     assert first != next_epoch
     assert first != other
+
+
+@pytest.mark.parametrize("num_episodes", [36, 7])
+def test_the_last_batch_is_filled_up(corpus, num_episodes):
+    episodes = EpisodeDataset(Corpus(corpus.utterances[:num_episodes]), LABELS, shots=(0, 3))
+    order = list(ShotsSampler(episodes, 16))
+    sampler = ShotsSampler(episodes, 16, fill_last=True)
+    filled = list(sampler)
+    assert len(filled) == len(sampler)
+    assert len(filled) % 16 == 0
+    assert filled[:num_episodes] == order
+    assert all(episodes[item].counts for item in order)
+    fillers = [episodes[item] for item in filled[num_episodes:]]
+    assert 0 < len(fillers) < 16
+    assert not any(episode.counts for episode in fillers)
+    last_batch = order[num_episodes // 16 * 16 :]
+    assert {episode.target for episode in fillers} <= set(last_batch)

@@ -1,28 +1,37 @@
-"""The dataset card of a prepared corpus."""
+"""Dataset cards: of a corpus as its owners ship it, and of what was prepared of it.
 
+python -m emoicl.training.corpora.card model_cards/datasets
+"""
+
+import argparse
+import re
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from emoicl.training.corpora.base import PAPER_LABELS, CorpusReader
+from emoicl.training.corpora.readers import CORPORA
 from emoicl.training.corpora.report import Report
+from emoicl.training.licences import hub_licence
 
 
 TEMPLATE = Path(__file__).parent / "dataset_card.md"
-# The Hub's own identifiers of the licences that corpora come with; others are stated by name and address.
-HUB_LICENCES = {
-    "Apache-2.0": "apache-2.0",
-    "CC0-1.0": "cc0-1.0",
-    "CC-BY-4.0": "cc-by-4.0",
-    "CC-BY-SA-4.0": "cc-by-sa-4.0",
-    "CC-BY-NC-4.0": "cc-by-nc-4.0",
-    "CC-BY-NC-ND-4.0": "cc-by-nc-nd-4.0",
-    "CC-BY-NC-SA-4.0": "cc-by-nc-sa-4.0",
-    "ODbL-1.0": "odbl",
-    "unknown": "unknown",
-}
 SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M"}
+
+
+def reader_card(reader: type[CorpusReader]) -> str:
+    """
+    The card of a corpus as its owners ship it: what it is, what its labels mean, under which licence, and how it is
+    prepared.
+
+    Args:
+        reader (`type[CorpusReader]`): The corpus.
+
+    Returns:
+        `str`: Markdown, headed by the Hub's metadata.
+    """
+    return _render(reader, {}, report=None)
 
 
 def dataset_card(reader: CorpusReader, report: Report, format: str) -> str:
@@ -37,19 +46,53 @@ def dataset_card(reader: CorpusReader, report: Report, format: str) -> str:
     Returns:
         `str`: Markdown.
     """
-    licence: dict[str, Any] = {"license": HUB_LICENCES.get(reader.licence, "other")}
-    if licence["license"] == "other":
-        licence |= {"license_name": reader.licence, "license_link": reader.licence_url}
+    metadata = {
+        "size_categories": [next(name for size, name in SIZES.items() if report.num_prepared < size)],
+        "configs": [{"config_name": "default", "data_files": f"data/*.{format}"}],
+    }
+    return _render(reader, metadata, report=report, format=format)
+
+
+def _render(reader: CorpusReader | type[CorpusReader], metadata: dict[str, Any], **fields: Any) -> str:
     data = DatasetCardData(
-        **licence,
+        **hub_licence([reader.licence], reader.licence_url),
         language=list(reader.languages) or None,
         pretty_name=reader.pretty_name,
         task_categories=["audio-classification"],
-        size_categories=[next(name for size, name in SIZES.items() if report.num_prepared < size)],
         tags=["speech-emotion-recognition", "emoicl"],
-        configs=[{"config_name": "default", "data_files": f"data/*.{format}"}],
+        **metadata,
     )
     card = DatasetCard.from_template(
-        data, template_path=str(TEMPLATE), reader=reader, report=report, format=format, paper_labels=PAPER_LABELS
+        data, template_path=str(TEMPLATE), reader=reader, paper_labels=PAPER_LABELS, **fields
     )
-    return str(card).rstrip("\n") + "\n"
+    # What is left out leaves its blank lines behind.
+    return re.sub(r"\n{3,}", "\n\n", str(card)).rstrip("\n") + "\n"
+
+
+def save_reader_cards(folder: str | Path) -> list[Path]:
+    """Writes the card of every corpus that is known.
+
+    Args:
+        folder (`str` or `Path`): Where to.
+
+    Returns:
+        `list[Path]`: The files, named after the corpora.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, reader in CORPORA.items():
+        paths.append(folder / f"{name}.md")
+        paths[-1].write_text(reader_card(reader), encoding="utf-8")
+    return paths
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="where the cards go, one for each corpus")
+    folder = parser.parse_args().folder
+    print(f"Wrote {len(save_reader_cards(folder))} cards into {folder}.")
+
+
+if __name__ == "__main__":
+    main()

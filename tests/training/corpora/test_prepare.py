@@ -127,7 +127,7 @@ def test_card(source, tmp_path):
     finally:
         Letters.licence = "CC-BY-4.0"
     card = (tmp_path / "out" / "README.md").read_text()
-    assert "license: other\n" in card and "license_name: Letters terms\n" in card
+    assert "license: other\n" in card and "license_name: letters-terms\n" in card
 
 
 @pytest.mark.parametrize("format", ["parquet", "jsonl"])

@@ -1,0 +1,83 @@
+"""The examples run as they are, on the bundled model and the bundled clips."""
+
+import ast
+import runpy
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from emoicl.bundled import BUNDLED_MODEL
+
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+pytestmark = pytest.mark.skipif(not BUNDLED_MODEL.exists(), reason="the bundled checkpoint is absent")
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory):
+    return tmp_path_factory.mktemp("features")
+
+
+@pytest.fixture
+def run_example(tmp_path, monkeypatch, capsys, features):
+    """Runs an example in an empty folder, and checks what all of them end with: a saved model and its answer."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EMOICL_CACHE", str(features))
+
+    def run(name):
+        names = runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        answer = ast.literal_eval(capsys.readouterr().out.splitlines()[-1])
+        processor = names["trainer"].processing_class
+        assert {candidate["label"] for candidate in answer} == set(processor.candidate_labels)
+        assert sum(candidate["score"] for candidate in answer) == pytest.approx(1, abs=1e-4)
+        return names["trainer"]
+
+    return run
+
+
+def weights(folder):
+    return load_file(Path(folder) / "model.safetensors")
+
+
+def test_every_example_is_tested():
+    tests = Path(__file__).read_text()
+    examples = sorted(path.name for path in EXAMPLES.glob("*.py"))
+    assert examples
+    assert [name for name in examples if f'run_example("{name}")' not in tests] == []
+
+
+def test_seq2seq_trainer(run_example):
+    trainer = run_example("finetune_with_seq2seq_trainer.py")
+    assert trainer.state.global_step == trainer.args.max_steps
+    before, after = weights(BUNDLED_MODEL), weights("outputs/seq2seq/model")
+    assert {name for name in before if torch.equal(before[name].float(), after[name])} == {
+        name for name in before if name.startswith("speech_encoder.")
+    }
+
+
+def test_meta_icl_trainer(run_example):
+    trainer = run_example("finetune_with_meta_icl_trainer.py")
+    measured = [entry["eval_ua_spk"] for entry in trainer.state.log_history if "eval_ua_spk" in entry]
+    assert len(measured) == 2
+    whole = weights("outputs/meta_icl/model")
+    # As if it had been interrupted.
+    shutil.rmtree("outputs/meta_icl/checkpoint-4")
+    shutil.rmtree("outputs/meta_icl/model")
+    run_example("finetune_with_meta_icl_trainer.py")
+    torch.testing.assert_close(weights("outputs/meta_icl/model"), whole, rtol=0, atol=1e-6)
+
+
+def test_lora(run_example):
+    pytest.importorskip("peft")
+    run_example("finetune_with_lora.py")
+    before, after = weights(BUNDLED_MODEL), weights("outputs/lora/model")
+    assert before.keys() == after.keys()
+    changed = {name for name in before if not torch.equal(before[name].float(), after[name])}
+    assert changed
+    assert {name.rpartition(".")[0][-2:] for name in changed} == {".q", ".v"}
+    adapter = Path("outputs/lora/adapter/adapter_model.safetensors")
+    assert adapter.stat().st_size < BUNDLED_MODEL.joinpath("model.safetensors").stat().st_size / 50

@@ -1,0 +1,113 @@
+"""What the folder of a checkpoint tells of its model: labels, parts and sizes, without loading the weights."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from transformers import AutoConfig, PreTrainedConfig
+
+
+def read_config(checkpoint: Path) -> Any:
+    """The configuration of a speech language model or a classifier.
+
+    Raises:
+        `ValueError`: If the folder holds neither.
+    """
+    if not (checkpoint / "config.json").is_file():
+        raise ValueError(f"{checkpoint}: holds no checkpoint, it lacks config.json.")
+    config = AutoConfig.from_pretrained(checkpoint)
+    if config.model_type not in ("emoicl", "emoicl_classifier"):
+        raise ValueError(
+            f"{checkpoint}: is of type {config.model_type!r}; it should be a model of this package, emoicl or "
+            "emoicl_classifier."
+        )
+    return config
+
+
+def label_words(config: Any, checkpoint: Path) -> list[str]:
+    """The labels that a model chooses from."""
+    if config.model_type == "emoicl":
+        return json.loads((checkpoint / "processor_config.json").read_text())["candidate_labels"]
+    return list(config.id2label.values())
+
+
+def describe_parts(config: Any, checkpoint: Path) -> list[tuple[str, str, str]]:
+    """
+    The parts of a model, as far as it has them.
+
+    Args:
+        config (`PreTrainedConfig`): Its configuration.
+        checkpoint (`Path`): Folder of the weights.
+
+    Returns:
+        `list[tuple]`: of each part its name, what it is, and its parameters in millions, as texts.
+    """
+    speech = config.speech_config
+    frozen = ", frozen" if config.freeze_speech_encoder else ""
+    descriptions = {
+        "speech_encoder": ("speech encoder", f"{speech.model_type}, {speech.num_hidden_layers} layers{frozen}"),
+        **(speech_lm_parts(config) if config.model_type == "emoicl" else classifier_parts(config)),
+    }
+    counts = count_parameters(checkpoint)
+    return [(*descriptions[part], f"{counts[part] / 1e6:.2f}") for part in descriptions if part in counts]
+
+
+def speech_lm_parts(config: Any) -> dict[str, tuple[str, str]]:
+    """Names and descriptions of what a speech language model has above its speech encoder."""
+    text = config.text_config
+    return {
+        "qformer": (
+            "Q-Former",
+            f"{config.qformer_config.num_hidden_layers} layers, {config.qformer_config.hidden_size}-d, "
+            f"{config.num_query_tokens} query tokens for an utterance",
+        ),
+        "language_model": ("language model", ", ".join([text.model_type, *describe_layers(text)])),
+        "adaptation": ("speaker adaptation", f"voice embeddings of {config.adaptation_size} dimensions"),
+    }
+
+
+def classifier_parts(config: Any) -> dict[str, tuple[str, str]]:
+    """Names and descriptions of what a classifier has above its speech encoder."""
+    return {
+        "utterance_encoder": ("utterance encoder", f"{config.num_hidden_layers} layers, {config.hidden_size}-d"),
+        "enrollment_attention": ("attention", f"over utterances of {', '.join(config.enrollment_labels or [])}"),
+        "classifier": ("classifier", f"{len(config.id2label)} labels"),
+    }
+
+
+def describe_layers(config: PreTrainedConfig) -> list[str]:
+    """Depth and width of an encoder-decoder, as far as its type names them in a usual way."""
+    for encoder, decoder, width in (
+        ("num_layers", "num_decoder_layers", "d_model"),
+        ("encoder_layers", "decoder_layers", "d_model"),
+    ):
+        if all(hasattr(config, name) for name in (encoder, decoder, width)):
+            return [f"{getattr(config, encoder)} + {getattr(config, decoder)} layers", f"{getattr(config, width)}-d"]
+    return []
+
+
+def weight_files(checkpoint: Path) -> list[Path]:
+    return sorted(checkpoint.glob("model*.safetensors"))
+
+
+def count_parameters(checkpoint: Path) -> dict[str, int]:
+    """Number of stored parameters by part of the model, from the headers of the weights."""
+    counts: dict[str, int] = {}
+    for path in weight_files(checkpoint):
+        with safe_open(path, framework="numpy") as file:
+            for name in file.keys():  # noqa: SIM118
+                part = name.partition(".")[0]
+                counts[part] = counts.get(part, 0) + math.prod(file.get_slice(name).get_shape())
+    return counts
+
+
+def describe_storage(checkpoint: Path) -> str:
+    """Size of the weights and how they are stored, such as `"18.3 MiB, F16"`."""
+    dtypes = set()
+    for path in weight_files(checkpoint):
+        with safe_open(path, framework="numpy") as file:
+            dtypes |= {file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+    size = sum(path.stat().st_size for path in weight_files(checkpoint))
+    return f"{size / 2**20:.1f} MiB, {' and '.join(sorted(dtypes))}"
