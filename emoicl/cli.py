@@ -5,13 +5,14 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from emoicl.commands import card, corpus, demo, evaluate, export, init, predict, pretrain, reproduce, train
+from emoicl.commands import app, card, corpus, demo, evaluate, export, init, predict, pretrain, reproduce, train
 
 
 DESCRIPTION = """\
 Speech emotion recognition that adapts to a person from a few labelled utterances of theirs.
 
   emoicl demo                                  see it work on bundled speech, no data needed
+  emoicl app                                   a page: enroll a voice, see what that changes
   emoicl predict hello.wav --enroll me.csv     classify your own files
   emoicl corpus prepare ravdess --source DIR   make tables of a corpus, inspect and split them
   emoicl pretrain speech-encoder --corpus ...  pretrain the parts of a model from scratch
@@ -23,7 +24,7 @@ Speech emotion recognition that adapts to a person from a few labelled utterance
   emoicl reproduce --corpus data/mine          train and compare all systems of the paper
 """
 
-COMMANDS = (demo, predict, corpus, pretrain, init, train, evaluate, card, export, reproduce)
+COMMANDS = (demo, app, predict, corpus, pretrain, init, train, evaluate, card, export, reproduce)
 
 
 def build_parser() -> argparse.ArgumentParser:
