@@ -1,4 +1,4 @@
-"""What the folder of a checkpoint tells of its model: labels, parts and sizes, without loading the weights."""
+"""A checkpoint: its pipeline, and what its folder tells without loading the weights: labels, parts and sizes."""
 
 import json
 import math
@@ -7,6 +7,46 @@ from typing import Any
 
 from safetensors import safe_open
 from transformers import AutoConfig, PreTrainedConfig
+
+from emoicl.modeling.classification_emoicl import EmoIclForAudioClassification
+from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
+from emoicl.processing.classification_pipeline_emoicl import EmoIclClassificationPipeline
+from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
+from emoicl.processing.pipeline_emoicl import EmoIclPipeline
+from emoicl.processing.processing_emoicl import EmoIclProcessor
+
+
+Recognizer = EmoIclPipeline | EmoIclClassificationPipeline
+
+
+def load_pipeline(checkpoint: str | Path, device: str | None = None) -> Recognizer:
+    """
+    The pipeline of a speech language model or of a classifier.
+
+    Args:
+        checkpoint (`str` or `Path`): Folder or Hub name.
+        device (`str`, *optional*): Where it computes, by default where transformers' pipelines do.
+
+    Raises:
+        `ValueError`: If it is a model of another type.
+    """
+    model_type = AutoConfig.from_pretrained(checkpoint).model_type
+    if model_type == "emoicl":
+        return EmoIclPipeline(
+            model=EmoIclForConditionalGeneration.from_pretrained(checkpoint, use_safetensors=True),
+            processor=EmoIclProcessor.from_pretrained(checkpoint),
+            device=device,
+        )
+    if model_type == "emoicl_classifier":
+        return EmoIclClassificationPipeline(
+            model=EmoIclForAudioClassification.from_pretrained(checkpoint, use_safetensors=True),
+            feature_extractor=EmoIclFeatureExtractor.from_pretrained(checkpoint),
+            device=device,
+        )
+    raise ValueError(
+        f"{checkpoint}: a model of the type {model_type!r}; only speech language models (emoicl) and classifiers "
+        "(emoicl_classifier) of this package are loaded."
+    )
 
 
 def read_config(checkpoint: Path) -> Any:

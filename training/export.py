@@ -13,20 +13,14 @@ import torch
 from huggingface_hub import HfApi
 from huggingface_hub.utils import validate_repo_id
 from safetensors import safe_open
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
-from emoicl.modeling.classification_emoicl import EmoIclForAudioClassification
-from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
-from emoicl.processing.classification_pipeline_emoicl import EmoIclClassificationPipeline
-from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
 from emoicl.processing.pipeline_emoicl import EmoIclPipeline
-from emoicl.processing.processing_emoicl import EmoIclProcessor
 from emoicl.training import export_check
 from emoicl.training.cards import save_card
+from emoicl.training.checkpoint import Recognizer, load_pipeline
 from emoicl.training.facts import carry_facts, hub_names
 
-
-Recognizer = EmoIclPipeline | EmoIclClassificationPipeline
 
 # What an earlier export may have left in a repository: weights in other shards would be loaded in place of the new.
 OWNED_FILES = ["*.safetensors", "*.safetensors.index.json", "*_emoicl.py"]
@@ -73,7 +67,7 @@ def export(
         raise ValueError(f"{output}: the folder is not empty; name another, or remove it.")
     if push_to_hub is not None:
         validate_repo_id(push_to_hub)
-    recognizer = load_pipeline(checkpoint)
+    recognizer = load_pipeline(checkpoint, device="cpu")
     stored = getattr(torch, dtype) if dtype else stored_dtype(checkpoint)
     round_weights(recognizer.model, stored)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -87,27 +81,6 @@ def export(
     if push_to_hub is not None:
         publish(output, push_to_hub, private)
     return output
-
-
-def load_pipeline(checkpoint: Path) -> Recognizer:
-    """The pipeline of a checkpoint, with the code of this package, on the CPU."""
-    model_type = AutoConfig.from_pretrained(checkpoint).model_type
-    if model_type == "emoicl":
-        return EmoIclPipeline(
-            model=EmoIclForConditionalGeneration.from_pretrained(checkpoint, use_safetensors=True),
-            processor=EmoIclProcessor.from_pretrained(checkpoint),
-            device=torch.device("cpu"),
-        )
-    if model_type == "emoicl_classifier":
-        return EmoIclClassificationPipeline(
-            model=EmoIclForAudioClassification.from_pretrained(checkpoint, use_safetensors=True),
-            feature_extractor=EmoIclFeatureExtractor.from_pretrained(checkpoint),
-            device=torch.device("cpu"),
-        )
-    raise ValueError(
-        f"{checkpoint}: a model of the type {model_type!r}; only speech language models (emoicl) and classifiers "
-        "(emoicl_classifier) of this package are exported."
-    )
 
 
 def stored_dtype(checkpoint: Path) -> torch.dtype:

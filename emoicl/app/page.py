@@ -11,9 +11,9 @@ from emoicl.app.actions import Actions
 from emoicl.app.examples import example_speakers
 from emoicl.app.session import Session
 from emoicl.bundled import BUNDLED_MODEL
-from emoicl.commands.model import load_pipeline
 from emoicl.processing.classification_pipeline_emoicl import EmoIclClassificationPipeline
 from emoicl.processing.pipeline_emoicl import EmoIclPipeline
+from emoicl.training.checkpoint import load_pipeline
 
 
 # Every so many seconds, files older than so many seconds are deleted.

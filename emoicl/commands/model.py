@@ -8,39 +8,11 @@ from emoicl.bundled import BUNDLED_MODEL
 
 
 if TYPE_CHECKING:
-    from emoicl.processing.classification_pipeline_emoicl import EmoIclClassificationPipeline
-    from emoicl.processing.pipeline_emoicl import EmoIclPipeline
     from emoicl.training.recognition import Decoding, Recognizer
 
 
 def add_model_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default=str(BUNDLED_MODEL), help="folder or Hub name (default: the bundled model)")
-
-
-def load_pipeline(model: str) -> "EmoIclPipeline | EmoIclClassificationPipeline":
-    """The pipeline of a speech language model or of a classifier.
-
-    Args:
-        model (`str`): Folder or Hub name.
-    """
-    from transformers import (
-        AutoConfig,
-        AutoFeatureExtractor,
-        AutoModelForAudioClassification,
-        AutoModelForSpeechSeq2Seq,
-        AutoProcessor,
-    )
-
-    from emoicl import EmoIclClassificationPipeline, EmoIclPipeline
-
-    if AutoConfig.from_pretrained(model).model_type == "emoicl_classifier":
-        return EmoIclClassificationPipeline(
-            model=AutoModelForAudioClassification.from_pretrained(model),
-            feature_extractor=AutoFeatureExtractor.from_pretrained(model),
-        )
-    return EmoIclPipeline(
-        model=AutoModelForSpeechSeq2Seq.from_pretrained(model), processor=AutoProcessor.from_pretrained(model)
-    )
 
 
 def load_recognizer(
@@ -57,6 +29,7 @@ def load_recognizer(
         `ValueError`: If a classifier is asked for beam search.
     """
     from emoicl import EmoIclPipeline
+    from emoicl.training.checkpoint import load_pipeline
     from emoicl.training.classifier import ClassifierRecognizer
     from emoicl.training.features import FeatureCache
     from emoicl.training.recognition import SpeechLmRecognizer

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
-from emoicl.commands.model import add_model_argument, check_decoding, load_pipeline
+from emoicl.commands.model import add_model_argument, check_decoding
 
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    from emoicl.training.checkpoint import load_pipeline
+
     check_options(options)
     files = find_audio(options.audio)
     recognizer = load_pipeline(options.model)

@@ -25,7 +25,7 @@ from emoicl.app.examples import example_speakers  # noqa: E402
 from emoicl.app.session import Session, enroll, recognize, remove  # noqa: E402
 from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL  # noqa: E402
 from emoicl.cli import main  # noqa: E402
-from emoicl.commands.model import load_pipeline  # noqa: E402
+from emoicl.training.checkpoint import load_pipeline  # noqa: E402
 from emoicl.training.corpus import load_corpus  # noqa: E402
 
 

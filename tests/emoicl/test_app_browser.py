@@ -20,7 +20,7 @@ import soundfile
 from PIL import Image
 
 from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL
-from emoicl.commands.model import load_pipeline
+from emoicl.training.checkpoint import load_pipeline
 from emoicl.training.corpus import load_corpus
 
 
