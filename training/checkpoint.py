@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import safe_open
 from transformers import AutoConfig, PreTrainedConfig
 
@@ -19,13 +20,13 @@ from emoicl.processing.processing_emoicl import EmoIclProcessor
 Recognizer = EmoIclPipeline | EmoIclClassificationPipeline
 
 
-def load_pipeline(checkpoint: str | Path, device: str | None = None) -> Recognizer:
+def load_pipeline(checkpoint: str | Path, device: torch.device | None = None) -> Recognizer:
     """
     The pipeline of a speech language model or of a classifier.
 
     Args:
         checkpoint (`str` or `Path`): Folder or Hub name.
-        device (`str`, *optional*): Where it computes, by default where transformers' pipelines do.
+        device (`torch.device`, *optional*): Where it computes, by default where transformers' pipelines do.
 
     Raises:
         `ValueError`: If it is a model of another type.

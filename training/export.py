@@ -67,7 +67,7 @@ def export(
         raise ValueError(f"{output}: the folder is not empty; name another, or remove it.")
     if push_to_hub is not None:
         validate_repo_id(push_to_hub)
-    recognizer = load_pipeline(checkpoint, device="cpu")
+    recognizer = load_pipeline(checkpoint, torch.device("cpu"))
     stored = getattr(torch, dtype) if dtype else stored_dtype(checkpoint)
     round_weights(recognizer.model, stored)
     output.parent.mkdir(parents=True, exist_ok=True)
