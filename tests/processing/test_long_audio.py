@@ -83,21 +83,13 @@ def test_a_profile_and_other_parameters(recognizer):
     assert_same(written[1]["labels"], recognizer(span, profile=profile, decoding="beam"))
 
 
-def test_windows_of_several_recordings_share_batches(recognizer, monkeypatch):
+def test_windows_of_several_recordings_share_batches(recognizer, encoded_utterances):
     alone = [recognizer(audio, enrollment=ENROLLMENT, window_s=0.5, hop_s=0.5) for audio in (RECORDING, *TARGETS)]
-    counts = []
-    encode = recognizer.model.get_speech_features
-
-    def counting(input_features, input_features_mask):
-        counts.append(len(input_features))
-        return encode(input_features, input_features_mask)
-
-    monkeypatch.setattr(recognizer.model, "get_speech_features", counting)
     for inputs in ([RECORDING, *TARGETS], (audio for audio in (RECORDING, *TARGETS))):
-        counts.clear()
+        encoded_utterances.clear()
         timelines = list(recognizer(inputs, enrollment=ENROLLMENT, window_s=0.5, hop_s=0.5, batch_size=3))
         assert [len(timeline) for timeline in timelines] == [4, 1, 2, 1]
-        assert counts == [3, 3, 3, 2]  # the enrollment, and 8 windows
+        assert encoded_utterances == [3, 3, 3, 2]  # the enrollment, and 8 windows
         for timeline, expected in zip(timelines, alone, strict=True):
             assert [window["end"] for window in timeline] == [window["end"] for window in expected]
             for window, other in zip(timeline, expected, strict=True):

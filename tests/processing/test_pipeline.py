@@ -98,20 +98,6 @@ def test_generators_are_streamed(recognizer):
         assert_same(answer, recognizer(target, enrollment=ENROLLMENT))
 
 
-@pytest.fixture
-def encoded_utterances(recognizer, monkeypatch):
-    """Number of utterances in each run of the speech encoder."""
-    counts = []
-    encode = recognizer.model.get_speech_features
-
-    def counting(input_features, input_features_mask):
-        counts.append(len(input_features))
-        return encode(input_features, input_features_mask)
-
-    monkeypatch.setattr(recognizer.model, "get_speech_features", counting)
-    return counts
-
-
 def test_the_enrollment_of_a_call_is_encoded_once(recognizer, encoded_utterances):
     list(recognizer((target for target in TARGETS), enrollment=ENROLLMENT, batch_size=2))
     assert encoded_utterances == [2, 2, 1]

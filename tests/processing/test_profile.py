@@ -94,17 +94,9 @@ def test_targets_of_a_batch_have_profiles_of_their_own(recognizer, profile):
         assert scores_of(answer) == pytest.approx(expected, abs=1e-5)
 
 
-def test_only_targets_are_encoded(recognizer, profile, monkeypatch):
-    counts = []
-    encode = recognizer.model.get_speech_features
-
-    def counting(input_features, input_features_mask):
-        counts.append(len(input_features))
-        return encode(input_features, input_features_mask)
-
-    monkeypatch.setattr(recognizer.model, "get_speech_features", counting)
+def test_only_targets_are_encoded(recognizer, profile, encoded_utterances):
     recognizer(TARGETS, profile=profile, batch_size=2)
-    assert counts == [2, 1]
+    assert encoded_utterances == [2, 1]
 
 
 def test_it_grows_and_shrinks_in_order(recognizer, profile):
