@@ -5,8 +5,8 @@ from pathlib import Path
 
 ASSETS = Path(__file__).parent / "assets"
 
-# Whisper-tiny.en encoder, trained on EmoGator by `emoicl train --config tiny-emogator`.
-BUNDLED_MODEL = ASSETS / "tiny-emogator"
+# Two tuned layers of Whisper-base's encoder and a small language model, by `emoicl train --config base-emogator`.
+BUNDLED_MODEL = ASSETS / "base-emogator"
 
 # Seven emotions of 8 test speakers of EmoGator (Buhl 2023, Apache-2.0).
 BUNDLED_CLIPS = ASSETS / "emogator" / "clips.parquet"

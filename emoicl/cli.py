@@ -17,7 +17,7 @@ Speech emotion recognition that adapts to a person from a few labelled utterance
   emoicl corpus prepare ravdess --source DIR   make tables of a corpus, inspect and split them
   emoicl pretrain speech-encoder --corpus ...  pretrain the parts of a model from scratch
   emoicl init --speech-encoder NAME ...        compose a model from Hub checkpoints
-  emoicl train --config tiny-emogator          train a model from a recipe
+  emoicl train --config base-emogator          train a model from a recipe
   emoicl evaluate --corpus test.parquet        measure it on speakers it has never heard
   emoicl card CHECKPOINT                       write the model card from what is stored
   emoicl export CHECKPOINT my-model            make a folder for the Hub, check it, publish it

@@ -1,10 +1,13 @@
-"""What the enrollment says about each label, in closed form: Bayesian adaptation of class means to a speaker.
+"""What statistics in closed form say about each label: a probe centred on the speaker, and the speaker's prototypes.
 
 A language model that is meta-trained on tens or hundreds of speakers learns to normalise the speaker but hardly to
 read the enrollment's labels. This module gives it that reading as structure: a two-covariance model of voice
-embeddings (as in probabilistic linear discriminant analysis, Ioffe 2006) whose posterior over the speaker's own class
-means is exact for any number of shots, and whose log-likelihood ratio biases the decoder towards label tokens.
+embeddings (as in probabilistic linear discriminant analysis, Ioffe 2006) whose posterior over the speaker and over the
+speaker's own class means is exact for any number of shots. Its evidence is blended with the language model's scores of
+candidate labels, and biases the decoder towards their tokens where a text is written.
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -12,22 +15,48 @@ from torch import nn
 from .configuration_emoicl import EmoIclConfig
 
 
+class SpeakerPosterior(NamedTuple):
+    """
+    What the enrollment tells of its speaker, by the Gaussian model of [`EmoIclSpeakerAdaptation`].
+
+    Args:
+        center (`torch.Tensor` of shape `(batch_size, size)`): Mean of `speaker`.
+        variance (`torch.Tensor` of shape `(batch_size, size)`): Variance of `speaker`.
+        prototypes (`torch.Tensor` of shape `(batch_size, num_slots, size)`): Means of utterances of each label.
+        spreads (`torch.Tensor` of shape `(batch_size, num_slots, size)`): Their variances.
+    """
+
+    center: torch.Tensor
+    variance: torch.Tensor
+    prototypes: torch.Tensor
+    spreads: torch.Tensor
+
+
 class EmoIclSpeakerAdaptation(nn.Module):
     r"""
-    Evidence of the enrollment for each label, from the model of an utterance's voice embedding
+    Evidence for each label, from the model of an utterance's voice embedding
 
     `x = mean[label] + speaker + speaker_label + noise`, all Gaussian and independent over dimensions,
 
     where `speaker` is shared by all utterances of a person, and `speaker_label` by those with the same label. A
-    label outside `config.label_words` has an unknown mean, so that it is known by its shots alone. The evidence is
-    `scale * (log p(x | label, enrollment) - log p(x | label))`, which is 0 without enrollment.
+    label outside `config.label_words` has an unknown mean, so that it is known by its shots alone. The evidence has
+    two parts, weighted by `config.probe_weight` and `config.prototype_weight`:
+
+    1. *Centred probe*: log-probabilities of two linear classifiers of the target less the posterior mean of `speaker`,
+       mixed by the share of the speaker's variance that the enrollment explains: one that was trained on utterances
+       as they are, and one that was trained on centred ones. Without enrollment it is the first alone. Labels outside
+       `config.label_words` are not in it; they count as one of average probability.
+    2. *Prototypes*: `log p(x | label, enrollment) - log p(x | label, speaker)`, which is 0 for labels not enrolled. Of
+       labels outside `config.label_words` nobody knows the second term; that of an average known label's prototype
+       takes its place.
 
     Args:
-        config ([`EmoIclConfig`]): `adaptation_size`, `label_words` and `label_token_ids` are read.
+        config ([`EmoIclConfig`]): `adaptation_size`, `label_words`, `label_token_ids` and the two weights are read.
     """
 
     def __init__(self, config: EmoIclConfig):
         super().__init__()
+        self.config = config
         size = config.adaptation_size
         self.label_token_ids = config.label_token_ids or []
         self.projection = nn.Linear(2 * config.speech_config.hidden_size, size)
@@ -38,7 +67,8 @@ class EmoIclSpeakerAdaptation(nn.Module):
                 for source in ("speaker", "speaker_label", "unknown_label", "noise")
             }
         )
-        self.log_scale = nn.Parameter(torch.zeros(()))
+        self.probe = nn.Linear(size, len(self.label_token_ids))
+        self.centred_probe = nn.Linear(size, len(self.label_token_ids))
 
     def embed(self, speech_features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Voice embeddings: a linear map of the mean and standard deviation of the speech features over time.
@@ -72,20 +102,41 @@ class EmoIclSpeakerAdaptation(nn.Module):
             by the enrollment's, and their `evidence` of shape `(batch_size, num_labels)` in float32, -inf for rows
             of `label_tokens` that repeat another or pad.
         """
+        label_tokens, slots, active = self.label_slots(shot_labels, utterance_index[:, 1:] >= 0)
+        evidence = self.evidence(voice_embeds, utterance_index, slots, label_tokens.shape[1])
+        return label_tokens, evidence.masked_fill(~active, float("-inf"))
+
+    def evidence(
+        self,
+        voice_embeds: torch.Tensor,
+        utterance_index: torch.Tensor,
+        slots: torch.Tensor,
+        num_slots: int | None = None,
+    ) -> torch.Tensor:
+        """
+        The evidence for labels that are given by their number: the known ones, then others.
+
+        Args:
+            voice_embeds (`torch.Tensor` of shape `(num_utterances, adaptation_size)`):
+                Voice embeddings of all utterances of the batch.
+            utterance_index (`torch.Tensor` of shape `(batch_size, num_shots + 1)`):
+                Rows of `voice_embeds`: the enrollment, then the target; -1 for padding at the right.
+            slots (`torch.Tensor` of shape `(batch_size, num_shots)`): Number of each shot's label.
+            num_slots (`int`, *optional*): How many labels there are; by default the known ones.
+
+        Returns:
+            `torch.Tensor` of shape `(batch_size, num_slots)`, in float32.
+        """
         shot_mask = utterance_index[:, 1:] >= 0
         target_column = shot_mask.sum(1, keepdim=True)
         target = voice_embeds[utterance_index.gather(1, target_column)[:, 0]].float()
         shots = voice_embeds[utterance_index[:, :-1].clamp(min=0)].float()
-
-        label_tokens, slots, active = self.label_slots(shot_labels, shot_mask)
-        prior_means, label_variances = self.priors(label_tokens.shape[1])
-        posterior_means, variances = self.posterior(
-            shots, slots, shot_mask, prior_means, label_variances, self.variance("speaker"), self.variance("noise")
-        )
-        prior_variances = self.variance("speaker") + label_variances + self.variance("noise")
-        evidence = log_density(target, posterior_means, variances) - log_density(target, prior_means, prior_variances)
-        evidence = evidence * self.log_scale.exp()
-        return label_tokens, evidence.masked_fill(~active, float("-inf"))
+        means, label_variances = self.priors(num_slots or len(self.label_means))
+        # In half precision a log-density over hundreds of dimensions would be noise.
+        with torch.autocast(target.device.type, enabled=False):
+            posterior = self.posterior(shots, slots, shot_mask, means, label_variances)
+            probe = self.config.probe_weight * self.probe_evidence(target, posterior, len(means))
+            return probe + self.prototype_evidence(target, posterior, means, label_variances)
 
     def variance(self, source: str) -> torch.Tensor:
         return self.log_variances[source].float().exp()
@@ -122,42 +173,82 @@ class EmoIclSpeakerAdaptation(nn.Module):
         active = torch.cat([first_of_its_kind.new_ones(batch_size, num_known), first_of_its_kind], dim=1)
         return label_tokens, slots, active
 
-    @staticmethod
     def posterior(
+        self,
         shots: torch.Tensor,
         slots: torch.Tensor,
         shot_mask: torch.Tensor,
-        prior_means: torch.Tensor,
+        means: torch.Tensor,
         label_variances: torch.Tensor,
-        speaker_variance: torch.Tensor,
-        noise_variance: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Predictive mean and variance of the target's embedding under each label, given the shots.
+    ) -> SpeakerPosterior:
+        """Gaussian conditioning, dimension by dimension: a label's mean residual is `speaker`, plus what differs by
+        label, plus the mean of what differs by shot.
 
-        Gaussian conditioning, dimension by dimension: two utterances of a speaker covary by the speaker's variance,
-        and by the label's variance too if they share the label.
+        Args:
+            shots (`torch.Tensor` of shape `(batch_size, num_shots, size)`): Voice embeddings of the enrollment.
+            slots (`torch.Tensor` of shape `(batch_size, num_shots)`): Label of each shot, as a row of `means`.
+            shot_mask (`torch.Tensor` of shape `(batch_size, num_shots)`): True for real shots.
+            means (`torch.Tensor` of shape `(num_slots, size)`): Prior means of the labels.
+            label_variances (`torch.Tensor` of shape `(num_slots, size)`): Prior variances of `speaker_label`.
 
         Returns:
-            `tuple`: means and variances of shape `(batch_size, num_slots, adaptation_size)`.
+            [`SpeakerPosterior`]
         """
-        real = shot_mask[:, None, :].float()
-        same_label = (slots[:, :, None] == slots[:, None, :])[:, None]
-        shot_label_variances = label_variances[slots].transpose(1, 2)
-        covariance = speaker_variance[:, None, None] + shot_label_variances[..., None] * same_label
-        # Shots that only pad become independent of all others.
-        covariance = covariance * real[..., None, :] * real[..., None]
-        noise = torch.diag_embed(noise_variance[:, None] * real + (1 - real))
-        covariance = covariance + noise
+        of_label = slots[..., None] == torch.arange(len(means), device=slots.device)
+        of_label = (of_label & shot_mask[..., None]).to(shots.dtype)
+        num_shots = of_label.sum(1)[..., None]
+        sums = of_label.transpose(1, 2) @ shots
+        residuals = torch.where(num_shots > 0, sums / num_shots.clamp(min=1) - means, 0.0)
 
-        in_slot = slots[:, None, :] == torch.arange(len(prior_means), device=slots.device)[:, None]
-        cross = speaker_variance[:, None, None] + label_variances.T[..., None] * in_slot[:, None]
-        cross = cross * real[:, None]
-        residuals = (shots - prior_means[slots]).transpose(1, 2)
-        gain = torch.linalg.solve(covariance, cross.transpose(-1, -2)).transpose(-1, -2)
+        speaker, noise = self.variance("speaker"), self.variance("noise")
+        precision = num_shots / (num_shots * label_variances + noise)
+        variance = 1 / (1 / speaker + precision.sum(1))
+        center = variance * (precision * residuals).sum(1)
 
-        means = prior_means + (gain * residuals[:, :, None]).sum(-1).transpose(1, 2)
-        variances = speaker_variance + label_variances + noise_variance - (gain * cross).sum(-1).transpose(1, 2)
-        return means, variances
+        gain = label_variances * precision
+        prototypes = means + center[:, None] + gain * (residuals - center[:, None])
+        spreads = noise + label_variances * (1 - gain) + (1 - gain).square() * variance[:, None]
+        return SpeakerPosterior(center, variance, prototypes, spreads)
+
+    def probe_evidence(self, target: torch.Tensor, posterior: SpeakerPosterior, num_slots: int) -> torch.Tensor:
+        """Log-probabilities of the known labels by the probes, and that of an average one for others.
+
+        Returns:
+            `torch.Tensor` of shape `(batch_size, num_slots)`.
+        """
+        num_known = len(self.label_means)
+        if not num_known:
+            return target.new_zeros(len(target), num_slots)
+        certainty = 1 - posterior.variance.sum(-1, keepdim=True) / self.variance("speaker").sum()
+        centred = (target - posterior.center).to(self.probe.weight.dtype)
+        plain, personal = (probe(centred).float().log_softmax(-1) for probe in (self.probe, self.centred_probe))
+        known = (1 - certainty) * plain + certainty * personal
+        average = known.logsumexp(-1, keepdim=True) - torch.tensor(float(num_known)).log()
+        return torch.cat([known, average.expand(-1, num_slots - num_known)], dim=1)
+
+    def prototype_evidence(
+        self,
+        target: torch.Tensor,
+        posterior: SpeakerPosterior,
+        means: torch.Tensor,
+        label_variances: torch.Tensor,
+    ) -> torch.Tensor:
+        """
+        Log-likelihood ratio of the target, times `config.prototype_weight`: of a known label between the speaker's own
+        prototype and everybody's around the speaker; of another label between its prototype and an average known one.
+
+        Returns:
+            `torch.Tensor` of shape `(batch_size, num_slots)`.
+        """
+        weight, num_known = self.config.prototype_weight, len(self.label_means)
+        prototypes = weight * log_density(target, posterior.prototypes, posterior.spreads)
+        expected = means + posterior.center[:, None]
+        spreads = self.variance("noise") + label_variances + posterior.variance[:, None]
+        others = weight * log_density(target, expected, spreads)
+        if 0 < num_known < len(means):
+            average = prototypes[:, :num_known].logsumexp(-1, keepdim=True) - torch.tensor(float(num_known)).log()
+            others = torch.cat([others[:, :num_known], average.expand(-1, len(means) - num_known)], dim=1)
+        return prototypes - others
 
 
 def pool_statistics(speech_features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -207,6 +298,47 @@ def label_token_bias(
     return empty.scatter_add(2, tokens.clamp(min=0), bias) / counts(tokens, possible, vocab_size)
 
 
+def blend_label_scores(
+    language_model: torch.Tensor,
+    label_ids: torch.Tensor,
+    label_tokens: torch.Tensor,
+    evidence: torch.Tensor,
+    num_known: int,
+    weight: float,
+) -> torch.Tensor:
+    """
+    The log-linear blend of what the language model and the evidence say of candidate labels.
+
+    An enrolled label that the model was not trained on counts as no less probable to the language model than an
+    average known candidate: it all but excludes a word that it never wrote. A candidate that is neither known nor
+    enrolled has average evidence.
+
+    Args:
+        language_model (`torch.Tensor` of shape `(batch_size, num_candidates)`): Log-probabilities of the candidates.
+        label_ids (`torch.Tensor` of shape `(num_candidates, num_tokens)`): Their tokens, padded with -100.
+        label_tokens (`torch.Tensor` of shape `(batch_size, num_labels, num_label_tokens)`):
+            Tokens of the labels that there is evidence for, the known ones first.
+        evidence (`torch.Tensor` of shape `(batch_size, num_labels)`): Evidence of each label, -inf for no label.
+        num_known (`int`): How many labels are known.
+        weight (`float`): That of the language model.
+
+    Returns:
+        `torch.Tensor` of shape `(batch_size, num_candidates)`
+    """
+    length = max(label_ids.shape[-1], label_tokens.shape[-1])
+    candidates, labels = (
+        nn.functional.pad(tokens, (0, length - tokens.shape[-1]), value=-100) for tokens in (label_ids, label_tokens)
+    )
+    same = (candidates[None, :, None] == labels[:, None]).all(-1) & evidence.isfinite()[:, None]
+    is_known, is_enrolled = same[..., :num_known].any(-1), same[..., num_known:].any(-1)
+    average = mean_evidence(language_model, is_known)[:, None]
+    lifted = is_enrolled & is_known.any(-1, keepdim=True)
+    language_model = torch.where(lifted, torch.maximum(language_model, average), language_model)
+    of_candidates = evidence[:, None].masked_fill(~same, float("-inf")).amax(-1)
+    of_others = mean_evidence(evidence, evidence.isfinite())[:, None]
+    return weight * language_model + torch.where(same.any(-1), of_candidates, of_others)
+
+
 def counts(tokens: torch.Tensor, possible: torch.Tensor, vocab_size: int) -> torch.Tensor:
     """How many possible labels lead to each token, at least 1, of shape `(batch_size, num_steps, vocab_size)`."""
     empty = torch.zeros(*tokens.shape[:2], vocab_size, device=tokens.device)
@@ -223,4 +355,4 @@ def mean_evidence(evidence: torch.Tensor, among: torch.Tensor) -> torch.Tensor:
     return mean.masked_fill(~anywhere, 0.0)
 
 
-__all__ = ["EmoIclSpeakerAdaptation", "label_token_bias", "pool_statistics"]
+__all__ = ["EmoIclSpeakerAdaptation", "SpeakerPosterior", "blend_label_scores", "label_token_bias", "pool_statistics"]

@@ -93,8 +93,15 @@ class EmoIclConfig(PreTrainedConfig):
         audio_token_id (`int`, *optional*, defaults to 3):
             Token that holds the place of a query token in `input_ids`.
         adaptation_size (`int`, *optional*, defaults to 0):
-            Number of dimensions of the voice embeddings by which [`EmoIclSpeakerAdaptation`] compares the target
-            with the enrollment. 0 leaves it out: the paper's model.
+            Number of dimensions of the voice embeddings by which [`EmoIclSpeakerAdaptation`] classifies the target
+            and compares it with the enrollment. 0 leaves it out: the paper's model.
+        language_model_weight (`float`, *optional*, defaults to 1.0):
+            Weight of the language model's logits where there is a speaker adaptation.
+        probe_weight (`float`, *optional*, defaults to 1.0):
+            Weight of the probe's log-probabilities in the evidence for a label.
+        prototype_weight (`float`, *optional*, defaults to 0.1):
+            Weight of the prototypes' log-likelihood ratios in it. Small, as dimensions and frames are not as
+            independent as the Gaussians have it.
         label_words (`list[str]`, *optional*):
             Label words whose mean voice embedding is learned. Other words are read from the enrollment alone.
         label_token_ids (`list[list[int]]`, *optional*):
@@ -129,6 +136,9 @@ class EmoIclConfig(PreTrainedConfig):
     feature_dropout: float | int = 0.0
     audio_token_id: int = 3
     adaptation_size: int = 0
+    language_model_weight: float | int = 1.0
+    probe_weight: float | int = 1.0
+    prototype_weight: float | int = 0.1
     label_words: list[str] | None = None
     label_token_ids: list[list[int]] | None = None
     initializer_range: float = 0.02

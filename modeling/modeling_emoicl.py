@@ -13,7 +13,7 @@ from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils.generic import ModelOutput
 
-from .adaptation_emoicl import EmoIclSpeakerAdaptation, label_token_bias
+from .adaptation_emoicl import EmoIclSpeakerAdaptation, blend_label_scores, label_token_bias
 from .configuration_emoicl import EmoIclConfig
 from .speech_encoder_emoicl import EmoIclSpeechEncoder, EmoIclWhisperEncoder, build_speech_encoder
 
@@ -175,7 +175,6 @@ class EmoIclPreTrainedModel(PreTrainedModel):
             init.zeros_(module.feature_shift)
         elif isinstance(module, EmoIclSpeakerAdaptation):
             init.normal_(module.label_means, mean=0.0, std=self.config.initializer_range)
-            init.zeros_(module.log_scale)
         elif isinstance(module, nn.ParameterDict):
             for log_variance in module.values():
                 init.zeros_(log_variance)
@@ -317,7 +316,7 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
         encoder = self.language_model.get_encoder()
         hidden_states = encoder(inputs_embeds=inputs_embeds, attention_mask=attention_mask).last_hidden_state
         label_tokens = evidence = None
-        if self.adaptation is not None and utterance_index.shape[1] > 1:
+        if self.adaptation is not None:
             shot_labels = self.shot_labels(input_ids, sequence_ids, (utterance_index[:, 1:] >= 0).sum(1))
             label_tokens, evidence = self.adaptation(voice_embeds, utterance_index, shot_labels)
         return EmoIclEncoderOutput(hidden_states, label_tokens=label_tokens, label_evidence=evidence)
@@ -337,6 +336,8 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
             `torch.Tensor` of shape `(batch_size, max(num_shots), num_label_tokens + 1)`: label tokens with the
             end-of-sequence token, padded with -100.
         """
+        if not num_shots.any():
+            return input_ids.new_full((len(input_ids), 0, 1), IGNORED)
         shots = torch.arange(int(num_shots.max()), device=input_ids.device)
         places = 2 * (num_shots[:, None] - shots)
         of_shot = (sequence_ids[:, None, :] == places[..., None]) & (places[..., None] > 0)
@@ -366,7 +367,7 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
         bias = label_token_bias(
             decoder_input_ids, encoder_outputs.label_tokens, encoder_outputs.label_evidence, logits.shape[-1]
         )
-        return logits + bias.to(logits.dtype)
+        return self.config.language_model_weight * logits + bias.to(logits.dtype)
 
     def forward(
         self,
@@ -450,7 +451,8 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
     def score_labels(self, label_ids: torch.Tensor, **inputs: torch.Tensor) -> torch.Tensor:
         r"""
         Exact log-probability of each candidate label, from one run of the encoder and one decoder pass:
-        `log P(Z | W, S, X) = sum_t log P(z_t | z_<t, W, S, X)`, normalised over the candidates.
+        `log P(Z | W, S, X) = sum_t log P(z_t | z_<t, W, S, X)`, normalised over the candidates. With a speaker
+        adaptation, the log-linear blend of that of the language model and the evidence; see [`blend_label_scores`].
 
         Args:
             label_ids (`torch.Tensor` of shape `(num_labels, num_label_tokens)`):
@@ -460,19 +462,48 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
         Returns:
             `torch.Tensor` of shape `(batch_size, num_labels)` in float32.
         """
-        return self.label_log_likelihoods(label_ids, **inputs).log_softmax(-1)
+        encoded, attention_mask, label_ids = self.encode_candidates(label_ids, inputs)
+        tokens, evidence = encoded.label_tokens, encoded.label_evidence
+        if tokens is None or evidence is None:
+            return self.decode_candidates(encoded, attention_mask, label_ids).log_softmax(-1)
+        scores = self.decode_candidates(EmoIclEncoderOutput(encoded.last_hidden_state), attention_mask, label_ids)
+        num_known, weight = len(self.config.label_token_ids or []), self.config.language_model_weight
+        return blend_label_scores(scores, label_ids, tokens, evidence, num_known, weight).log_softmax(-1)
 
     def label_log_likelihoods(self, label_ids: torch.Tensor, **inputs: torch.Tensor) -> torch.Tensor:
-        """`log P(Z | W, S, X)` of each candidate as `score_labels` has it, before they are normalised."""
+        """Log-probability of each candidate among all texts that could be written: what `forward` gives its tokens.
+
+        Args:
+            label_ids (`torch.Tensor` of shape `(num_labels, num_label_tokens)`): The candidates' tokens.
+            **inputs (`torch.Tensor`): The prompt, as for `forward`.
+
+        Returns:
+            `torch.Tensor` of shape `(batch_size, num_labels)` in float32.
+        """
+        return self.decode_candidates(*self.encode_candidates(label_ids, inputs))
+
+    def encode_candidates(
+        self, label_ids: torch.Tensor, inputs: dict[str, torch.Tensor]
+    ) -> tuple[EmoIclEncoderOutput, torch.Tensor, torch.Tensor]:
+        """The encoded prompts, their attention mask, and the candidates' tokens on the same device."""
         inputs.pop("labels", None)
-        encoded = self.encode(**inputs)
-        num_labels, batch_size = len(label_ids), len(encoded.last_hidden_state)
+        attention_mask = inputs["attention_mask"]
+        return self.encode(**inputs), attention_mask, label_ids.to(attention_mask.device)
+
+    def decode_candidates(
+        self, encoded: EmoIclEncoderOutput, attention_mask: torch.Tensor, label_ids: torch.Tensor
+    ) -> torch.Tensor:
+        """Log-likelihoods `(batch_size, num_labels)` of candidates after encoded prompts, in float32."""
+        num_labels, batch_size = len(label_ids), len(attention_mask)
         encoded = EmoIclEncoderOutput(
             **{name: state.repeat_interleave(num_labels, dim=0) for name, state in encoded.items()}
         )
-        attention_mask = inputs["attention_mask"].repeat_interleave(num_labels, dim=0)
-        labels = label_ids.to(attention_mask.device).repeat(batch_size, 1)
-        logits = self.decode(encoded, attention_mask, self.prepare_decoder_input_ids_from_labels(labels))
+        labels = label_ids.repeat(batch_size, 1)
+        logits = self.decode(
+            encoded,
+            attention_mask.repeat_interleave(num_labels, dim=0),
+            self.prepare_decoder_input_ids_from_labels(labels),
+        )
         log_likelihoods = -nn.functional.cross_entropy(
             logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none"
         )

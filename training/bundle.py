@@ -1,6 +1,6 @@
 """Makes the package data: the trained default checkpoint, and clips of speakers that it was not trained on.
 
-python -m emoicl.training.bundle outputs/tiny-emogator/model TEST_TABLE
+python -m emoicl.training.bundle outputs/base-emogator/model TEST_TABLE
 """
 
 import argparse

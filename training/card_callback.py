@@ -66,6 +66,6 @@ class ModelCardCallback(TrainerCallback):
         if self.facts is None:
             return
         self.facts.save(folder)
-        # Adapters are saved without the model that they belong to.
-        if (Path(folder) / "config.json").is_file():
+        # Adapters are saved without the model that they belong to, a speech encoder that is tuned without a processor.
+        if all((Path(folder) / name).is_file() for name in ("config.json", "processor_config.json")):
             save_card(folder)

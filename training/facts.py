@@ -143,7 +143,9 @@ def hub_names(names: list[str]) -> list[str]:
     return [name for name in names if _HUB_NAME.fullmatch(name or "") and not Path(name).exists()]
 
 
-def carry_facts(source: str | Path, target: str | Path, remarks: dict[str, Any] | None = None) -> None:
+def carry_facts(
+    source: str | Path, target: str | Path, remarks: dict[str, Any] | None = None, before: str | Path | None = None
+) -> None:
     """
     Copies all that a card is made of to another folder with the same weights, as far as it is there.
 
@@ -151,13 +153,15 @@ def carry_facts(source: str | Path, target: str | Path, remarks: dict[str, Any] 
         source (`str` or `Path`): Folder of the checkpoint, or the `output_dir` of its training.
         target (`str` or `Path`): Folder of its copy.
         remarks (`dict`, *optional*): Remarks to add; see [`TrainingFacts`].
+        before (`str` or `Path`, *optional*): Folder of the checkpoint whose speech encoder the training began with.
     """
     source, target = Path(source), Path(target)
     target.mkdir(parents=True, exist_ok=True)
     save_report(source, target)
     if (source / FACTS_NAME).is_file():
         facts = TrainingFacts.load(source / FACTS_NAME)
-        TrainingFacts(facts.base_models, facts.stages, facts.remarks | (remarks or {}), facts.is_complete).save(target)
+        stages = (TrainingFacts.load(Path(before) / FACTS_NAME).stages if before else []) + facts.stages
+        TrainingFacts(facts.base_models, stages, facts.remarks | (remarks or {}), facts.is_complete).save(target)
 
 
 def save_report(evaluation: str | Path, checkpoint: str | Path) -> None:
@@ -249,7 +253,7 @@ def describe_arguments(args: TrainingArguments) -> dict[str, Any]:
         if value is not None and value is not False and value != "":
             told[name] = value
     if not told.get("radam"):
-        told["optimizer"] = args.optim if isinstance(args.optim, str) else args.optim.value
+        told["optimizer"] = getattr(args.optim, "value", args.optim)
     return told
 
 

@@ -1,6 +1,6 @@
 """The floors that a system must beat: a linear probe on pooled speech features, and that probe made personal."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -32,6 +32,10 @@ INNER_FOLDS = 3
 BATCH_SIZE = 256
 
 
+# A corpus -> float64 of shape `(num_utterances, num_features)`.
+Pooling = Callable[[Corpus], np.ndarray]
+
+
 class PooledFeatures:
     """
     Mean and standard deviation over time of the speech features, pooled once for each corpus and kept in memory.
@@ -58,7 +62,7 @@ class LinearProbe:
 
     Args:
         corpus ([`Corpus`]): Training utterances of all candidate labels and no others.
-        pooled ([`PooledFeatures`]): Their features.
+        pooled ([`PooledFeatures`] or `Callable`): Gives the features of a corpus.
         candidate_labels (`Sequence[str]`): Labels to choose from.
         regularization (`float`, *optional*, defaults to 0.003): The `C` of scikit-learn, smaller for smaller weights.
 
@@ -69,7 +73,7 @@ class LinearProbe:
     def __init__(
         self,
         corpus: Corpus,
-        pooled: PooledFeatures,
+        pooled: Pooling,
         candidate_labels: Sequence[str],
         regularization: float = REGULARIZATION,
     ):
@@ -118,12 +122,13 @@ class PrototypeFloor:
 
     Args:
         corpus ([`Corpus`]): Training utterances of several speakers, with several takes of several labels.
-        pooled ([`PooledFeatures`]): Features of the training and validation utterances.
+        pooled ([`PooledFeatures`] or `Callable`): Gives the features of the training and validation utterances.
         candidate_labels (`Sequence[str]`): Labels to choose from.
         validation ([`Corpus`], *optional*): Speakers to choose `weight` on. By default a part of the training speakers
             is held out for that, then all is fitted to all of them.
         regularization (`float`, *optional*, defaults to 0.003): That of [`LinearProbe`].
         weight (`float`, *optional*): Weight of the prototypes, if it is not to be chosen.
+        size (`int`, *optional*): Number of discriminant directions to keep of the features, by default all.
 
     Raises:
         `ValueError`: If the labels of the corpus are not the candidates, or variances cannot be estimated from it.
@@ -132,22 +137,28 @@ class PrototypeFloor:
     def __init__(
         self,
         corpus: Corpus,
-        pooled: PooledFeatures,
+        pooled: Pooling,
         candidate_labels: Sequence[str],
         validation: Corpus | None = None,
         regularization: float = REGULARIZATION,
         weight: float | None = None,
+        size: int | None = None,
     ):
         self.probe = LinearProbe(corpus, pooled, candidate_labels, regularization)
         cells = _cells(corpus)
         x, labels = self.probe.standardize(corpus), np.array(corpus.labels)
-        self.directions = discriminant_directions(x, labels, cells, x.shape[1])
-        self.inverse = np.linalg.inv(self.directions)
-        variances = held_out_variances(x, labels, cells, np.array(corpus.speaker_ids), x.shape[1])
+        num_directions = x.shape[1] if size is None else size
+        self.directions = discriminant_directions(x, labels, cells, num_directions)
+        self.inverse = np.linalg.pinv(self.directions)
+        variances = held_out_variances(x, labels, cells, np.array(corpus.speaker_ids), num_directions)
         self.variances = {name: np.maximum(variance, SMALLEST_VARIANCE) for name, variance in variances.items()}
         self.label_means = np.stack([x[labels == label].mean(0) for label in candidate_labels]) @ self.directions
+        kept = self.directions @ self.inverse
         centers = _speaker_centers(x, labels, cells, np.array(corpus.speaker_ids))
-        self.centred_classifier = self.probe.fit_classifier(x - centers, corpus.labels)
+        self.classifier = self.probe.classifier
+        if num_directions < x.shape[1]:
+            self.classifier = self.probe.fit_classifier(x @ kept, corpus.labels)
+        self.centred_classifier = self.probe.fit_classifier((x - centers) @ kept, corpus.labels)
         self._embedded: tuple[Corpus, tuple[np.ndarray, np.ndarray]] | None = None
         self.weight = weight if weight is not None else self._choose_weight(corpus, validation)
 
@@ -202,8 +213,8 @@ class PrototypeFloor:
         center = posterior_variance * (precision * residuals).sum(1)
         certainty = 1 - posterior_variance.sum(1, keepdims=True) / speaker.sum()
 
-        centred_x = x[targets] - center @ self.inverse
-        centred = (1 - certainty) * self.probe.log_probabilities(self.probe.classifier, centred_x)
+        centred_x = (embeds[targets] - center) @ self.inverse
+        centred = (1 - certainty) * self.probe.log_probabilities(self.classifier, centred_x)
         centred += certainty * self.probe.log_probabilities(self.centred_classifier, centred_x)
 
         expected = self.label_means + center[:, None]

@@ -14,8 +14,6 @@ from emoicl.training.features import FeatureCache
 
 # Of the spread within a speaker and label towards a sphere: there are fewer utterances than pairs of dimensions.
 SHRINKAGE = 0.5
-# Frames and dimensions are not as independent as the model has it, so that its likelihood ratios are too bold.
-INITIAL_SCALE = 0.5
 SMALLEST_VARIANCE = 0.003
 
 
@@ -42,57 +40,6 @@ def fit_feature_normalization(
     with torch.no_grad():
         reader.feature_scale.copy_(1 / spread)
         reader.feature_shift.copy_(-mean / spread)
-
-
-def fit_adaptation(model: EmoIclForConditionalGeneration, corpus: Corpus, features: FeatureCache) -> None:
-    """
-    Sets all parameters of [`EmoIclSpeakerAdaptation`] from the pooled speech features of a corpus, in place.
-
-    The projection is the linear discriminant analysis of speakers' label means against the spread within a speaker
-    and label: it whitens that spread. Variances are the method of moments' for two crossed factors, on speakers that
-    the directions were not made from: on their own speakers, directions whiten the noise far better than on others.
-
-    Args:
-        model ([`EmoIclForConditionalGeneration`]): A model with `config.adaptation_size` above 0.
-        corpus ([`Corpus`]): Training utterances, several for each speaker and label.
-        features ([`FeatureCache`]): Holds their speech features.
-
-    Raises:
-        `ValueError`: If the model has no speaker adaptation, or the corpus lacks utterances to fit it to.
-    """
-    adaptation = model.adaptation
-    if adaptation is None:
-        raise ValueError("The model has no speaker adaptation to fit: its `config.adaptation_size` is 0.")
-    label_words = model.config.label_words or []
-    if absent := [word for word in label_words if word not in corpus.labels]:
-        raise ValueError(f"No utterance is labelled {', '.join(absent)}: add some, or leave it out of `label_words`.")
-    pooled = pool_corpus(corpus, features)
-    center, spread = pooled.mean(0), pooled.std(0) + 1e-6
-    standardized = (pooled - center) / spread
-    labels = np.array(corpus.labels)
-    cells = np.array([f"{speaker} {label}" for speaker, label in zip(corpus.speaker_ids, corpus.labels, strict=True)])
-    num_cells, num_speakers = len(set(cells)), len(corpus.by_speaker)
-    if num_cells in (len(corpus), num_speakers) or num_speakers == 1:
-        raise ValueError(
-            "Variances need several speakers with several labels and several utterances of a label; the corpus has "
-            f"{num_speakers} speakers, {num_cells} pairs of speaker and label, and {len(corpus)} utterances."
-        )
-
-    size = model.config.adaptation_size
-    directions = discriminant_directions(standardized, labels, cells, size)
-    embeds = standardized @ directions
-    overall = embeds.mean(0)
-    label_means = np.stack([embeds[labels == word].mean(0) - overall for word in label_words])
-    variances = held_out_variances(standardized, labels, cells, np.array(corpus.speaker_ids), size)
-
-    weight = (directions / spread[:, None]).T
-    with torch.no_grad():
-        adaptation.projection.weight.copy_(torch.from_numpy(weight))
-        adaptation.projection.bias.copy_(torch.from_numpy(-weight @ center - overall))
-        adaptation.label_means.copy_(torch.from_numpy(label_means))
-        for source, variance in variances.items():
-            adaptation.log_variances[source].copy_(torch.from_numpy(np.log(np.maximum(variance, SMALLEST_VARIANCE))))
-        adaptation.log_scale.fill_(np.log(INITIAL_SCALE))
 
 
 def pool_corpus(corpus: Corpus, features: FeatureCache, batch_size: int = 64) -> np.ndarray:

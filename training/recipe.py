@@ -5,23 +5,26 @@ import re
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from accelerate import PartialState
-from transformers import Blip2QFormerConfig, T5Config, set_seed
+from transformers import AutoConfig, Blip2QFormerConfig, PreTrainedModel, T5Config, set_seed
 
 from emoicl.modeling.configuration_emoicl import EmoIclConfig
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
 from emoicl.processing.processing_emoicl import CANDIDATE_LABELS, EmoIclProcessor
+from emoicl.training.adaptation import add_adaptation
 from emoicl.training.cards import save_card
+from emoicl.training.classifier_data import InputCache
 from emoicl.training.composition import compose
-from emoicl.training.corpus import load_corpus
+from emoicl.training.corpus import Corpus, load_corpus
+from emoicl.training.encoder_tuning import EncoderTuner, EncoderTuningArguments, start_adaptation
 from emoicl.training.enrollment import speaker_max_shots
 from emoicl.training.evaluation import EvaluationReport, evaluate
 from emoicl.training.facts import PLOT_NAME, REPORT_NAME, carry_facts, save_report
 from emoicl.training.features import FeatureCache
-from emoicl.training.initialization import fit_adaptation, fit_feature_normalization
+from emoicl.training.initialization import fit_feature_normalization
 from emoicl.training.plots import plot_shots
 from emoicl.training.recognition import SpeechLmRecognizer
 from emoicl.training.stages import run_stage, stage_arguments
@@ -31,6 +34,14 @@ from emoicl.training.trainer import MetaIclTrainer, MetaIclTrainingArguments
 logger = logging.getLogger(__name__)
 
 RECIPES = Path(__file__).parent / "recipes"
+# Largest number of dimensions of the voice embeddings by which a speech encoder is tuned.
+TUNING_SIZE = 256
+# It takes no part in the tuning.
+SMALLEST_LANGUAGE_MODEL: dict[str, Any] = {
+    "num_query_tokens": 1,
+    "qformer": {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8},
+    "text": {"d_model": 8, "d_kv": 8, "d_ff": 8, "num_layers": 1, "num_decoder_layers": 1, "num_heads": 1},
+}
 
 
 @dataclass
@@ -43,6 +54,10 @@ class Recipe:
         validation (`list[str]`): Tables of the speakers that choose the best checkpoint.
         test (`list[str]`): Tables of the speakers that the final report is about.
         stages (`dict[str, dict]`): For each stage, its fields of [`MetaIclTrainingArguments`].
+        encoder_tuning (`dict`, *optional*):
+            Fields of [`EncoderTuningArguments`], if the speech encoder is to be tuned before the stages.
+        open_labels (`list[str]`):
+            Tables of the training speakers with other labels than the candidates, for the tuning of the encoder.
         speech_encoder (`str`): Hub name or folder of the pretrained speech encoder.
         language_model (`str`, *optional*):
             Hub name or folder of a pretrained language model, by default a T5 from scratch; see [`compose`].
@@ -68,6 +83,8 @@ class Recipe:
     cache_folder: str | None = None
     seed: int = 0
     labels: list[str] = field(default_factory=lambda: list(CANDIDATE_LABELS))
+    encoder_tuning: dict[str, Any] | None = None
+    open_labels: list[str] = field(default_factory=list)
     qformer: dict[str, Any] = field(default_factory=dict)
     text: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
@@ -113,6 +130,7 @@ class Recipe:
         """Refuses fields that the classes would pass over, or miss hours later."""
         sections = {"qformer": (self.qformer, Blip2QFormerConfig), "text": (self.text, T5Config)}
         sections["model"] = (self.model, EmoIclConfig)
+        sections["encoder_tuning"] = (self.encoder_tuning or {}, EncoderTuningArguments)
         for stage, arguments in self.stages.items():
             sections[f"stages.{stage}"] = (arguments, MetaIclTrainingArguments)
         for section, (content, described_by) in sections.items():
@@ -152,10 +170,24 @@ def override(content: dict[str, Any], name: str, value: Any) -> None:
     content[last] = value
 
 
+class TrainedModel(NamedTuple):
+    """
+    What a recipe makes.
+
+    Args:
+        model ([`EmoIclForConditionalGeneration`]): The model.
+        processor ([`EmoIclProcessor`]): Its processor.
+        features ([`FeatureCache`]): Features of its speech encoder.
+    """
+
+    model: EmoIclForConditionalGeneration
+    processor: EmoIclProcessor
+    features: FeatureCache
+
+
 def train(recipe: Recipe) -> EvaluationReport:
     """
-    Runs a recipe: all stages, each from its best checkpoint, then the report on the test speakers. Run again after an
-    interruption, it goes on at the checkpoint that it was at. Several processes (`accelerate launch`) share the work.
+    Runs a recipe: [`train_model`], then the report on the test speakers.
 
     Args:
         recipe ([`Recipe`]): What to run.
@@ -166,29 +198,58 @@ def train(recipe: Recipe) -> EvaluationReport:
     Raises:
         `ValueError`: If `output_dir` holds a run with other settings.
     """
-    output_dir = Path(recipe.output_dir)
-    processes = PartialState()
+    output_dir, processes = Path(recipe.output_dir), PartialState()
+    trained = train_model(recipe)
+    test = load_corpus(recipe.tables("test"), recipe.labels)
+    trained.features.fill(test.utterances[processes.process_index :: processes.num_processes])
+    processes.wait_for_everyone()
+    most_shots = min(speaker_max_shots(test, speaker_id)["TU+LD"] for speaker_id in test.by_speaker)
+    report = evaluate(SpeechLmRecognizer(*trained), test, shots=range(min(7, most_shots) + 1), setting="TU+LD")
+    if processes.is_main_process:
+        report.save(output_dir / REPORT_NAME)
+        plot_shots(report, output_dir / PLOT_NAME)
+        save_model(recipe, trained)
+    processes.wait_for_everyone()
+    return report
+
+
+def train_model(recipe: Recipe) -> TrainedModel:
+    """
+    Runs the training of a recipe: the tuning of the speech encoder if there is one, all stages, each from its best
+    checkpoint, then the speaker adaptation if `model` has one. Run again after an interruption, it goes on at the
+    checkpoint that it was at. Several processes (`accelerate launch`) share the work.
+
+    Args:
+        recipe ([`Recipe`]): What to run.
+
+    Returns:
+        [`TrainedModel`]
+
+    Raises:
+        `ValueError`: If `output_dir` holds a run with other settings.
+    """
+    output_dir, processes = Path(recipe.output_dir), PartialState()
     with processes.main_process_first():
         keep_settings(asdict(recipe), output_dir / "recipe.yaml")
+    training, validation = (load_corpus(recipe.tables(split), recipe.labels) for split in ("train", "validation"))
+    tuned = tune_speech_encoder(recipe, training) if recipe.encoder_tuning is not None else None
     set_seed(recipe.seed)
+    without_adaptation: dict[str, Any] = {**recipe.model, "adaptation_size": 0}
     model, processor = compose(
         recipe.speech_encoder,
         recipe.labels,
         language_model=recipe.language_model,
         qformer=recipe.qformer,
         text=recipe.text,
-        **recipe.model,
+        **without_adaptation,
     )
+    if tuned is not None:
+        model.speech_encoder.load_state_dict(tuned.state_dict())
     features = FeatureCache(model, processor.feature_extractor, recipe.cache_folder)
-    training, validation, test = (
-        load_corpus(recipe.tables(split), recipe.labels) for split in ("train", "validation", "test")
-    )
-    for corpus in (training, validation, test):
+    for corpus in (training, validation):
         features.fill(corpus.utterances[processes.process_index :: processes.num_processes])
     processes.wait_for_everyone()
     fit_feature_normalization(model, training, features)
-    if model.adaptation is not None:
-        fit_adaptation(model, training, features)
     for name, arguments in recipe.stages.items():
         stage_dir = output_dir / name
         args = MetaIclTrainingArguments(**(stage_arguments(stage_dir, recipe.seed) | arguments))
@@ -204,23 +265,54 @@ def train(recipe: Recipe) -> EvaluationReport:
             )
 
         model = run_stage(stage_dir, model, make_trainer)
-    most_shots = min(speaker_max_shots(test, speaker_id)["TU+LD"] for speaker_id in test.by_speaker)
-    recognizer = SpeechLmRecognizer(model, processor, features)
-    report = evaluate(recognizer, test, shots=range(min(7, most_shots) + 1), setting="TU+LD")
-    if processes.is_main_process:
-        report.save(output_dir / REPORT_NAME)
-        plot_shots(report, output_dir / PLOT_NAME)
-        save_model(recipe, model, processor)
-    processes.wait_for_everyone()
-    return report
+    if size := recipe.model.get("adaptation_size"):
+        model = add_adaptation(model, processor, training, validation, features, size)
+    return TrainedModel(model, processor, features)
 
 
-def save_model(recipe: Recipe, model: EmoIclForConditionalGeneration, processor: EmoIclProcessor) -> None:
+def tune_speech_encoder(recipe: Recipe, training: Corpus) -> PreTrainedModel:
+    """
+    The speech encoder of a recipe, tuned on the utterances of the training speakers, those with open labels too.
+
+    Args:
+        recipe ([`Recipe`]): With `encoder_tuning`.
+        training ([`Corpus`]): Its training utterances of the candidate labels.
+
+    Returns:
+        `PreTrainedModel`
+    """
+    stage_dir = Path(recipe.output_dir) / "speech_encoder"
+    open_tables = recipe.tables("open_labels")
+    corpus = Corpus([*training, *load_corpus(open_tables)]) if open_tables else training
+    set_seed(recipe.seed)
+    model, processor = compose(
+        recipe.speech_encoder,
+        recipe.labels,
+        known_labels=[*recipe.labels, *sorted(set(corpus.labels) - set(recipe.labels))],
+        freeze_speech_encoder=False,
+        adaptation_size=min(TUNING_SIZE, 2 * AutoConfig.from_pretrained(recipe.speech_encoder).hidden_size),
+        speech_layer=recipe.model.get("speech_layer"),
+        **SMALLEST_LANGUAGE_MODEL,
+    )
+    inputs = InputCache(processor.feature_extractor)
+    without_evaluation = {"eval_strategy": "no", "load_best_model_at_end": False}
+    arguments = stage_arguments(stage_dir, recipe.seed) | without_evaluation | (recipe.encoder_tuning or {})
+
+    def make_tuner(model: EmoIclForConditionalGeneration) -> EncoderTuner:
+        start_adaptation(model, corpus, inputs)
+        return EncoderTuner(model, EncoderTuningArguments(**arguments), corpus, recipe.labels, inputs)
+
+    return run_stage(stage_dir, model, make_tuner).speech_encoder
+
+
+def save_model(recipe: Recipe, trained: TrainedModel) -> None:
     """Saves the end of a run, with the report and the card of the model."""
-    folder = Path(recipe.output_dir) / "model"
-    save_checkpoint(model, processor, folder)
-    carry_facts(Path(recipe.output_dir) / [*recipe.stages][-1] / "model", folder, recipe.card)
-    save_report(recipe.output_dir, folder)
+    output_dir = Path(recipe.output_dir)
+    folder = output_dir / "model"
+    save_checkpoint(trained.model, trained.processor, folder)
+    before = output_dir / "speech_encoder" / "model" if recipe.encoder_tuning is not None else None
+    carry_facts(output_dir / [*recipe.stages][-1] / "model", folder, recipe.card, before)
+    save_report(output_dir, folder)
     save_card(folder)
 
 

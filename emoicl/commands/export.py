@@ -13,8 +13,8 @@ The folder holds the weights, the configurations, the code and the model card. I
 
 Before it is written, a process without emoicl loads it with the network off and must answer as the checkpoint does.
 
-  emoicl export outputs/tiny-emogator/model my-model
-  emoicl export outputs/tiny-emogator/model my-model --dtype float16 --push-to-hub org/name --private
+  emoicl export outputs/base-emogator/model my-model
+  emoicl export outputs/base-emogator/model my-model --dtype float16 --push-to-hub org/name --private
 
 Half the size is nearly always enough: --dtype float16 rounds the weights that are stored; computing stays in float32.
 Publishing takes a token of the Hub that may write: log in with `hf auth login`. Should it fail, the folder is there

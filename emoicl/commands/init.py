@@ -132,5 +132,5 @@ def next_step(options: argparse.Namespace) -> str:
     arguments = "".join(f" \\\n    --{name} {value}" for name, value in fields.items())
     return (
         "Its new parts are random until they are trained. To train this composition with the stages of a recipe:\n"
-        f"  emoicl train --config tiny-emogator --data_folder FOLDER --output_dir DIR{arguments}"
+        f"  emoicl train --config base-emogator --data_folder FOLDER --output_dir DIR{arguments}"
     )

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 
 
 EPILOG = """\
-A recipe is a YAML file, or the name of one that comes with the package (tiny-emogator). Any of its fields can be set
+A recipe is a YAML file, or the name of one that comes with the package (base-emogator). Any of its fields can be set
 on the command line by its dotted name:
 
-  emoicl train --config tiny-emogator --data_folder data --seed 1 --stages.zero_shot.max_steps 100
+  emoicl train --config base-emogator --data_folder data --seed 1 --stages.zero_shot.max_steps 100
 
 Interrupted, the same command goes on at the last checkpoint. Several devices share each batch with
 
-  accelerate launch -m emoicl.cli train --config tiny-emogator --data_folder data
+  accelerate launch -m emoicl.cli train --config base-emogator --data_folder data
 
 Checkpoints, the model with its card and the report on the test speakers are written to the recipe's output_dir.
 """

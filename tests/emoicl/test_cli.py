@@ -15,7 +15,7 @@ from emoicl.training.reports import Condition, EvaluationReport
         ([], ["demo", "predict", "corpus", "pretrain", "init", "train", "evaluate", "reproduce"]),
         (["demo"], ["--output", "--seeds"]),
         (["predict"], ["--enroll", "--top-k", "--decoding {labels,beam}", "audio,label", "consent"]),
-        (["train"], ["--config", "--stages.zero_shot.max_steps", "tiny-emogator"]),
+        (["train"], ["--config", "--stages.zero_shot.max_steps", "base-emogator"]),
         (["reproduce"], ["--folds", "--stages.in_context.max_steps", "proposed", "Tables II, III and IV"]),
         (["evaluate"], ["--corpus", "--setting", "--orders", "audio, emotion and speaker_id", "UA_spk"]),
     ],
@@ -100,7 +100,7 @@ def test_train_runs_the_recipe_with_overrides(monkeypatch, capsys):
     run = []
     report = EvaluationReport("TU+LD", [0], ["Joy"], ["ann"], [Condition(0, None, [["Joy"]])])
     monkeypatch.setattr(recipe_module, "train", lambda recipe: run.append(recipe) or report)
-    assert main(["train", "--config", "tiny-emogator", "--seed", "5", "--stages.zero_shot.max_steps", "7"]) == 0
+    assert main(["train", "--config", "base-emogator", "--seed", "5", "--stages.zero_shot.max_steps", "7"]) == 0
     assert (run[0].seed, run[0].stages["zero_shot"]["max_steps"]) == (5, 7)
     printed = capsys.readouterr().out
     assert "| 0-shot | 1.000 |" in printed
@@ -111,9 +111,9 @@ def test_train_runs_the_recipe_with_overrides(monkeypatch, capsys):
     "arguments, message",
     [
         (["--config", "tiny"], "There is no recipe 'tiny'"),
-        (["--config", "tiny-emogator", "--sede", "1"], "no such field sede"),
-        (["--config", "tiny-emogator", "seed=1"], "expected --field value, not 'seed'"),
-        (["--config", "tiny-emogator", "--data_folder", "nowhere", "--speech_encoder", "{whisper}"], "nowhere"),
+        (["--config", "base-emogator", "--sede", "1"], "no such field sede"),
+        (["--config", "base-emogator", "seed=1"], "expected --field value, not 'seed'"),
+        (["--config", "base-emogator", "--data_folder", "nowhere", "--speech_encoder", "{whisper}"], "nowhere"),
     ],
 )
 def test_train_refuses(complaint, checkpoint, arguments, message, tmp_path, monkeypatch):

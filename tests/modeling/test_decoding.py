@@ -44,9 +44,36 @@ def test_scores_are_the_probabilities_that_forward_gives(text, adaptation_size):
         log_probabilities = model(**batch, labels=torch.tensor([label] * 3)).logits.log_softmax(-1)
         expected[:, column] = log_probabilities[:, range(len(label)), label].sum(1)
     assert_close(model.label_log_likelihoods(label_ids(*CANDIDATES), **batch), expected, atol=1e-4, rtol=1e-4)
-    assert_close(scores, expected.log_softmax(1), atol=1e-4, rtol=1e-4)
+    if not adaptation_size:
+        assert_close(scores, expected.log_softmax(1), atol=1e-4, rtol=1e-4)
     assert scores.dtype == torch.float32
     assert_close(scores.exp().sum(1), torch.ones(3))
+
+
+def test_scores_blend_language_model_and_evidence():
+    """A weighted sum of what each says, in which an enrolled new word is no worse to the language model than an
+    average known one, and a word that is neither known nor enrolled has average evidence."""
+    model: Any = tiny_model(language_model_weight=0.3)
+    batch = tiny_batch()
+    # Of the shots' labels, 13 14 15 is not known. 16 is neither.
+    known = model.config.label_token_ids
+    candidates = [*known, [13, 14, 15, EOS], [16, EOS]]
+    encoded = model.encode(**batch)
+    tokens, evidence = encoded.label_tokens, encoded.label_evidence
+    model.adaptation = None
+    alone = model.label_log_likelihoods(label_ids(*candidates), **batch)
+    expected = torch.empty(len(alone), len(candidates))
+    for row, (of_model, found) in enumerate(zip(alone, evidence, strict=True)):
+        slots = {tuple(ids[ids >= 0].tolist()): e for ids, e in zip(tokens[row], found, strict=True) if e.isfinite()}
+        average = of_model[: len(known)].exp().mean().log()
+        for column, candidate in enumerate(candidates):
+            by_evidence = slots.get(tuple(candidate), found[found.isfinite()].exp().mean().log())
+            is_new = tuple(candidate) in slots and candidate not in known
+            by_model = torch.maximum(of_model[column], average) if is_new else of_model[column]
+            expected[row, column] = 0.3 * by_model + by_evidence
+    assert any((13, 14, 15, EOS) == tuple(ids[ids >= 0].tolist()) for ids in tokens.flatten(0, 1))
+    model = tiny_model(language_model_weight=0.3)
+    assert_close(model.score_labels(label_ids(*candidates), **batch), expected.log_softmax(1), atol=1e-4, rtol=1e-4)
 
 
 def test_a_labels_likelihood_does_not_hang_on_the_other_candidates():

@@ -39,8 +39,8 @@ def load_in_part(folder):
 
 def test_a_checkpoint_without_some_weights_is_refused(tmp_path):
     tiny_model().save_pretrained(tmp_path)
-    drop_weights(tmp_path, "qformer.projection", "adaptation.log_scale")
-    with pytest.raises(ValueError, match="lacks 3 weights .* such as adaptation.log_scale, qformer.projection.bias"):
+    drop_weights(tmp_path, "qformer.projection", "adaptation.label_means")
+    with pytest.raises(ValueError, match="lacks 3 weights .* such as adaptation.label_means, qformer.projection.bias"):
         AutoModelForSpeechSeq2Seq.from_pretrained(tmp_path)
 
 

@@ -1,10 +1,10 @@
-"""The closed form against its definition: one joint Gaussian over the enrollment and the target."""
+"""The closed form against its definition: Gaussians over the enrollment and the target, and two probes."""
 
 import numpy as np
 import pytest
 import torch
 from tiny import EOS, tiny_config
-from torch.distributions import MultivariateNormal
+from torch.distributions import Normal
 from torch.testing import assert_close
 
 from emoicl.modeling.adaptation_emoicl import EmoIclSpeakerAdaptation, label_token_bias, pool_statistics
@@ -14,6 +14,7 @@ from emoicl.modeling.adaptation_emoicl import EmoIclSpeakerAdaptation, label_tok
 LABELS = {"a": [10, EOS], "b": [11, 12, EOS], "c": [11, EOS], "x": [20, 21, 22, EOS], "y": [20, EOS]}
 KNOWN = "abc"
 SIZE = 2
+PROBE_WEIGHT, PROTOTYPE_WEIGHT = 0.7, 0.4
 
 
 @pytest.fixture
@@ -21,7 +22,13 @@ def adaptation():
     torch.manual_seed(0)
     known = [LABELS[label] for label in KNOWN]
     module = EmoIclSpeakerAdaptation(
-        tiny_config(adaptation_size=SIZE, label_words=list(KNOWN), label_token_ids=known)
+        tiny_config(
+            adaptation_size=SIZE,
+            label_words=list(KNOWN),
+            label_token_ids=known,
+            probe_weight=PROBE_WEIGHT,
+            prototype_weight=PROTOTYPE_WEIGHT,
+        )
     ).double()
     for parameter in module.parameters():
         parameter.data.normal_(std=0.5)
@@ -52,29 +59,63 @@ def read(tokens, evidence):
     return dict(found)
 
 
-def brute_force(module, voices, labels, shots, target, label):
-    """`scale * (log p(x | label, enrollment) - log p(x | label))` from the joint covariance of all utterances."""
+def conditional(module, voices, labels, shots, label=None):
+    """Mean and variance of the speaker, or of an utterance with `label`, given the enrollment: from the joint
+    covariance of all of them."""
     variance = {source: log.detach().exp() for source, log in module.log_variances.items()}
     means = dict(zip(KNOWN, module.label_means.detach(), strict=True))
-    all_labels = [*labels, label]
-    x = voices[[*shots, target]]
-    evidence = 0.0
+
+    def mean(label):
+        return means[label] if label in means else torch.zeros(SIZE).double()
+
+    def covariance(i, j):
+        shared = variance["speaker"].clone()
+        if labels[i] == labels[j]:
+            shared += variance["speaker_label"] + variance["unknown_label"] * (labels[i] not in KNOWN)
+        return shared + variance["noise"] * (i == j)
+
+    prior = variance["speaker"].clone()
+    if label is not None:
+        prior += variance["speaker_label"] + variance["unknown_label"] * (label not in KNOWN) + variance["noise"]
+    results = torch.empty(2, SIZE).double()
     for d in range(SIZE):
-        covariance = torch.empty(len(all_labels), len(all_labels)).double()
-        for i, one in enumerate(all_labels):
-            for j, other in enumerate(all_labels):
-                covariance[i, j] = variance["speaker"][d]
-                if one == other:
-                    covariance[i, j] += variance["speaker_label"][d]
-                    covariance[i, j] += variance["unknown_label"][d] * (one not in KNOWN)
-                if i == j:
-                    covariance[i, j] += variance["noise"][d]
-        mean = torch.tensor([means[one][d] if one in KNOWN else 0.0 for one in all_labels]).double()
-        joint = MultivariateNormal(mean, covariance).log_prob(x[:, d])
-        enrollment = MultivariateNormal(mean[:-1], covariance[:-1, :-1]).log_prob(x[:-1, d]) if labels else 0.0
-        alone = MultivariateNormal(mean[-1:], covariance[-1:, -1:]).log_prob(x[-1:, d])
-        evidence += (joint - enrollment - alone).item()
-    return module.log_scale.exp().item() * evidence
+        together = torch.tensor([[covariance(i, j)[d] for j in range(len(labels))] for i in range(len(labels))])
+        cross = torch.tensor(
+            [
+                variance["speaker"][d]
+                + (one == label) * (variance["speaker_label"] + variance["unknown_label"] * (one not in KNOWN))[d]
+                for one in labels
+            ]
+        ).double()
+        residuals = torch.tensor([(voices[shot] - mean(one))[d] for one, shot in zip(labels, shots, strict=True)])
+        gain = torch.linalg.solve(together.double(), cross) if labels else cross
+        results[0, d] = gain @ residuals.double()
+        results[1, d] = prior[d] - gain @ cross
+    return (results[0] + (mean(label) if label is not None else 0)), results[1]
+
+
+def brute_force(module, voices, labels, shots, target, label):
+    """The evidence, by its definition."""
+    x = voices[target]
+    center, uncertainty = conditional(module, voices, labels, shots)
+    speaker = module.log_variances["speaker"].detach().exp()
+    certainty = 1 - uncertainty.sum() / speaker.sum()
+    plain, personal = (probe(x - center).log_softmax(-1) for probe in (module.probe, module.centred_probe))
+    probe = (1 - certainty) * plain + certainty * personal
+    by_probe = probe[KNOWN.index(label)] if label in KNOWN else probe.exp().mean().log()
+
+    def by_prototype(label):
+        mean, variance = conditional(module, voices, labels, shots, label)
+        return PROTOTYPE_WEIGHT * Normal(mean, variance.sqrt()).log_prob(x).sum()
+
+    if label in KNOWN:
+        # Another label of the same mean, whose manner the enrollment does not show.
+        unseen_mean = center + module.label_means[KNOWN.index(label)]
+        unseen_variance = conditional(module, voices, [], [], label)[1] - speaker + uncertainty
+        other = PROTOTYPE_WEIGHT * Normal(unseen_mean, unseen_variance.sqrt()).log_prob(x).sum()
+    else:
+        other = torch.stack([by_prototype(one) for one in KNOWN]).exp().mean().log()
+    return (PROBE_WEIGHT * by_probe + by_prototype(label) - other).item()
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -104,10 +145,13 @@ def test_the_order_of_the_shots_does_not_matter(adaptation, labels):
     assert read(*map(torch.squeeze, forth)) == pytest.approx(read(*map(torch.squeeze, other)), abs=1e-5)
 
 
-def test_without_enrollment_there_is_no_evidence(adaptation):
+def test_without_enrollment_the_evidence_is_the_probes(adaptation):
     voices = torch.randn(4, SIZE).double()
     tokens, evidence = adaptation(voices, *batch([("", [], 3), ("ax", [0, 1], 2)]))
-    assert read(tokens[0], evidence[0]) == {"a": 0.0, "b": 0.0, "c": 0.0}
+    expected = PROBE_WEIGHT * adaptation.probe(voices[3]).log_softmax(-1)
+    assert read(tokens[0], evidence[0]) == pytest.approx(dict(zip(KNOWN, expected.tolist(), strict=True)), abs=1e-5)
+    alone = adaptation(voices, torch.tensor([[3]]), torch.full((1, 0, 1), -100))
+    assert read(alone[0][0], alone[1][0]) == pytest.approx(read(tokens[0], evidence[0]), abs=1e-5)
 
 
 def test_a_prompt_alone_is_as_in_a_batch_with_longer_ones(adaptation):
@@ -119,10 +163,12 @@ def test_a_prompt_alone_is_as_in_a_batch_with_longer_ones(adaptation):
 
 
 def test_a_shot_speaks_for_its_own_label(adaptation):
-    voices = torch.stack([torch.full((SIZE,), 3.0), torch.full((SIZE,), 3.0)]).double()
+    adaptation.config.probe_weight = 0.0
+    voices = torch.full((2, SIZE), 3.0).double()
     for label in LABELS:
         found = read(*map(torch.squeeze, adaptation(voices, *batch([(label, [0], 1)]))))
-        assert max(found, key=lambda name: found[name] - brute_force(adaptation, voices, "", [], 1, name)) == label
+        assert max(found, key=found.__getitem__) == label
+        assert found.pop(label) > 0 and all(value == pytest.approx(0, abs=1e-5) for value in found.values())
 
 
 def test_without_known_labels_the_enrollment_still_speaks():

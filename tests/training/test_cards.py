@@ -227,8 +227,8 @@ def test_snippets_run(checkpoint, monkeypatch, capsys):
 
 
 def test_snippets_of_the_bundled_model_run(tmp_path, monkeypatch, capsys):
-    (tmp_path / "tiny-emogator").symlink_to(BUNDLED_MODEL)
-    run_snippets(checkpoint_card(tmp_path / "tiny-emogator", beside=tmp_path), tmp_path, monkeypatch)
+    (tmp_path / "base-emogator").symlink_to(BUNDLED_MODEL)
+    run_snippets(checkpoint_card(tmp_path / "base-emogator", beside=tmp_path), tmp_path, monkeypatch)
     assert "Neutral" in capsys.readouterr().out
 
 
@@ -349,12 +349,12 @@ def test_command(complete, corpus, tmp_path, capsys):
 
 
 def test_cards_of_the_package_are_up_to_date(request):
-    """`emoicl card emoicl/assets/tiny-emogator --output model_cards/tiny-emogator.md`, and
+    """`emoicl card emoicl/assets/base-emogator --output model_cards/base-emogator.md`, and
     `python -m emoicl.training.corpora.card model_cards/datasets`."""
     folder = request.config.rootpath / "model_cards"
     if not folder.is_dir():
         pytest.skip("needs the repository")
-    card = (folder / "tiny-emogator.md").read_text()
+    card = (folder / "base-emogator.md").read_text()
     assert card == checkpoint_card(BUNDLED_MODEL, beside=folder)
     check_pattern(card, SECTIONS)
     assert {path.stem for path in (folder / "datasets").iterdir()} == set(CORPORA)

@@ -521,7 +521,7 @@ def test_the_bundled_model_is_exported_and_hears_the_same_in_real_clips(tmp_path
     # Beside noise, which it is verified on elsewhere.
     monkeypatch.setattr(export_module, "noise_requests", lambda recognizer: requests)
 
-    folder = export(BUNDLED_MODEL, tmp_path / "tiny-emogator")
+    folder = export(BUNDLED_MODEL, tmp_path / "base-emogator")
     assert stored_dtype(folder) == torch.float16
     assert not any("shared" in path.read_text() for path in folder.glob("*config.json"))
 

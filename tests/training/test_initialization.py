@@ -2,14 +2,11 @@ import numpy as np
 import pytest
 import torch
 from tiny import LABELS
-from tiny_corpus import compose_tiny
 
-from emoicl.modeling.adaptation_emoicl import log_density
 from emoicl.training.corpus import Corpus, Utterance
 from emoicl.training.features import FeatureCache
 from emoicl.training.initialization import (
     discriminant_directions,
-    fit_adaptation,
     fit_feature_normalization,
     group_means,
     variance_components,
@@ -50,14 +47,6 @@ def voices(num_speakers, takes=4, labels=LABELS, seed=1):
     ]
     corpus = Corpus(Utterance(name.encode(), name.split()[1], name.split()[0], name) for name in names)
     return corpus, SyntheticVoices(corpus, seed)
-
-
-@pytest.fixture(scope="module")
-def fitted(whisper):
-    torch.manual_seed(0)
-    model, processor = compose_tiny(whisper, adaptation_size=8)
-    fit_adaptation(model, *voices(60))
-    return model.eval(), processor
 
 
 def crossed_factors(num_speakers=400, num_labels=6, takes=4):
@@ -115,78 +104,3 @@ def test_features_are_normalized(composed):
     frames = frames.detach()
     torch.testing.assert_close(frames.mean(0), torch.zeros(HIDDEN_SIZE), rtol=0, atol=1e-4)
     torch.testing.assert_close(frames.std(0), torch.ones(HIDDEN_SIZE), rtol=1e-3, atol=0)
-
-
-def embed(model, corpus, features):
-    return model.adaptation.embed(*features.load(corpus.utterances).values()).detach().double().numpy()
-
-
-def test_embeddings_are_centred_and_have_the_label_means(fitted):
-    model, _ = fitted
-    corpus, features = voices(60)
-    embeds = embed(model, corpus, features)
-    assert embeds.mean(0) == pytest.approx(np.zeros(8), abs=1e-4)
-    for label, mean in zip(LABELS, model.adaptation.label_means.tolist(), strict=True):
-        assert embeds[np.array(corpus.labels) == label].mean(0) == pytest.approx(mean, abs=1e-4)
-
-
-def test_the_noise_is_that_of_new_speakers(fitted):
-    model, _ = fitted
-    corpus, features = voices(60, seed=3)
-    embeds = embed(model, corpus, features)
-    cells = np.array([f"{u.speaker_id} {u.label}" for u in corpus])
-    noise = ((embeds - group_means(embeds, cells)) ** 2).sum(0) / (len(embeds) - len(set(cells)))
-    learned = model.adaptation.variance("noise").detach().numpy()
-    assert learned.mean() == pytest.approx(noise.mean(), rel=0.15)
-    assert learned == pytest.approx(noise, rel=0.4)
-
-
-def accuracy(fitted, shots, rotation=0):
-    """Share of right labels for new speakers, after `shots` labelled utterances of each emotion."""
-    model, processor = fitted
-    corpus, features = voices(200, seed=2)
-    adaptation = model.adaptation
-    enrollments, targets = [], []
-    for indices in corpus.by_speaker.values():
-        # The last take of each emotion is a target, the first ones are shots.
-        targets += indices[3::4]
-        enrollments += [[index for i, index in enumerate(indices) if i % 4 < shots]] * len(LABELS)
-    words = [[LABELS[(LABELS.index(corpus.labels[i]) + rotation) % len(LABELS)] for i in e] for e in enrollments]
-    shot_labels = processor.label_ids(sum(words, [])).view(len(targets), len(words[0]), -1) if shots else None
-    with torch.no_grad():
-        embeds = adaptation.embed(*features.load(corpus.utterances).values())
-        means, variances = adaptation.priors(len(LABELS))
-        scores = log_density(
-            embeds[targets], means, adaptation.variance("speaker") + variances + adaptation.variance("noise")
-        )
-        if shots:
-            index = torch.tensor([[*e, target] for e, target in zip(enrollments, targets, strict=True)])
-            _, evidence = adaptation(embeds, index, shot_labels)
-            scores = scores + evidence[:, : len(LABELS)] / adaptation.log_scale.exp()
-    return np.mean(
-        [LABELS[best] == corpus.labels[target] for best, target in zip(scores.argmax(1), targets, strict=True)]
-    )
-
-
-def test_enrollment_helps_and_rotated_labels_hurt(fitted):
-    without, one, three = (accuracy(fitted, shots) for shots in (0, 1, 3))
-    assert one > without + 0.1
-    assert three > one + 0.03
-    assert accuracy(fitted, shots=1, rotation=1) < without
-
-
-def test_a_model_without_adaptation(whisper):
-    model, _ = compose_tiny(whisper, adaptation_size=0)
-    with pytest.raises(ValueError, match="`config.adaptation_size` is 0"):
-        fit_adaptation(model, *voices(3))
-
-
-def test_a_label_without_utterances_is_named(composed):
-    with pytest.raises(ValueError, match="No utterance is labelled Anger"):
-        fit_adaptation(composed[0], *voices(5, labels=LABELS[:2]))
-
-
-@pytest.mark.parametrize("num_speakers, takes", [(5, 1), (1, 4)])
-def test_too_few_utterances_for_the_variances(composed, num_speakers, takes):
-    with pytest.raises(ValueError, match="several speakers"):
-        fit_adaptation(composed[0], *voices(num_speakers, takes))

@@ -1,5 +1,5 @@
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -7,10 +7,11 @@ import torch
 import yaml
 from safetensors.torch import load_file
 from tiny import LABELS
-from tiny_corpus import MODEL_FIELDS, SIZES, tiny_corpus, write_corpus
+from tiny_corpus import MODEL_FIELDS, SIZES, tiny_corpus, tone, write_corpus
 
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
 from emoicl.training.composition import compose
+from emoicl.training.corpus import Corpus
 from emoicl.training.recipe import RECIPES, Recipe, keep_settings, train
 from emoicl.training.trainer import MetaIclTrainer
 
@@ -29,7 +30,7 @@ STAGE = {
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
-    return write_corpus(tiny_corpus(num_speakers=2, takes=2), tmp_path_factory.mktemp("corpus") / "corpus.csv")
+    return write_corpus(tiny_corpus(num_speakers=4, takes=2), tmp_path_factory.mktemp("corpus") / "corpus.csv")
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ def test_files_that_are_no_recipe(tmp_path, text, message):
 
 
 def test_unknown_recipe():
-    with pytest.raises(ValueError, match="no recipe 'large': give a YAML file, or one of .*tiny-emogator"):
+    with pytest.raises(ValueError, match="no recipe 'large': give a YAML file, or one of .*base-emogator"):
         Recipe.load("large")
 
 
@@ -136,8 +137,29 @@ def test_train(write):
     first, second, final = (
         load_file(folder / at / "model.safetensors") for at in ("zero_shot/model", "in_context/model", "model")
     )
-    assert all(torch.equal(second[name], weight) for name, weight in final.items())
-    assert any(not torch.equal(first[name], weight) for name, weight in final.items())
+    assert all(torch.equal(final[name], weight) for name, weight in second.items())
+    assert {name.split(".")[0] for name in final.keys() - second.keys()} == {"adaptation"}
+    assert any(not torch.equal(first[name], weight) for name, weight in second.items())
+
+
+def test_a_tuned_speech_encoder(write, whisper, tmp_path):
+    others = Corpus(replace(u, label="Awe", audio=tone(90 + n)) for n, u in enumerate(tiny_corpus(4)))
+    write_corpus(others, tmp_path / "others.csv")
+    tuning = STAGE | {"learning_rate": 1e-2, "per_device_train_batch_size": 2}
+    tuning = {name: value for name, value in tuning.items() if not name.startswith("eval_")}
+    recipe = Recipe.load(write(encoder_tuning=tuning, open_labels=[str(tmp_path / "others.csv")]))
+    train(recipe)
+    folder = Path(recipe.output_dir)
+    tuned, final = (load_file(folder / at / "model.safetensors") for at in ("speech_encoder/model", "model"))
+    published = load_file(whisper / "model.safetensors")
+    of_encoder = {name.partition(".")[2]: w for name, w in final.items() if name.startswith("speech_encoder.")}
+    assert of_encoder and all(torch.equal(tuned[f"speech_encoder.{name}"], w) for name, w in of_encoder.items())
+    assert not torch.equal(of_encoder["conv1.weight"], published["conv1.weight"])
+    assert tuned["adaptation.label_means"].shape == (len(LABELS) + 1, 32)
+    card = (folder / "model" / "README.md").read_text()
+    assert "1. `speech_encoder`: 2 steps" in card and "3. `in_context`: 2 steps" in card
+    assert "training (speech_encoder, zero_shot, in_context)" in card or "Awe" in card
+    assert not (folder / "speech_encoder" / "model" / "README.md").exists()
 
 
 def test_an_interrupted_run_goes_on_where_it_was(write, monkeypatch):

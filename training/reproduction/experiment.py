@@ -8,9 +8,9 @@ from typing import Any
 
 from transformers import set_seed
 
-from emoicl.modeling.configuration_emoicl import EmoIclConfig
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
 from emoicl.processing.processing_emoicl import EmoIclProcessor
+from emoicl.training.adaptation import add_adaptation
 from emoicl.training.classifier import (
     ClassifierRecognizer,
     ClassifierTrainer,
@@ -24,7 +24,7 @@ from emoicl.training.enrollment import EnrollmentError, max_shots, select_enroll
 from emoicl.training.evaluation import CONTROLS, evaluate
 from emoicl.training.features import FeatureCache
 from emoicl.training.floors import LinearProbe, PooledFeatures, PrototypeFloor
-from emoicl.training.initialization import fit_adaptation, fit_feature_normalization
+from emoicl.training.initialization import fit_feature_normalization
 from emoicl.training.recipe import save_checkpoint
 from emoicl.training.recognition import Recognizer, SpeechLmRecognizer
 from emoicl.training.reports import EvaluationReport
@@ -132,7 +132,7 @@ class Experiment:
         if system.kind == "prototypes":
             return PrototypeFloor(self.split.train, PooledFeatures(features), self.labels, self.split.validation)
         if system.kind == "adapted":
-            model = self.adapted(system, features)
+            model = self.adapted(system, processor, features)
             save_checkpoint(model, processor, self.folder / system.name / "model")
         else:
             model = self.speech_lm(system)
@@ -235,16 +235,13 @@ class Experiment:
         drawable, _ = drawable_shots(self.split.validation, SystemTest(args.eval_setting, shots, label))
         return ",".join(str(k) for k in drawable or [0])
 
-    def adapted(self, system: System, features: FeatureCache) -> EmoIclForConditionalGeneration:
+    def adapted(
+        self, system: System, processor: EmoIclProcessor, features: FeatureCache
+    ) -> EmoIclForConditionalGeneration:
         """The speech LM that the system starts from, with a speaker adaptation in closed form."""
         trained = self.speech_lm(System.load(str(system.start), self.labels))
-        config = EmoIclConfig.from_dict(
-            trained.config.to_dict() | {"adaptation_size": self.size.speech_lm["adaptation_size"]}
-        )
-        model = EmoIclForConditionalGeneration(config)
-        model.load_state_dict(trained.state_dict(), strict=False)
-        fit_adaptation(model, self.split.train, features)
-        return model.eval()
+        size = self.size.speech_lm["adaptation_size"]
+        return add_adaptation(trained, processor, self.split.train, self.split.validation, features, size)
 
 
 def drawable_shots(corpus: Corpus, test: SystemTest) -> tuple[list[int], dict[int, str]]:

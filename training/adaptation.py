@@ -1,0 +1,119 @@
+"""Gives a trained speech language model a speaker adaptation: fitted in closed form to its training speakers, and
+blended with the language model on speakers that neither has seen."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from scipy.special import log_softmax
+
+from emoicl.modeling.configuration_emoicl import EmoIclConfig
+from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
+from emoicl.processing.processing_emoicl import EmoIclProcessor
+from emoicl.training.corpus import Corpus
+from emoicl.training.features import FeatureCache
+from emoicl.training.floors import PooledFeatures, PrototypeFloor, tuning_episodes
+from emoicl.training.recognition import SpeechLmRecognizer
+
+
+# As many as the answers are to be good at: the weights are the same for any number of shots.
+BLEND_SHOTS = (0, 1, 3, 7)
+# Log-probabilities of texts that the language model all but excludes would outweigh everything else.
+SMALLEST_PROBABILITY = 1e-6
+
+
+def add_adaptation(
+    model: EmoIclForConditionalGeneration,
+    processor: EmoIclProcessor,
+    training: Corpus,
+    validation: Corpus,
+    features: FeatureCache,
+    size: int | None = None,
+) -> EmoIclForConditionalGeneration:
+    """
+    A copy of a trained speech language model with a speaker adaptation.
+
+    Args:
+        model ([`EmoIclForConditionalGeneration`]): The model, without a speaker adaptation.
+        processor ([`EmoIclProcessor`]): Lays out its prompts; its candidate labels are the known ones.
+        training ([`Corpus`]): Utterances to fit the adaptation to, several for each speaker and label.
+        validation ([`Corpus`]): Utterances of other speakers, to choose the weights of the blend on.
+        features ([`FeatureCache`]): Holds the speech features of both.
+        size (`int`, *optional*): Size of the voice embeddings, by default that of the pooled features.
+
+    Returns:
+        [`EmoIclForConditionalGeneration`]
+
+    Raises:
+        `ValueError`: If the training corpus lacks utterances to fit it to.
+    """
+    labels = processor.candidate_labels
+    size = size or 2 * model.config.speech_config.hidden_size
+    floor = PrototypeFloor(training, PooledFeatures(features), labels, weight=0.0, size=size)
+    weights = choose_weights(model, processor, validation, features, floor)
+    label_ids = [[token for token in row if token >= 0] for row in processor.label_ids(labels).tolist()]
+    fields = {"adaptation_size": size, "label_words": labels, "label_token_ids": label_ids} | weights
+    config = EmoIclConfig.from_dict(model.config.to_dict() | fields)
+    adapted = EmoIclForConditionalGeneration(config)
+    adapted.load_state_dict(model.state_dict(), strict=False)
+    copy_floor(floor, adapted)
+    return adapted.eval()
+
+
+def choose_weights(
+    model: EmoIclForConditionalGeneration,
+    processor: EmoIclProcessor,
+    validation: Corpus,
+    features: FeatureCache,
+    floor: PrototypeFloor,
+) -> dict[str, float]:
+    """
+    The weights of language model, probe and prototypes that give the smallest cross entropy of a log-linear blend,
+    over episodes with 0, 1, 3 and 7 shots (TU+LD), in which all speakers count alike.
+
+    Returns:
+        `dict[str, float]`: by the names of the configuration.
+    """
+    recognizer = SpeechLmRecognizer(model, processor, features)
+    parts, answers = [], []
+    for shots in BLEND_SHOTS:
+        episodes = tuning_episodes(validation, processor.candidate_labels, shots)
+        language_model = np.log(np.maximum(recognizer.score(validation, episodes), SMALLEST_PROBABILITY))
+        parts.append(np.stack([language_model, *floor.read(validation, episodes)]))
+        answers += [processor.candidate_labels.index(episode.label) for episode in episodes]
+    scores = np.concatenate(parts, axis=1)
+    shares = [1 / len(validation.by_speaker[speaker_id]) for speaker_id in validation.speaker_ids]
+    shares = np.tile(shares, len(BLEND_SHOTS))
+
+    def cross_entropy(log_weights: np.ndarray) -> float:
+        log_probabilities = log_softmax(np.tensordot(np.exp(log_weights), scores, axes=1), axis=1)
+        return -np.average(log_probabilities[np.arange(len(answers)), answers], weights=shares)
+
+    found = minimize(cross_entropy, np.log([0.3, 1.0, 0.1]))
+    names = ("language_model_weight", "probe_weight", "prototype_weight")
+    return dict(zip(names, np.exp(found.x).round(4).tolist(), strict=True))
+
+
+def copy_floor(floor: PrototypeFloor, model: EmoIclForConditionalGeneration) -> None:
+    """Sets the parameters of a speaker adaptation to those of the floor that is its twin, in place."""
+    adaptation: Any = model.adaptation
+    scaler: Any = floor.probe.scaler
+    weight = (floor.directions / scaler.scale_[:, None]).T
+    values: dict[str, Any] = {
+        "projection.weight": weight,
+        "projection.bias": -weight @ scaler.mean_,
+        "label_means": floor.label_means,
+        **{f"log_variances.{source}": np.log(variance) for source, variance in floor.variances.items()},
+    }
+    for name, classifier in (("probe", floor.classifier), ("centred_probe", floor.centred_classifier)):
+        # Of two labels, scikit-learn has the odds of the second.
+        second = len(classifier.classes_) == 2
+        rows = np.searchsorted(classifier.classes_, floor.candidate_labels)
+        of_labels: list[Any] = [
+            np.concatenate([np.zeros_like(part), part]) if second else part
+            for part in (classifier.coef_, classifier.intercept_)
+        ]
+        values[f"{name}.weight"] = (of_labels[0] @ floor.inverse.T)[rows]
+        values[f"{name}.bias"] = of_labels[1][rows]
+    adaptation.load_state_dict({name: torch.from_numpy(np.ascontiguousarray(v)).float() for name, v in values.items()})
