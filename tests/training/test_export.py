@@ -355,7 +355,7 @@ def test_a_weight_that_no_request_reaches_is_compared_too(checkpoints):
     "file, fields, unlike",
     [
         ("processor_config.json", {"instruction": "Which of {labels}?"}, "logits of request 0"),
-        ("processor_config.json", {"candidate_labels": ["Joy", "Sadness"]}, "answer 0 has the labels Sadness, Joy"),
+        ("processor_config.json", {"candidate_labels": ["Joy", "Sadness"]}, "answer 0 has the labels"),
         ("generation_config.json", {"max_new_tokens": 1}, "answer 4 has the labels"),
     ],
 )
