@@ -226,9 +226,15 @@ def train_model(recipe: Recipe) -> TrainedModel:
         [`TrainedModel`]
 
     Raises:
-        `ValueError`: If `output_dir` holds a run with other settings.
+        `ValueError`: If `output_dir` holds a run with other settings, or `adaptation_size` is beyond the features.
     """
     output_dir, processes = Path(recipe.output_dir), PartialState()
+    size, widest = recipe.model.get("adaptation_size", 0), pooled_size(recipe)
+    if size > widest:
+        raise ValueError(
+            f"model.adaptation_size is {size}, but mean and standard deviation of {recipe.speech_encoder} have "
+            f"{widest} dimensions: set that or fewer."
+        )
     with processes.main_process_first():
         keep_settings(asdict(recipe), output_dir / "recipe.yaml")
     training, validation = (load_corpus(recipe.tables(split), recipe.labels) for split in ("train", "validation"))
@@ -265,9 +271,14 @@ def train_model(recipe: Recipe) -> TrainedModel:
             )
 
         model = run_stage(stage_dir, model, make_trainer)
-    if size := recipe.model.get("adaptation_size"):
+    if size:
         model = add_adaptation(model, processor, training, validation, features, size)
     return TrainedModel(model, processor, features)
+
+
+def pooled_size(recipe: Recipe) -> int:
+    """Number of dimensions of an utterance's pooled features: mean and standard deviation."""
+    return 2 * AutoConfig.from_pretrained(recipe.speech_encoder).hidden_size
 
 
 def tune_speech_encoder(recipe: Recipe, training: Corpus) -> PreTrainedModel:
@@ -290,7 +301,7 @@ def tune_speech_encoder(recipe: Recipe, training: Corpus) -> PreTrainedModel:
         recipe.labels,
         known_labels=[*recipe.labels, *sorted(set(corpus.labels) - set(recipe.labels))],
         freeze_speech_encoder=False,
-        adaptation_size=min(TUNING_SIZE, 2 * AutoConfig.from_pretrained(recipe.speech_encoder).hidden_size),
+        adaptation_size=min(TUNING_SIZE, pooled_size(recipe)),
         speech_layer=recipe.model.get("speech_layer"),
         **SMALLEST_LANGUAGE_MODEL,
     )
