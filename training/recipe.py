@@ -196,11 +196,12 @@ def train(recipe: Recipe) -> EvaluationReport:
         [`EvaluationReport`]: Of the test speakers; also written to `output_dir/report.json`.
 
     Raises:
-        `ValueError`: If `output_dir` holds a run with other settings.
+        `ValueError`: If a table is not there, or as [`train_model`] has it.
     """
     output_dir, processes = Path(recipe.output_dir), PartialState()
-    trained = train_model(recipe)
+    # Before hours of training, because it may not be there.
     test = load_corpus(recipe.tables("test"), recipe.labels)
+    trained = train_model(recipe)
     trained.features.fill(test.utterances[processes.process_index :: processes.num_processes])
     processes.wait_for_everyone()
     most_shots = min(speaker_max_shots(test, speaker_id)["TU+LD"] for speaker_id in test.by_speaker)

@@ -162,6 +162,13 @@ def test_a_tuned_speech_encoder(write, whisper, tmp_path):
     assert not (folder / "speech_encoder" / "model" / "README.md").exists()
 
 
+def test_a_missing_test_table_is_found_before_training(write):
+    recipe = Recipe.load(write(test=["absent.csv"]))
+    with pytest.raises(ValueError, match="absent.csv: there is no such file"):
+        train(recipe)
+    assert not Path(recipe.output_dir).exists()
+
+
 def test_more_dimensions_than_the_features_have(write):
     recipe = Recipe.load(write(), {"model.adaptation_size": "33"})
     with pytest.raises(ValueError, match="adaptation_size is 33, but .* have 32 dimensions"):
