@@ -45,10 +45,15 @@ class InputCache:
         """
         self.fill(utterances)
         features = [self._features[utterance.audio_sha256].float() for utterance in utterances]
-        padded = pad_sequence(features, batch_first=True, padding_value=self.feature_extractor.padding_value)
-        lengths = torch.tensor([len(of_utterance) for of_utterance in features])
-        mask = torch.arange(padded.shape[1]) < lengths[:, None]
-        return {"input_features": padded.transpose(1, 2), "input_features_mask": mask.long()}
+        return pad_inputs(features, self.feature_extractor.padding_value)
+
+
+def pad_inputs(features: Sequence[torch.Tensor], padding_value: float) -> dict[str, torch.Tensor]:
+    """A batch of inputs `(num_frames, feature_size)` of a speech encoder, as [`InputCache.load`] returns it."""
+    padded = pad_sequence(list(features), batch_first=True, padding_value=padding_value)
+    lengths = torch.tensor([len(of_utterance) for of_utterance in features])
+    mask = torch.arange(padded.shape[1]) < lengths[:, None]
+    return {"input_features": padded.transpose(1, 2), "input_features_mask": mask.long()}
 
 
 SpeechSource = FeatureCache | InputCache

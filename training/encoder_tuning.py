@@ -19,7 +19,7 @@ from emoicl.modeling.adaptation_emoicl import pool_statistics
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
 from emoicl.training.adaptation import copy_floor
 from emoicl.training.card_callback import ModelCardCallback
-from emoicl.training.classifier_data import InputCache
+from emoicl.training.classifier_data import InputCache, pad_inputs
 from emoicl.training.corpus import Corpus
 from emoicl.training.episodes import Episode
 from emoicl.training.floors import PrototypeFloor
@@ -90,6 +90,8 @@ class SpeakerBlocks(Dataset[list[Episode]]):
                 self.sources.setdefault(speaker_id.split("/")[0], []).append(speaker_id)
         if not self.sources:
             raise ValueError("No speaker has two utterances of each of two candidate labels, as a block takes them.")
+        weights = np.array([len(of_source) for of_source in self.sources.values()]) ** SOURCE_EXPONENT
+        self.source_shares = weights / weights.sum()
 
     def _takes(self, indices: Sequence[int]) -> dict[str, list[int]]:
         """The utterances of each label that has two or more."""
@@ -109,8 +111,7 @@ class SpeakerBlocks(Dataset[list[Episode]]):
     def __getitem__(self, item: int) -> list[Episode]:
         seed = (self.seed, self.epoch, item)
         rng = np.random.default_rng((*seed, 4))
-        weights = np.array([len(of_source) for of_source in self.sources.values()]) ** SOURCE_EXPONENT
-        source = rng.choice(list(self.sources), p=weights / weights.sum())
+        source = rng.choice(list(self.sources), p=self.source_shares)
         takes = self.takes[rng.choice(self.sources[source])]
         is_open = rng.random() < self.open_share
         labels = [label for label in takes if is_open or label in self.candidate_labels]
@@ -163,11 +164,8 @@ class BlockCollator:
                 index.append([rows[place] for place in (*episode.enrollment, episode.target)])
             episodes += block
         column = {label: place for place, label in enumerate(self.known_labels)}
-        lengths = torch.tensor([len(utterance) for utterance in utterances])
-        mask = torch.arange(int(lengths.max())) < lengths[:, None]
         return {
-            "input_features": pad_sequence(utterances, batch_first=True).transpose(1, 2),
-            "input_features_mask": mask.long(),
+            **pad_inputs(utterances, self.inputs.feature_extractor.padding_value),
             "utterance_index": _pad(index, -1),
             "slots": _pad([[column[word] for word in episode.enrollment_labels] for episode in episodes], 0),
             "candidates": torch.tensor([[word in e.candidate_labels for word in column] for e in episodes]),
