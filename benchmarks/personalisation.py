@@ -45,6 +45,7 @@ PARTS = {
     "language model": "the language model without the speaker adaptation",
     "zero-shot stage": "a language model trained for 0 shots only, the same encoder",
     "language model + probe": "no prototypes of the speaker's labels",
+    "full prototypes": "prototypes that count for as much when few labels are enrolled",
     FLOOR: "centred probe + prototypes on the published encoder, the same training speakers",
     OWN_FLOOR: "the same, fitted to the corpus that it is tested on",
     "probe": "linear probe on the published encoder",
@@ -75,7 +76,7 @@ def tests(recipe: Recipe, number: int) -> dict[str, Corpus]:
     return {name: thin(of_corpus(corpus, name), TARGETS_PER_SPEAKER, seed=0) for name in names}
 
 
-def without(trained: TrainedModel, **weights: float) -> Recognizer:
+def changed(trained: TrainedModel, **weights: float) -> Recognizer:
     model = copy.deepcopy(trained.model)
     for name, weight in weights.items():
         setattr(model.config, name, weight)
@@ -102,12 +103,13 @@ def systems(recipe: Recipe, trained: TrainedModel) -> Iterator[tuple[str, Callab
     def own_floor(corpus: str) -> Recognizer | None:
         own = of_corpus(training, corpus)
         # Variances between speakers need four.
-        return PrototypeFloor(own, pooled, labels, weight=0.1) if len(own.by_speaker) > 3 else None
+        return PrototypeFloor(own, pooled, labels) if len(own.by_speaker) > 3 else None
 
-    yield "statistics", lambda corpus: without(trained, language_model_weight=0.0)
+    yield "statistics", lambda corpus: changed(trained, language_model_weight=0.0)
     yield "language model", language_model
     yield "zero-shot stage", zero_shot_stage
-    yield "language model + probe", lambda corpus: without(trained, prototype_weight=0.0)
+    yield "language model + probe", lambda corpus: changed(trained, prototype_weight=0.0)
+    yield "full prototypes", lambda corpus: changed(trained, enrolled_share_exponent=0.0)
     yield FLOOR, lambda corpus: floor()
     yield OWN_FLOOR, own_floor
     yield "probe", lambda corpus: floor().probe
@@ -123,7 +125,7 @@ def measure(recognizer: Recognizer, corpus: Corpus, name: str) -> EvaluationRepo
         return evaluate(recognizer, corpus, range(most + 1), seeds=SEEDS, orders=5)
     if name in (FLOOR, OWN_FLOOR):
         return evaluate(recognizer, corpus, range(most + 1), seeds=SEEDS)
-    return evaluate(recognizer, corpus, [0, 2, most], seeds=[0, 1])
+    return evaluate(recognizer, corpus, [0, 1, 2, most], seeds=[0, 1])
 
 
 def run_fold(number: int, options: argparse.Namespace) -> None:

@@ -24,12 +24,14 @@ class SpeakerPosterior(NamedTuple):
         variance (`torch.Tensor` of shape `(batch_size, size)`): Variance of `speaker`.
         prototypes (`torch.Tensor` of shape `(batch_size, num_slots, size)`): Means of utterances of each label.
         spreads (`torch.Tensor` of shape `(batch_size, num_slots, size)`): Their variances.
+        enrolled (`torch.Tensor` of shape `(batch_size, num_slots)`): Which labels have shots.
     """
 
     center: torch.Tensor
     variance: torch.Tensor
     prototypes: torch.Tensor
     spreads: torch.Tensor
+    enrolled: torch.Tensor
 
 
 class EmoIclSpeakerAdaptation(nn.Module):
@@ -48,7 +50,7 @@ class EmoIclSpeakerAdaptation(nn.Module):
        `config.label_words` are not in it; they count as one of average probability.
     2. *Prototypes*: `log p(x | label, enrollment) - log p(x | label, speaker)`, which is 0 for labels not enrolled. Of
        labels outside `config.label_words` nobody knows the second term; that of an average known label's prototype
-       takes its place.
+       takes its place. All of it counts by `config.enrolled_share_exponent` for less while few labels are enrolled.
 
     Args:
         config ([`EmoIclConfig`]): `adaptation_size`, `label_words`, `label_token_ids` and the two weights are read.
@@ -208,7 +210,7 @@ class EmoIclSpeakerAdaptation(nn.Module):
         gain = label_variances * precision
         prototypes = means + center[:, None] + gain * (residuals - center[:, None])
         spreads = noise + label_variances * (1 - gain) + (1 - gain).square() * variance[:, None]
-        return SpeakerPosterior(center, variance, prototypes, spreads)
+        return SpeakerPosterior(center, variance, prototypes, spreads, num_shots[..., 0] > 0)
 
     def probe_evidence(self, target: torch.Tensor, posterior: SpeakerPosterior, num_slots: int) -> torch.Tensor:
         """Log-probabilities of the known labels by the probes, and that of an average one for others.
@@ -234,13 +236,16 @@ class EmoIclSpeakerAdaptation(nn.Module):
         label_variances: torch.Tensor,
     ) -> torch.Tensor:
         """
-        Log-likelihood ratio of the target, times `config.prototype_weight`: of a known label between the speaker's own
-        prototype and everybody's around the speaker; of another label between its prototype and an average known one.
+        Log-likelihood ratio of the target, weighted: of a known label between the speaker's own prototype and
+        everybody's around the speaker; of another label between its prototype and an average known one.
 
         Returns:
             `torch.Tensor` of shape `(batch_size, num_slots)`.
         """
-        weight, num_known = self.config.prototype_weight, len(self.label_means)
+        num_known = len(self.label_means)
+        enrolled = posterior.enrolled.to(target.dtype)
+        share = enrolled.sum(1, keepdim=True) / (num_known + enrolled[:, num_known:].sum(1, keepdim=True)).clamp(min=1)
+        weight = self.config.prototype_weight * share**self.config.enrolled_share_exponent
         prototypes = weight * log_density(target, posterior.prototypes, posterior.spreads)
         expected = means + posterior.center[:, None]
         spreads = self.variance("noise") + label_variances + posterior.variance[:, None]

@@ -102,6 +102,10 @@ class EmoIclConfig(PreTrainedConfig):
         prototype_weight (`float`, *optional*, defaults to 0.1):
             Weight of the prototypes' log-likelihood ratios in it. Small, as dimensions and frames are not as
             independent as the Gaussians have it.
+        enrolled_share_exponent (`float`, *optional*, defaults to 0.0):
+            Power of the share of labels that are enrolled, by which the prototypes count. Above 0 they count for less
+            while few labels are: what all utterances of a speaker share, such as a sentence read over and over, speaks
+            for an enrolled label against the others, until all are enrolled.
         label_words (`list[str]`, *optional*):
             Label words whose mean voice embedding is learned. Other words are read from the enrollment alone.
         label_token_ids (`list[list[int]]`, *optional*):
@@ -139,6 +143,7 @@ class EmoIclConfig(PreTrainedConfig):
     language_model_weight: float | int = 1.0
     probe_weight: float | int = 1.0
     prototype_weight: float | int = 0.1
+    enrolled_share_exponent: float | int = 0.0
     label_words: list[str] | None = None
     label_token_ids: list[list[int]] | None = None
     initializer_range: float = 0.02

@@ -80,7 +80,10 @@ def choose_weights(
     for shots in BLEND_SHOTS:
         episodes = tuning_episodes(validation, processor.candidate_labels, shots)
         language_model = np.log(np.maximum(recognizer.score(validation, episodes), SMALLEST_PROBABILITY))
-        parts.append(np.stack([language_model, *floor.read(validation, episodes)]))
+        probe, prototypes = floor.read(validation, episodes)
+        enrolled = np.array([[len(set(episode.enrollment_labels))] for episode in episodes])
+        prototypes *= (enrolled / len(processor.candidate_labels)) ** model.config.enrolled_share_exponent
+        parts.append(np.stack([language_model, probe, prototypes]))
         answers += [processor.candidate_labels.index(episode.label) for episode in episodes]
     scores = np.concatenate(parts, axis=1)
     shares = [1 / len(validation.by_speaker[speaker_id]) for speaker_id in validation.speaker_ids]

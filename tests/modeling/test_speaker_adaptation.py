@@ -17,8 +17,8 @@ SIZE = 2
 PROBE_WEIGHT, PROTOTYPE_WEIGHT = 0.7, 0.4
 
 
-@pytest.fixture
-def adaptation():
+@pytest.fixture(params=[0.0, 0.5])
+def adaptation(request):
     torch.manual_seed(0)
     known = [LABELS[label] for label in KNOWN]
     module = EmoIclSpeakerAdaptation(
@@ -28,6 +28,7 @@ def adaptation():
             label_token_ids=known,
             probe_weight=PROBE_WEIGHT,
             prototype_weight=PROTOTYPE_WEIGHT,
+            enrolled_share_exponent=request.param,
         )
     ).double()
     for parameter in module.parameters():
@@ -104,15 +105,18 @@ def brute_force(module, voices, labels, shots, target, label):
     probe = (1 - certainty) * plain + certainty * personal
     by_probe = probe[KNOWN.index(label)] if label in KNOWN else probe.exp().mean().log()
 
+    share = len(set(labels)) / len(set(KNOWN) | set(labels))
+    weight = PROTOTYPE_WEIGHT * share**module.config.enrolled_share_exponent
+
     def by_prototype(label):
         mean, variance = conditional(module, voices, labels, shots, label)
-        return PROTOTYPE_WEIGHT * Normal(mean, variance.sqrt()).log_prob(x).sum()
+        return weight * Normal(mean, variance.sqrt()).log_prob(x).sum()
 
     if label in KNOWN:
         # Another label of the same mean, whose manner the enrollment does not show.
         unseen_mean = center + module.label_means[KNOWN.index(label)]
         unseen_variance = conditional(module, voices, [], [], label)[1] - speaker + uncertainty
-        other = PROTOTYPE_WEIGHT * Normal(unseen_mean, unseen_variance.sqrt()).log_prob(x).sum()
+        other = weight * Normal(unseen_mean, unseen_variance.sqrt()).log_prob(x).sum()
     else:
         other = torch.stack([by_prototype(one) for one in KNOWN]).exp().mean().log()
     return (PROBE_WEIGHT * by_probe + by_prototype(label) - other).item()

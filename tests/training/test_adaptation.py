@@ -3,6 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
 from test_floors import ManyVoices, renamed
 from test_initialization import group_means
 from tiny import LABELS
@@ -48,6 +49,26 @@ def test_without_the_language_model_it_is_the_floor(untrained, corpora, size):
     for shots in (0, 1, 3):
         episodes = tuning_episodes(test, list(LABELS), shots)[:100]
         np.testing.assert_allclose(recognizer.score(test, episodes), floor.score(test, episodes), atol=1e-4)
+
+
+def test_prototypes_count_by_the_share_of_labels_that_are_enrolled(untrained, corpora):
+    model, processor = untrained
+    training, validation, test, features = corpora
+    model.config.enrolled_share_exponent = 0.5
+    adapted = add_adaptation(model, processor, training, validation, features)
+    model.config.enrolled_share_exponent = 0.0
+    plain = add_adaptation(model, processor, training, validation, features)
+    assert adapted.config.enrolled_share_exponent == 0.5
+    # They were too strong at few shots, and were held back for that.
+    assert adapted.config.prototype_weight > plain.config.prototype_weight
+    adapted.config.language_model_weight, adapted.config.probe_weight, adapted.config.prototype_weight = 0.0, 1.0, 0.2
+    floor = PrototypeFloor(training, PooledFeatures(features), LABELS, weight=0.0)
+    recognizer = SpeechLmRecognizer(adapted, processor, features)
+    for shots in (1, 3):
+        episodes = tuning_episodes(test, list(LABELS), shots)[:100]
+        centred, evidence = floor.read(test, episodes)
+        expected = softmax(centred + 0.2 * (shots / len(LABELS)) ** 0.5 * evidence, axis=1)
+        np.testing.assert_allclose(recognizer.score(test, episodes), expected, atol=1e-4)
 
 
 def test_two_labels(whisper, corpora):
