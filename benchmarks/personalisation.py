@@ -11,10 +11,12 @@ and measured part by part beside the floors. What was measured is not measured a
 
 import argparse
 import copy
+import json
 import logging
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -45,6 +47,7 @@ PARTS = {
     "language model": "the language model without the speaker adaptation",
     "zero-shot stage": "a language model trained for 0 shots only, the same encoder",
     "language model + probe": "no prototypes of the speaker's labels",
+    "one for all corpora": "the speaker adaptation that was fitted to all corpora at once, for each of them",
     "full prototypes": "prototypes that count for as much when few labels are enrolled",
     FLOOR: "centred probe + prototypes on the published encoder, the same training speakers",
     OWN_FLOOR: "the same, fitted to the corpus that it is tested on",
@@ -96,6 +99,12 @@ def systems(recipe: Recipe, trained: TrainedModel) -> Iterator[tuple[str, Callab
         model.adaptation = None
         return SpeechLmRecognizer(model, trained.processor, trained.features)
 
+    def one_for_all(corpus: str) -> Recognizer:
+        model = copy.deepcopy(trained.model)
+        mixture: Any = model.adaptation
+        model.adaptation = mixture.of_sources[0]
+        return SpeechLmRecognizer(model, trained.processor, trained.features)
+
     def zero_shot_stage(corpus: str) -> Recognizer:
         model = type(trained.model).from_pretrained(Path(recipe.output_dir) / "zero_shot" / "model")
         return SpeechLmRecognizer(model, trained.processor, trained.features)
@@ -109,6 +118,7 @@ def systems(recipe: Recipe, trained: TrainedModel) -> Iterator[tuple[str, Callab
     yield "language model", language_model
     yield "zero-shot stage", zero_shot_stage
     yield "language model + probe", lambda corpus: changed(trained, prototype_weight=0.0)
+    yield "one for all corpora", one_for_all
     yield "full prototypes", lambda corpus: changed(trained, enrolled_share_exponent=0.0)
     yield FLOOR, lambda corpus: floor()
     yield OWN_FLOOR, own_floor
@@ -123,9 +133,8 @@ def measure(recognizer: Recognizer, corpus: Corpus, name: str) -> EvaluationRepo
         return evaluate(recognizer, corpus, [0], seeds=SEEDS, controls=[])
     if name == MODEL:
         return evaluate(recognizer, corpus, range(most + 1), seeds=SEEDS, orders=5)
-    if name in (FLOOR, OWN_FLOOR):
-        return evaluate(recognizer, corpus, range(most + 1), seeds=SEEDS)
-    return evaluate(recognizer, corpus, [0, 1, 2, most], seeds=[0, 1])
+    shots = range(most + 1) if name in (FLOOR, OWN_FLOOR) else [0, 1, 2, most]
+    return evaluate(recognizer, corpus, shots, seeds=SEEDS)
 
 
 def run_fold(number: int, options: argparse.Namespace) -> None:
@@ -256,9 +265,33 @@ def plot_curves(reports: dict[str, EvaluationReport], path: Path, title: str) ->
     figure.savefig(path, dpi=110)
 
 
+def plot_learning(folders: list[Path], path: Path) -> None:
+    """The loss of the encoder's tuning, and accuracy on validation speakers in the stage with enrollment."""
+    figure = Figure(figsize=(9.6, 3.8), layout="constrained")
+    tuning, in_context = figure.subplots(1, 2)
+    for folder in folders:
+        entries = [
+            entry for entry in json.loads((folder / "speech_encoder" / "log.json").read_text()) if "loss" in entry
+        ]
+        tuning.plot([e["step"] for e in entries], [e["loss"] for e in entries], label=folder.name.replace("_", " "))
+    for shots, color in ((0, "tab:gray"), (3, "tab:blue"), (6, "tab:red")):
+        name = f"eval_ua_spk_{shots}_shot"
+        for folder in folders:
+            entries = [e for e in json.loads((folder / "in_context" / "log.json").read_text()) if name in e]
+            label = f"{shots} shots" if folder == folders[0] else None
+            in_context.plot([e["step"] for e in entries], [e[name] for e in entries], color=color, label=label)
+    tuning.set(xlabel="step", ylabel="loss", title="speech encoder, at 0 to 7 shots")
+    in_context.set(xlabel="step", ylabel="UA_spk, validation", title="language model alone, stage 2")
+    for axes in (tuning, in_context):
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    figure.savefig(path, dpi=110)
+
+
 def write_report(options: argparse.Namespace) -> None:
     folder = Path(options.output) / "report"
     folder.mkdir(parents=True, exist_ok=True)
+    plot_learning(sorted(Path(options.output).glob("fold_*")), folder / "learning.png")
     sections = []
     for corpus in CORPORA:
         found = {name: load(corpus, name, options) for name in PARTS}

@@ -69,7 +69,7 @@ def write_curve(found: dict[str, list[float]], output: Path) -> None:
     lines = ["| encoder | training speakers | draws | 0 shots | 7 shots | gain |", "|---" * 6 + "|"]
     for kind in ("published", "tuned"):
         sizes = sorted({int(key.split()[1]) for key in found if key.startswith(kind)})
-        curves = []
+        curves: list[tuple[float, float]] = []
         for size in sizes:
             draws = np.array([values for key, values in found.items() if key.startswith(f"{kind} {size} ")])
             (few, many), gains = draws.mean(0), draws[:, 1] - draws[:, 0]
@@ -101,8 +101,10 @@ def main() -> None:
     )
     everybody = load_corpus(recipe.tables("train"), recipe.labels)
     total = len(everybody.by_speaker)
-    runs = [("published", size, draw) for size in SIZES if size < total for draw in range(DRAWS)]
-    runs += [("published", total, 0)] + [("tuned", min(size, total), 0) for size in options.tuned]
+    runs = [("tuned", min(size, total), 0) for size in options.tuned]
+    if not runs:
+        runs = [("published", size, draw) for size in SIZES if size < total for draw in range(DRAWS)]
+        runs.append(("published", total, 0))
     path = options.output / "training_speakers.json"
     found = json.loads(path.read_text()) if path.exists() else {}
     options.output.mkdir(parents=True, exist_ok=True)

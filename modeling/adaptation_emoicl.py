@@ -7,7 +7,7 @@ speaker's own class means is exact for any number of shots. Its evidence is blen
 candidate labels, and biases the decoder towards their tokens where a text is written.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -256,6 +256,62 @@ class EmoIclSpeakerAdaptation(nn.Module):
         return prototypes - others
 
 
+class EmoIclAdaptationMixture(nn.Module):
+    """
+    Speaker adaptations side by side: one of all source corpora, and one of each in `config.adaptation_sources`, for
+    corpora whose voices, rooms and manners of speaking differ too much for one Gaussian. The evidence is the mean of
+    theirs, weighted by how probably a prompt's utterances were recorded as each source was.
+
+    Args:
+        config ([`EmoIclConfig`]): That of [`EmoIclSpeakerAdaptation`], with `adaptation_sources`.
+    """
+
+    def __init__(self, config: EmoIclConfig):
+        super().__init__()
+        num_sources = 1 + len(config.adaptation_sources or [])
+        self.size = config.adaptation_size
+        self.of_sources: Any = nn.ModuleList(EmoIclSpeakerAdaptation(config) for _ in range(num_sources))
+        self.source_classifier = nn.Linear(self.size, num_sources)
+
+    def embed(self, speech_features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Voice embeddings of each adaptation, then what the classifier says of the source.
+
+        Args:
+            speech_features (`torch.Tensor` of shape `(num_utterances, num_frames, hidden_size)`): Encoder output.
+            mask (`torch.Tensor` of shape `(num_utterances, num_frames)`): 1 for real frames.
+
+        Returns:
+            `torch.Tensor` of shape `(num_utterances, num_sources * adaptation_size + num_sources)`.
+        """
+        voices = [adaptation.embed(speech_features, mask) for adaptation in self.of_sources]
+        return torch.cat([*voices, self.source_classifier(voices[0])], dim=-1)
+
+    def forward(
+        self, voice_embeds: torch.Tensor, utterance_index: torch.Tensor, shot_labels: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Arguments and results are those of [`EmoIclSpeakerAdaptation`]."""
+        num_sources = len(self.of_sources)
+        *voices, source_logits = voice_embeds.split([*[self.size] * num_sources, num_sources], dim=-1)
+        shares = self.source_shares(source_logits, utterance_index)
+        label_tokens, slots, active = self.of_sources[0].label_slots(shot_labels, utterance_index[:, 1:] >= 0)
+        evidence = [
+            adaptation.evidence(of_source, utterance_index, slots, label_tokens.shape[1])
+            for adaptation, of_source in zip(self.of_sources, voices, strict=True)
+        ]
+        mean = (shares[:, None] * torch.stack(evidence, dim=-1)).sum(-1)
+        return label_tokens, mean.masked_fill(~active, float("-inf"))
+
+    def source_shares(self, source_logits: torch.Tensor, utterance_index: torch.Tensor) -> torch.Tensor:
+        """Probabilities of the sources, of the mean logits over a prompt's utterances: they share one recording.
+
+        Returns:
+            `torch.Tensor` of shape `(batch_size, num_sources)`, in float32.
+        """
+        present = (utterance_index >= 0)[..., None]
+        logits = source_logits[utterance_index.clamp(min=0)].float() * present
+        return (logits.sum(1) / present.sum(1)).softmax(-1)
+
+
 def pool_statistics(speech_features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Mean and standard deviation over the real frames, in float32, of shape `(num_utterances, 2 * hidden_size)`."""
     weights = mask[..., None].float()
@@ -360,4 +416,11 @@ def mean_evidence(evidence: torch.Tensor, among: torch.Tensor) -> torch.Tensor:
     return mean.masked_fill(~anywhere, 0.0)
 
 
-__all__ = ["EmoIclSpeakerAdaptation", "SpeakerPosterior", "blend_label_scores", "label_token_bias", "pool_statistics"]
+__all__ = [
+    "EmoIclAdaptationMixture",
+    "EmoIclSpeakerAdaptation",
+    "SpeakerPosterior",
+    "blend_label_scores",
+    "label_token_bias",
+    "pool_statistics",
+]

@@ -95,6 +95,8 @@ class EmoIclConfig(PreTrainedConfig):
         adaptation_size (`int`, *optional*, defaults to 0):
             Number of dimensions of the voice embeddings by which [`EmoIclSpeakerAdaptation`] classifies the target
             and compares it with the enrollment. 0 leaves it out: the paper's model.
+        adaptation_sources (`list[str]`, *optional*):
+            Source corpora with a speaker adaptation of their own, beside that of all; see [`EmoIclAdaptationMixture`].
         language_model_weight (`float`, *optional*, defaults to 1.0):
             Weight of the language model's logits where there is a speaker adaptation.
         probe_weight (`float`, *optional*, defaults to 1.0):
@@ -140,6 +142,7 @@ class EmoIclConfig(PreTrainedConfig):
     feature_dropout: float | int = 0.0
     audio_token_id: int = 3
     adaptation_size: int = 0
+    adaptation_sources: list[str] | None = None
     language_model_weight: float | int = 1.0
     probe_weight: float | int = 1.0
     prototype_weight: float | int = 0.1

@@ -13,7 +13,12 @@ from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils.generic import ModelOutput
 
-from .adaptation_emoicl import EmoIclSpeakerAdaptation, blend_label_scores, label_token_bias
+from .adaptation_emoicl import (
+    EmoIclAdaptationMixture,
+    EmoIclSpeakerAdaptation,
+    blend_label_scores,
+    label_token_bias,
+)
 from .configuration_emoicl import EmoIclConfig
 from .speech_encoder_emoicl import EmoIclSpeechEncoder, EmoIclWhisperEncoder, build_speech_encoder
 
@@ -29,7 +34,7 @@ class EmoIclUtteranceOutput(ModelOutput):
     Args:
         query_embeds (`torch.Tensor` of shape `(num_utterances, num_query_tokens, text_hidden_size)`):
             Q-Former output in the width of the language model.
-        voice_embeds (`torch.Tensor` of shape `(num_utterances, adaptation_size)`, *optional*):
+        voice_embeds (`torch.Tensor` of shape `(num_utterances, voice_size)`, *optional*):
             Voice embeddings, where the model has an [`EmoIclSpeakerAdaptation`].
     """
 
@@ -200,7 +205,8 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
         self.qformer = EmoIclQFormer(config, text_hidden_size)
         self.segment_embeddings = nn.Embedding(2, text_hidden_size)
         self.sequence_embeddings = nn.Embedding(2 * config.max_shots + 2, text_hidden_size)
-        self.adaptation = EmoIclSpeakerAdaptation(config) if config.adaptation_size else None
+        adaptation_class = EmoIclAdaptationMixture if config.adaptation_sources else EmoIclSpeakerAdaptation
+        self.adaptation = adaptation_class(config) if config.adaptation_size else None
         # The paper's decoding (its set-up); a label has few tokens, and its score is its log-probability. None of the
         # language model's own habits: BART, for one, forces a first token.
         self.generation_config = GenerationConfig(
@@ -408,7 +414,7 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
                 1 for real frames.
             query_embeds (`torch.Tensor` of shape `(num_utterances, num_query_tokens, text_hidden_size)`,
                 *optional*): Output of `embed_utterances` in place of all of the above.
-            voice_embeds (`torch.Tensor` of shape `(num_utterances, adaptation_size)`, *optional*):
+            voice_embeds (`torch.Tensor` of shape `(num_utterances, voice_size)`, *optional*):
                 Goes with `query_embeds`.
             decoder_input_ids (`torch.Tensor` of shape `(batch_size, num_steps)`, *optional*):
                 Start token and label tokens; made from `labels` if absent.

@@ -8,11 +8,13 @@ import torch
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
+from emoicl.modeling.adaptation_emoicl import EmoIclAdaptationMixture, EmoIclSpeakerAdaptation
 from emoicl.modeling.configuration_emoicl import EmoIclConfig
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
 from emoicl.processing.processing_emoicl import EmoIclProcessor
 from emoicl.training.corpus import Corpus
 from emoicl.training.features import FeatureCache
+from emoicl.training.floor_mixture import FloorMixture
 from emoicl.training.floors import PooledFeatures, PrototypeFloor, tuning_episodes
 from emoicl.training.recognition import SpeechLmRecognizer
 
@@ -35,7 +37,9 @@ def add_adaptation(
     A copy of a trained speech language model with a speaker adaptation.
 
     Args:
-        model ([`EmoIclForConditionalGeneration`]): The model, without a speaker adaptation.
+        model ([`EmoIclForConditionalGeneration`]):
+            The model, without a speaker adaptation. Its configuration says how prototypes count
+            (`enrolled_share_exponent`), and which source corpora have statistics of their own (`adaptation_sources`).
         processor ([`EmoIclProcessor`]): Lays out its prompts; its candidate labels are the known ones.
         training ([`Corpus`]): Utterances to fit the adaptation to, several for each speaker and label.
         validation ([`Corpus`]): Utterances of other speakers, to choose the weights of the blend on.
@@ -50,14 +54,23 @@ def add_adaptation(
     """
     labels = processor.candidate_labels
     size = size or 2 * model.config.speech_config.hidden_size
-    floor = PrototypeFloor(training, PooledFeatures(features), labels, weight=0.0, size=size)
+    pooled, sources = PooledFeatures(features), model.config.adaptation_sources
+    floor: PrototypeFloor | FloorMixture
+    if sources:
+        floor = FloorMixture(training, pooled, labels, sources, size)
+    else:
+        floor = PrototypeFloor(training, pooled, labels, weight=0.0, size=size)
     weights = choose_weights(model, processor, validation, features, floor)
     label_ids = [[token for token in row if token >= 0] for row in processor.label_ids(labels).tolist()]
     fields = {"adaptation_size": size, "label_words": labels, "label_token_ids": label_ids} | weights
     config = EmoIclConfig.from_dict(model.config.to_dict() | fields)
     adapted = EmoIclForConditionalGeneration(config)
     adapted.load_state_dict(model.state_dict(), strict=False)
-    copy_floor(floor, adapted)
+    adaptation: Any = adapted.adaptation
+    if isinstance(floor, FloorMixture):
+        copy_mixture(floor, adaptation)
+    else:
+        copy_floor(floor, adaptation)
     return adapted.eval()
 
 
@@ -66,7 +79,7 @@ def choose_weights(
     processor: EmoIclProcessor,
     validation: Corpus,
     features: FeatureCache,
-    floor: PrototypeFloor,
+    floor: PrototypeFloor | FloorMixture,
 ) -> dict[str, float]:
     """
     The weights of language model, probe and prototypes that give the smallest cross entropy of a log-linear blend,
@@ -98,9 +111,16 @@ def choose_weights(
     return dict(zip(names, np.exp(found.x).round(4).tolist(), strict=True))
 
 
-def copy_floor(floor: PrototypeFloor, model: EmoIclForConditionalGeneration) -> None:
+def copy_mixture(mixture: FloorMixture, adaptation: EmoIclAdaptationMixture) -> None:
+    """Sets the parameters of a mixture to those of its twin, in place."""
+    for floor, of_source in zip(mixture.floors, adaptation.of_sources, strict=True):
+        copy_floor(floor, of_source)
+    weight, bias = (torch.from_numpy(values).float() for values in mixture.source_weights)
+    adaptation.source_classifier.load_state_dict({"weight": weight, "bias": bias})
+
+
+def copy_floor(floor: PrototypeFloor, adaptation: EmoIclSpeakerAdaptation) -> None:
     """Sets the parameters of a speaker adaptation to those of the floor that is its twin, in place."""
-    adaptation: Any = model.adaptation
     scaler: Any = floor.probe.scaler
     weight = (floor.directions / scaler.scale_[:, None]).T
     values: dict[str, Any] = {

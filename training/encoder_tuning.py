@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
 
-from emoicl.modeling.adaptation_emoicl import pool_statistics
+from emoicl.modeling.adaptation_emoicl import EmoIclSpeakerAdaptation, pool_statistics
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
 from emoicl.training.adaptation import copy_floor
 from emoicl.training.card_callback import ModelCardCallback
@@ -215,8 +215,11 @@ class EncoderTuner(Trainer):
         inputs: InputCache,
         **kwargs: Any,
     ):
-        if model.config.freeze_speech_encoder or model.adaptation is None:
-            raise ValueError("Tuning takes a model with `freeze_speech_encoder=False` and an `adaptation_size`.")
+        if model.config.freeze_speech_encoder or not isinstance(model.adaptation, EmoIclSpeakerAdaptation):
+            raise ValueError(
+                "Tuning takes a model with `freeze_speech_encoder=False`, an `adaptation_size` and no "
+                "`adaptation_sources`."
+            )
         if model.speech_encoder.input_type != "log_mel":
             raise ValueError(
                 f"Speech encoders that read log-mel features can be tuned; this one reads "
@@ -267,7 +270,8 @@ def start_adaptation(model: EmoIclForConditionalGeneration, corpus: Corpus, inpu
     pooled = pool_voices(model, corpus, inputs)
     words = model.config.label_words or []
     floor = PrototypeFloor(corpus, lambda _: pooled, words, weight=0.0, size=model.config.adaptation_size)
-    copy_floor(floor, model)
+    adaptation: Any = model.adaptation
+    copy_floor(floor, adaptation)
 
 
 @torch.no_grad()

@@ -187,12 +187,12 @@ class PrototypeFloor:
         Raises:
             `ValueError`: If a shot has a label that is no candidate.
         """
-        x, embeds = self._embed(corpus)
+        x, embeds = self.embed(corpus)
         batches = [episodes[start : start + BATCH_SIZE] for start in range(0, len(episodes), BATCH_SIZE)]
         parts = [self._read_batch(x, embeds, batch) for batch in batches]
         return np.concatenate([centred for centred, _ in parts]), np.concatenate([evidence for _, evidence in parts])
 
-    def _embed(self, corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
+    def embed(self, corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
         """Standardized and whitened features, kept until another corpus is asked for."""
         if self._embedded is None or self._embedded[0] is not corpus:
             x = self.probe.standardize(corpus)

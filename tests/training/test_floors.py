@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from test_initialization import SyntheticVoices, voices
 from tiny import LABELS
 
@@ -24,7 +25,8 @@ class ManyVoices(FeatureCache):
         pass
 
     def load(self, utterances):
-        return self.of_utterances[utterances[0].name].load(utterances)
+        loaded = [self.of_utterances[utterance.name].load([utterance]) for utterance in utterances]
+        return {name: torch.cat([batch[name] for batch in loaded]) for name in loaded[0]}
 
 
 def renamed(num_speakers, prefix, seed):

@@ -1,0 +1,81 @@
+"""Floors of several source corpora: the closed forms that [`EmoIclAdaptationMixture`] is the twin of."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.special import softmax
+from sklearn.linear_model import LogisticRegression
+
+from emoicl.training.corpus import Corpus
+from emoicl.training.episodes import Episode
+from emoicl.training.floors import REGULARIZATION, Pooling, PrototypeFloor
+
+
+class FloorMixture:
+    """
+    A [`PrototypeFloor`] of all source corpora and one of each that is named, mixed by how probably an episode's
+    utterances were recorded as each of them was. What sounds like a corpus that is not named is read by that of all.
+
+    Args:
+        corpus ([`Corpus`]): Training utterances of several source corpora (`"ravdess"` of the speaker `"ravdess/01"`).
+        pooled ([`PooledFeatures`] or `Callable`): Gives the features of the training and validation utterances.
+        candidate_labels (`Sequence[str]`): Labels to choose from.
+        sources (`Sequence[str]`): The source corpora with a floor of their own.
+        size (`int`, *optional*): Number of discriminant directions to keep of the features, by default all.
+
+    Raises:
+        `ValueError`: If a source has no utterances, or not what a [`PrototypeFloor`] takes.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        pooled: Pooling,
+        candidate_labels: Sequence[str],
+        sources: Sequence[str],
+        size: int | None = None,
+    ):
+        self.candidate_labels = list(candidate_labels)
+        of_utterances = [speaker_id.split("/")[0] for speaker_id in corpus.speaker_ids]
+        if absent := [source for source in sources if source not in of_utterances]:
+            raise ValueError(
+                f"`adaptation_sources` names {', '.join(absent)}; the training corpora are "
+                f"{', '.join(sorted(set(of_utterances)))}."
+            )
+        parts = [
+            Corpus(u for u, source in zip(corpus, of_utterances, strict=True) if source == named) for named in sources
+        ]
+        self.floors = [
+            PrototypeFloor(part, pooled, candidate_labels, weight=0.0, size=size) for part in (corpus, *parts)
+        ]
+        numbers = {source: number for number, source in enumerate(sources, start=1)}
+        numbers_of_utterances = [numbers.get(source, 0) for source in of_utterances]
+        # Alike, because a speaker of a small corpus is no less probable to use the model.
+        self.source_classifier = LogisticRegression(C=REGULARIZATION, max_iter=1000, class_weight="balanced")
+        self.source_classifier.fit(self.floors[0].embed(corpus)[1], numbers_of_utterances)
+
+    @property
+    def source_weights(self) -> tuple[np.ndarray, np.ndarray]:
+        """The classifier of sources as a linear layer: `(num_sources, size)` and `(num_sources,)`, "all" first."""
+        num_sources, classes = len(self.floors), self.source_classifier.classes_
+        weight, bias = self.source_classifier.coef_, self.source_classifier.intercept_
+        if len(classes) == 2:
+            # Of two classes, scikit-learn has the odds of the second.
+            weight, bias = (np.concatenate([np.zeros_like(part), part]) for part in (weight, bias))
+        # A corpus that was not there to learn from is never heard.
+        weights, biases = np.zeros((num_sources, weight.shape[1])), np.full(num_sources, -1e4)
+        weights[classes], biases[classes] = weight, bias
+        return weights, biases
+
+    def source_shares(self, corpus: Corpus, episodes: Sequence[Episode]) -> np.ndarray:
+        """Probabilities of the sources, by an episode's mean logits, of shape `(num_episodes, num_sources)`."""
+        weights, biases = self.source_weights
+        logits = self.floors[0].embed(corpus)[1] @ weights.T + biases
+        means = [logits[[*episode.enrollment, episode.target]].mean(0) for episode in episodes]
+        return softmax(np.stack(means), axis=1)
+
+    def read(self, corpus: Corpus, episodes: Sequence[Episode]) -> tuple[np.ndarray, np.ndarray]:
+        """The two parts of the floors, see [`~PrototypeFloor.read`], averaged by the shares of the sources."""
+        shares = self.source_shares(corpus, episodes).T[..., None]
+        centred, evidence = zip(*(floor.read(corpus, episodes) for floor in self.floors), strict=True)
+        return (shares * np.stack(centred)).sum(0), (shares * np.stack(evidence)).sum(0)
