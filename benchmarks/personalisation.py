@@ -14,6 +14,7 @@ import copy
 import json
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ from emoicl.training.reproduction.splits import thin
 
 
 CORPORA = ("ravdess", "nemo", "emogator")
-SEEDS = range(5)
+SEEDS, SEEDS_OF_PARTS = range(5), range(2)
 # nEMO has some 540 utterances of each speaker, the others 21 to 60.
 TARGETS_PER_SPEAKER = 42
 MODEL, FLOOR, OWN_FLOOR = "base-speech", "floor, all corpora", "floor, its own corpus"
@@ -133,8 +134,9 @@ def measure(recognizer: Recognizer, corpus: Corpus, name: str) -> EvaluationRepo
         return evaluate(recognizer, corpus, [0], seeds=SEEDS, controls=[])
     if name == MODEL:
         return evaluate(recognizer, corpus, range(most + 1), seeds=SEEDS, orders=5)
-    shots = range(most + 1) if name in (FLOOR, OWN_FLOOR) else [0, 1, 2, most]
-    return evaluate(recognizer, corpus, shots, seeds=SEEDS)
+    if name in (FLOOR, OWN_FLOOR):
+        return evaluate(recognizer, corpus, range(most + 1), seeds=SEEDS)
+    return evaluate(recognizer, corpus, [0, 1, 2, most], seeds=SEEDS_OF_PARTS)
 
 
 def run_fold(number: int, options: argparse.Namespace) -> None:
@@ -169,16 +171,27 @@ def interval(numbers: tuple[float, float, float]) -> str:
     return f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
+def of_first_draws(report: EvaluationReport, draws: int) -> EvaluationReport:
+    """The report as if it had been made with so many draws, to compare it with one that was."""
+    first = [
+        replace(c, predictions=c.predictions[:draws], probabilities=c.probabilities[:draws]) for c in report.conditions
+    ]
+    return replace(report, seeds=report.seeds[:draws], conditions=first, reorderings=[])
+
+
 def table_of_systems(reports: dict[str, EvaluationReport]) -> list[str]:
     most = shots_of(reports[MODEL])[-1]
     lines = [
         f"| | what | {' | '.join(map(str, range(most + 1)))} | rotated | other |",
         "|---|---" + "|---" * (most + 3) + "|",
     ]
-    for name, report in reports.items():
+    draws = len(SEEDS_OF_PARTS)
+    rows = {MODEL: reports[MODEL], f"{MODEL}, {draws} draws": of_first_draws(reports[MODEL], draws)} | reports
+    for name, report in rows.items():
         known = {(c.shots, c.control): f"{report.accuracy(c.shots, c.control).ua_spk:.3f}" for c in report.conditions}
         keys = [(k, None) for k in range(most + 1)] + [(most, "rotated"), (most, "other_speaker")]
-        lines.append(f"| {name} | {PARTS[name]} | {' | '.join(known.get(key, '') for key in keys)} |")
+        what = PARTS.get(name, f"the draws that the rows below have, down to {FLOOR!r}")
+        lines.append(f"| {name} | {what} | {' | '.join(known.get(key, '') for key in keys)} |")
     return lines
 
 
