@@ -36,20 +36,10 @@ class FloorMixture:
         size: int | None = None,
     ):
         self.candidate_labels = list(candidate_labels)
-        of_utterances = [speaker_id.split("/")[0] for speaker_id in corpus.speaker_ids]
-        if absent := [source for source in sources if source not in of_utterances]:
-            raise ValueError(
-                f"`adaptation_sources` names {', '.join(absent)}; the training corpora are "
-                f"{', '.join(sorted(set(of_utterances)))}."
-            )
-        parts = [
-            Corpus(u for u, source in zip(corpus, of_utterances, strict=True) if source == named) for named in sources
-        ]
-        self.floors = [
-            PrototypeFloor(part, pooled, candidate_labels, weight=0.0, size=size) for part in (corpus, *parts)
-        ]
+        parts = [corpus, *split_sources(corpus, sources)]
+        self.floors = [PrototypeFloor(part, pooled, candidate_labels, weight=0.0, size=size) for part in parts]
         numbers = {source: number for number, source in enumerate(sources, start=1)}
-        numbers_of_utterances = [numbers.get(source, 0) for source in of_utterances]
+        numbers_of_utterances = [numbers.get(speaker_id.split("/")[0], 0) for speaker_id in corpus.speaker_ids]
         # Alike, because a speaker of a small corpus is no less probable to use the model.
         self.source_classifier = LogisticRegression(C=REGULARIZATION, max_iter=1000, class_weight="balanced")
         self.source_classifier.fit(self.floors[0].embed(corpus)[1], numbers_of_utterances)
@@ -79,3 +69,18 @@ class FloorMixture:
         shares = self.source_shares(corpus, episodes).T[..., None]
         centred, evidence = zip(*(floor.read(corpus, episodes) for floor in self.floors), strict=True)
         return (shares * np.stack(centred)).sum(0), (shares * np.stack(evidence)).sum(0)
+
+
+def split_sources(corpus: Corpus, sources: Sequence[str]) -> list[Corpus]:
+    """
+    The utterances of each of these source corpora.
+
+    Raises:
+        `ValueError`: If a source has none.
+    """
+    known = sorted({speaker_id.split("/")[0] for speaker_id in corpus.by_speaker})
+    if absent := [source for source in sources if source not in known]:
+        raise ValueError(
+            f"`adaptation_sources` names {', '.join(absent)}; the training corpora are {', '.join(known)}."
+        )
+    return [Corpus(u for u in corpus if u.speaker_id.split("/")[0] == source) for source in sources]

@@ -24,6 +24,7 @@ from emoicl.training.enrollment import speaker_max_shots
 from emoicl.training.evaluation import EvaluationReport, evaluate
 from emoicl.training.facts import PLOT_NAME, REPORT_NAME, carry_facts, save_report
 from emoicl.training.features import FeatureCache
+from emoicl.training.floor_mixture import split_sources
 from emoicl.training.initialization import fit_feature_normalization
 from emoicl.training.plots import plot_shots
 from emoicl.training.recognition import SpeechLmRecognizer
@@ -227,7 +228,8 @@ def train_model(recipe: Recipe) -> TrainedModel:
         [`TrainedModel`]
 
     Raises:
-        `ValueError`: If `output_dir` holds a run with other settings, or `adaptation_size` is beyond the features.
+        `ValueError`: If `output_dir` holds a run with other settings, `adaptation_size` is beyond the features, or
+            `adaptation_sources` names a corpus that is not trained on.
     """
     output_dir, processes = Path(recipe.output_dir), PartialState()
     size, widest = recipe.model.get("adaptation_size", 0), pooled_size(recipe)
@@ -236,9 +238,11 @@ def train_model(recipe: Recipe) -> TrainedModel:
             f"model.adaptation_size is {size}, but mean and standard deviation of {recipe.speech_encoder} have "
             f"{widest} dimensions: set that or fewer."
         )
+    training, validation = (load_corpus(recipe.tables(split), recipe.labels) for split in ("train", "validation"))
+    # Before hours of training, because a name may be wrong.
+    split_sources(training, recipe.model.get("adaptation_sources") or [])
     with processes.main_process_first():
         keep_settings(asdict(recipe), output_dir / "recipe.yaml")
-    training, validation = (load_corpus(recipe.tables(split), recipe.labels) for split in ("train", "validation"))
     tuned = tune_speech_encoder(recipe, training) if recipe.encoder_tuning is not None else None
     set_seed(recipe.seed)
     without_adaptation: dict[str, Any] = {**recipe.model, "adaptation_size": 0}

@@ -176,6 +176,13 @@ def test_more_dimensions_than_the_features_have(write):
     assert not Path(recipe.output_dir).exists()
 
 
+def test_a_source_that_is_not_trained_on(write):
+    recipe = Recipe.load(write(), {"model.adaptation_sources": "[ravdess]"})
+    with pytest.raises(ValueError, match="`adaptation_sources` names ravdess; the training corpora are "):
+        train(recipe)
+    assert not Path(recipe.output_dir).exists()
+
+
 def test_an_interrupted_run_goes_on_where_it_was(write, monkeypatch):
     recipe = Recipe.load(write())
     steps = []
