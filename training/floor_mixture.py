@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 
 from emoicl.training.corpus import Corpus
 from emoicl.training.episodes import Episode
-from emoicl.training.floors import REGULARIZATION, Pooling, PrototypeFloor
+from emoicl.training.floors import REGULARIZATION, Pooling, PrototypeFloor, check_corpus
 
 
 class FloorMixture:
@@ -24,7 +24,7 @@ class FloorMixture:
         size (`int`, *optional*): Number of discriminant directions to keep of the features, by default all.
 
     Raises:
-        `ValueError`: If a source has no utterances, or not what a [`PrototypeFloor`] takes.
+        `ValueError`: If there is no such source or no other, or one lacks what a [`PrototypeFloor`] is fitted to.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class FloorMixture:
         size: int | None = None,
     ):
         self.candidate_labels = list(candidate_labels)
-        parts = [corpus, *split_sources(corpus, sources)]
+        parts = [corpus, *split_sources(corpus, sources, candidate_labels)]
         self.floors = [PrototypeFloor(part, pooled, candidate_labels, weight=0.0, size=size) for part in parts]
         numbers = {source: number for number, source in enumerate(sources, start=1)}
         numbers_of_utterances = [numbers.get(speaker_id.split("/")[0], 0) for speaker_id in corpus.speaker_ids]
@@ -71,16 +71,24 @@ class FloorMixture:
         return (shares * np.stack(centred)).sum(0), (shares * np.stack(evidence)).sum(0)
 
 
-def split_sources(corpus: Corpus, sources: Sequence[str]) -> list[Corpus]:
+def split_sources(corpus: Corpus, sources: Sequence[str], candidate_labels: Sequence[str]) -> list[Corpus]:
     """
     The utterances of each of these source corpora.
 
     Raises:
-        `ValueError`: If a source has none.
+        `ValueError`: If there is no such source or no other, or one lacks what a [`PrototypeFloor`] is fitted to.
     """
     known = sorted({speaker_id.split("/")[0] for speaker_id in corpus.by_speaker})
     if absent := [source for source in sources if source not in known]:
         raise ValueError(
             f"`adaptation_sources` names {', '.join(absent)}; the training corpora are {', '.join(known)}."
         )
-    return [Corpus(u for u in corpus if u.speaker_id.split("/")[0] == source) for source in sources]
+    if sources and len(known) < 2:
+        raise ValueError(f"`adaptation_sources` tells corpora apart, and {known[0]} is the only one: leave it out.")
+    parts = [Corpus(u for u in corpus if u.speaker_id.split("/")[0] == source) for source in sources]
+    for source, part in zip(sources, parts, strict=True):
+        try:
+            check_corpus(part, candidate_labels)
+        except ValueError as error:
+            raise ValueError(f"{source} cannot be one of `adaptation_sources`: {error}") from error
+    return parts

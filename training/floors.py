@@ -275,6 +275,17 @@ def tuning_episodes(corpus: Corpus, candidate_labels: list[str], shots: int) -> 
     return episodes
 
 
+def check_corpus(corpus: Corpus, candidate_labels: Sequence[str]) -> None:
+    """
+    Refuses a corpus that a [`PrototypeFloor`] cannot be fitted to.
+
+    Raises:
+        `ValueError`: If its labels are not the candidates, or variances cannot be estimated from it.
+    """
+    _check_labels(corpus, candidate_labels)
+    _cells(corpus)
+
+
 def _check_labels(corpus: Corpus, candidate_labels: Sequence[str]) -> None:
     absent = [label for label in candidate_labels if label not in corpus.labels]
     unknown = sorted(set(corpus.labels) - set(candidate_labels))

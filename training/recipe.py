@@ -229,7 +229,7 @@ def train_model(recipe: Recipe) -> TrainedModel:
 
     Raises:
         `ValueError`: If `output_dir` holds a run with other settings, `adaptation_size` is beyond the features, or
-            `adaptation_sources` names a corpus that is not trained on.
+            `adaptation_sources` names a corpus that has no statistics of its own.
     """
     output_dir, processes = Path(recipe.output_dir), PartialState()
     size, widest = recipe.model.get("adaptation_size", 0), pooled_size(recipe)
@@ -240,7 +240,7 @@ def train_model(recipe: Recipe) -> TrainedModel:
         )
     training, validation = (load_corpus(recipe.tables(split), recipe.labels) for split in ("train", "validation"))
     # Before hours of training, because a name may be wrong.
-    split_sources(training, recipe.model.get("adaptation_sources") or [])
+    split_sources(training, recipe.model.get("adaptation_sources") or [], recipe.labels)
     with processes.main_process_first():
         keep_settings(asdict(recipe), output_dir / "recipe.yaml")
     tuned = tune_speech_encoder(recipe, training) if recipe.encoder_tuning is not None else None

@@ -70,6 +70,20 @@ def test_a_source_that_is_not_there(corpora):
         FloorMixture(training, PooledFeatures(features), LABELS, ["studio", "cellar"])
 
 
+def test_the_only_source(corpora):
+    _, _, features = corpora
+    studio, _ = renamed(5, "studio/a", 1)
+    with pytest.raises(ValueError, match="studio is the only one: leave it out"):
+        FloorMixture(studio, PooledFeatures(features), LABELS, ["studio"])
+
+
+def test_a_source_without_one_of_the_labels(corpora):
+    training, _, features = corpora
+    part = Corpus(u for u in training if (u.speaker_id.split("/")[0], u.label) != ("street", LABELS[0]))
+    with pytest.raises(ValueError, match=f"street cannot be one of `adaptation_sources`: .*{LABELS[0]} of the candid"):
+        FloorMixture(part, PooledFeatures(features), LABELS, SOURCES)
+
+
 def test_the_model_is_its_twin(whisper, corpora):
     training, test, features = corpora
     torch.manual_seed(0)
