@@ -277,6 +277,17 @@ def table_of_aims(reports: dict[str, EvaluationReport], corpus: str) -> list[str
     return lines + [f"| {aim} | {measured} | {'met' if met else 'missed'} |" for aim, measured, met in rows]
 
 
+def who_gains(report: EvaluationReport) -> str:
+    few, many = (report.accuracy(shots_of(report)[place]).per_speaker for place in (0, -1))
+    gains = {speaker_id: many[speaker_id] - few[speaker_id] for speaker_id in few}
+    lowest = sorted(few, key=few.__getitem__)[: len(few) // 4]
+    return (
+        f"{sum(gain > 0 for gain in gains.values())} of {len(gains)} speakers gain by the most shots and "
+        f"{sum(gain < 0 for gain in gains.values())} lose; the quarter with the lowest accuracy at 0 shots gains "
+        f"{100 * np.mean([gains[speaker_id] for speaker_id in lowest]):.1f} points."
+    )
+
+
 def plot_curves(reports: dict[str, EvaluationReport], path: Path, title: str) -> None:
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -333,7 +344,7 @@ def write_report(options: argparse.Namespace) -> None:
             f"![{what}]({corpus}_{what}.png)" for what in ("systems", "shots", "speakers", "reliability")
         )
         tables = [table_of_shots(report), table_of_systems(reports), table_of_aims(reports, corpus)]
-        sections.append("\n\n".join([title, *("\n".join(table) for table in tables), images]))
+        sections.append("\n\n".join([title, *("\n".join(table) for table in tables), who_gains(report), images]))
     (folder / "tables.md").write_text("\n\n".join(sections) + "\n")
     print(f"Wrote tables.md, the numbers and the plots of each corpus in {folder}.")
 

@@ -15,7 +15,7 @@ from emoicl.processing.processing_emoicl import EmoIclProcessor
 from emoicl.training.corpus import Corpus
 from emoicl.training.features import FeatureCache
 from emoicl.training.floor_mixture import FloorMixture
-from emoicl.training.floors import PooledFeatures, PrototypeFloor, tuning_episodes
+from emoicl.training.floors import PooledFeatures, PrototypeFloor, linear_layer, tuning_episodes
 from emoicl.training.recognition import SpeechLmRecognizer
 
 
@@ -130,13 +130,8 @@ def copy_floor(floor: PrototypeFloor, adaptation: EmoIclSpeakerAdaptation) -> No
         **{f"log_variances.{source}": np.log(variance) for source, variance in floor.variances.items()},
     }
     for name, classifier in (("probe", floor.classifier), ("centred_probe", floor.centred_classifier)):
-        # Of two labels, scikit-learn has the odds of the second.
-        second = len(classifier.classes_) == 2
+        weight, bias = linear_layer(classifier)
         rows = np.searchsorted(classifier.classes_, floor.candidate_labels)
-        of_labels: list[Any] = [
-            np.concatenate([np.zeros_like(part), part]) if second else part
-            for part in (classifier.coef_, classifier.intercept_)
-        ]
-        values[f"{name}.weight"] = (of_labels[0] @ floor.inverse.T)[rows]
-        values[f"{name}.bias"] = of_labels[1][rows]
+        values[f"{name}.weight"] = (weight @ floor.inverse.T)[rows]
+        values[f"{name}.bias"] = bias[rows]
     adaptation.load_state_dict({name: torch.from_numpy(np.ascontiguousarray(v)).float() for name, v in values.items()})

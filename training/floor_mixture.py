@@ -8,7 +8,8 @@ from sklearn.linear_model import LogisticRegression
 
 from emoicl.training.corpus import Corpus
 from emoicl.training.episodes import Episode
-from emoicl.training.floors import REGULARIZATION, Pooling, PrototypeFloor, check_corpus
+from emoicl.training.facts import corpus_name
+from emoicl.training.floors import REGULARIZATION, Pooling, PrototypeFloor, check_corpus, linear_layer
 
 
 class FloorMixture:
@@ -39,7 +40,7 @@ class FloorMixture:
         parts = [corpus, *split_sources(corpus, sources, candidate_labels)]
         self.floors = [PrototypeFloor(part, pooled, candidate_labels, weight=0.0, size=size) for part in parts]
         numbers = {source: number for number, source in enumerate(sources, start=1)}
-        numbers_of_utterances = [numbers.get(speaker_id.split("/")[0], 0) for speaker_id in corpus.speaker_ids]
+        numbers_of_utterances = [numbers.get(corpus_name(speaker_id), 0) for speaker_id in corpus.speaker_ids]
         # Alike, because a speaker of a small corpus is no less probable to use the model.
         self.source_classifier = LogisticRegression(C=REGULARIZATION, max_iter=1000, class_weight="balanced")
         self.source_classifier.fit(self.floors[0].embed(corpus)[1], numbers_of_utterances)
@@ -48,10 +49,7 @@ class FloorMixture:
     def source_weights(self) -> tuple[np.ndarray, np.ndarray]:
         """The classifier of sources as a linear layer: `(num_sources, size)` and `(num_sources,)`, "all" first."""
         num_sources, classes = len(self.floors), self.source_classifier.classes_
-        weight, bias = self.source_classifier.coef_, self.source_classifier.intercept_
-        if len(classes) == 2:
-            # Of two classes, scikit-learn has the odds of the second.
-            weight, bias = (np.concatenate([np.zeros_like(part), part]) for part in (weight, bias))
+        weight, bias = linear_layer(self.source_classifier)
         # A corpus that was not there to learn from is never heard.
         weights, biases = np.zeros((num_sources, weight.shape[1])), np.full(num_sources, -1e4)
         weights[classes], biases[classes] = weight, bias
@@ -78,14 +76,14 @@ def split_sources(corpus: Corpus, sources: Sequence[str], candidate_labels: Sequ
     Raises:
         `ValueError`: If there is no such source or no other, or one lacks what a [`PrototypeFloor`] is fitted to.
     """
-    known = sorted({speaker_id.split("/")[0] for speaker_id in corpus.by_speaker})
+    known = sorted({corpus_name(speaker_id) for speaker_id in corpus.by_speaker})
     if absent := [source for source in sources if source not in known]:
         raise ValueError(
             f"`adaptation_sources` names {', '.join(absent)}; the training corpora are {', '.join(known)}."
         )
     if sources and len(known) < 2:
         raise ValueError(f"`adaptation_sources` tells corpora apart, and {known[0]} is the only one: leave it out.")
-    parts = [Corpus(u for u in corpus if u.speaker_id.split("/")[0] == source) for source in sources]
+    parts = [Corpus(u for u in corpus if corpus_name(u.speaker_id) == source) for source in sources]
     for source, part in zip(sources, parts, strict=True):
         try:
             check_corpus(part, candidate_labels)

@@ -275,6 +275,14 @@ def tuning_episodes(corpus: Corpus, candidate_labels: list[str], shots: int) -> 
     return episodes
 
 
+def linear_layer(classifier: LogisticRegression) -> tuple[np.ndarray, np.ndarray]:
+    """Weight and bias with a row for each class: of two classes, scikit-learn has the odds of the second alone."""
+    weight, bias = np.asarray(classifier.coef_), np.asarray(classifier.intercept_)
+    if len(classifier.classes_) > 2:
+        return weight, bias
+    return np.concatenate([np.zeros_like(weight), weight]), np.concatenate([np.zeros_like(bias), bias])
+
+
 def check_corpus(corpus: Corpus, candidate_labels: Sequence[str]) -> None:
     """
     Refuses a corpus that a [`PrototypeFloor`] cannot be fitted to.
