@@ -22,6 +22,7 @@ from emoicl.training.card_callback import ModelCardCallback
 from emoicl.training.classifier_data import InputCache, pad_inputs
 from emoicl.training.corpus import Corpus
 from emoicl.training.episodes import Episode
+from emoicl.training.facts import corpus_name
 from emoicl.training.floors import PrototypeFloor
 from emoicl.training.pseudo_speakers import PseudoSpeaker, cut_frames, hide_bands
 from emoicl.training.trainer import EpochCallback
@@ -87,7 +88,7 @@ class SpeakerBlocks(Dataset[list[Episode]]):
         self.sources: dict[str, list[str]] = {}
         for speaker_id, takes in self.takes.items():
             if len(takes.keys() & set(self.candidate_labels)) > 1:
-                self.sources.setdefault(speaker_id.split("/")[0], []).append(speaker_id)
+                self.sources.setdefault(corpus_name(speaker_id), []).append(speaker_id)
         if not self.sources:
             raise ValueError("No speaker has two utterances of each of two candidate labels, as a block takes them.")
         weights = np.array([len(of_source) for of_source in self.sources.values()]) ** SOURCE_EXPONENT
