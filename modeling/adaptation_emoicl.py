@@ -7,12 +7,56 @@ speaker's own class means is exact for any number of shots. Its evidence is blen
 candidate labels, and biases the decoder towards their tokens where a text is written.
 """
 
+import itertools
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from .configuration_emoicl import EmoIclConfig
+
+
+# By how much another recording may differ from the training corpus: its room and its voices, its noise, and whether
+# its labels sound as they do there. Of a few values on speakers of other corpora, no finer steps did better.
+SPEAKER_SCALES = (1.0, 8.0, 64.0)
+NOISE_SCALES = (0.35, 0.6, 1.0, 1.7)
+MEAN_SCALES = (1.0, 0.0)
+
+
+class SpeakerPrior(NamedTuple):
+    """
+    What is known before any enrollment, by the Gaussian model of [`EmoIclSpeakerAdaptation`].
+
+    Args:
+        means (`torch.Tensor` of shape `(num_slots, size)`): Means of the labels.
+        label_variances (`torch.Tensor` of shape `(num_slots, size)`): Variances of `speaker_label`.
+        speaker (`torch.Tensor` of shape `(size,)`): Variance of `speaker`.
+        noise (`torch.Tensor` of shape `(size,)`): Variance of `noise`.
+        probe_weight (`float`): Weight of the probe's log-probabilities.
+        prototype_weight (`float`): Weight of the prototypes' log-likelihood ratios.
+    """
+
+    means: torch.Tensor
+    label_variances: torch.Tensor
+    speaker: torch.Tensor
+    noise: torch.Tensor
+    probe_weight: float
+    prototype_weight: float
+
+    def scaled(self, speaker: float, noise: float, means: float) -> "SpeakerPrior":
+        """The prior of recordings that differ from the training corpus by these factors.
+
+        The weights were chosen on the training corpora. Less noise would make the prototypes surer than they were
+        there, and a probe is worth less where labels sound otherwise.
+        """
+        return SpeakerPrior(
+            means * self.means,
+            self.label_variances,
+            speaker * self.speaker,
+            noise * self.noise,
+            self.probe_weight * (1 + means) / 2,
+            self.prototype_weight * min(noise, 1.0) ** 2,
+        )
 
 
 class SpeakerPosterior(NamedTuple):
@@ -25,6 +69,7 @@ class SpeakerPosterior(NamedTuple):
         prototypes (`torch.Tensor` of shape `(batch_size, num_slots, size)`): Means of utterances of each label.
         spreads (`torch.Tensor` of shape `(batch_size, num_slots, size)`): Their variances.
         enrolled (`torch.Tensor` of shape `(batch_size, num_slots)`): Which labels have shots.
+        log_likelihood (`torch.Tensor` of shape `(batch_size,)`): Log-density of the enrollment, up to a constant.
     """
 
     center: torch.Tensor
@@ -32,6 +77,7 @@ class SpeakerPosterior(NamedTuple):
     prototypes: torch.Tensor
     spreads: torch.Tensor
     enrolled: torch.Tensor
+    log_likelihood: torch.Tensor
 
 
 class EmoIclSpeakerAdaptation(nn.Module):
@@ -52,8 +98,14 @@ class EmoIclSpeakerAdaptation(nn.Module):
        labels outside `config.label_words` nobody knows the second term; that of an average known label's prototype
        takes its place. All of it counts by `config.enrolled_share_exponent` for less while few labels are enrolled.
 
+    With `config.fit_prior_to_prompt` the evidence is the mean over priors whose speaker and noise are larger or
+    smaller, and whose label means are all alike, by how probable each makes the prompt's own utterances. Otherwise a
+    shot from a room that the training corpus knows nothing of is nearer to any other utterance from there than to
+    every mean, so that the likelihood ratio of its label explodes.
+
     Args:
-        config ([`EmoIclConfig`]): `adaptation_size`, `label_words`, `label_token_ids` and the two weights are read.
+        config ([`EmoIclConfig`]): `adaptation_size`, `label_words`, `label_token_ids`, the two weights and
+            `fit_prior_to_prompt` are read.
     """
 
     def __init__(self, config: EmoIclConfig):
@@ -133,23 +185,52 @@ class EmoIclSpeakerAdaptation(nn.Module):
         target_column = shot_mask.sum(1, keepdim=True)
         target = voice_embeds[utterance_index.gather(1, target_column)[:, 0]].float()
         shots = voice_embeds[utterance_index[:, :-1].clamp(min=0)].float()
-        means, label_variances = self.priors(num_slots or len(self.label_means))
         # In half precision a log-density over hundreds of dimensions would be noise.
         with torch.autocast(target.device.type, enabled=False):
-            posterior = self.posterior(shots, slots, shot_mask, means, label_variances)
-            probe = self.config.probe_weight * self.probe_evidence(target, posterior, len(means))
-            return probe + self.prototype_evidence(target, posterior, means, label_variances)
+            prior = self.prior(num_slots or len(self.label_means))
+            if not self.config.fit_prior_to_prompt or not shots.shape[1]:
+                return self.evidence_under(prior, target, shots, slots, shot_mask)[0]
+            readings = [
+                self.evidence_under(prior.scaled(*scales), target, shots, slots, shot_mask)
+                for scales in itertools.product(SPEAKER_SCALES, NOISE_SCALES, MEAN_SCALES)
+            ]
+        evidence, log_likelihoods = (torch.stack(parts) for parts in zip(*readings, strict=True))
+        return (log_likelihoods.softmax(0)[..., None] * evidence).sum(0)
+
+    def evidence_under(
+        self,
+        prior: SpeakerPrior,
+        target: torch.Tensor,
+        shots: torch.Tensor,
+        slots: torch.Tensor,
+        shot_mask: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The evidence under one prior, of shape `(batch_size, num_slots)`, and the log-density of all utterances."""
+        posterior = self.posterior(shots, slots, shot_mask, prior)
+        probe = prior.probe_weight * self.probe_evidence(target, posterior, prior)
+        of_labels = log_density(target, posterior.prototypes, posterior.spreads)
+        known = torch.arange(len(prior.means), device=slots.device) < len(self.label_means)
+        of_target = of_labels.masked_fill(~(known | posterior.enrolled), float("-inf")).logsumexp(-1)
+        evidence = probe + self.prototype_evidence(target, posterior, prior, of_labels)
+        return evidence, posterior.log_likelihood + of_target
 
     def variance(self, source: str) -> torch.Tensor:
         return self.log_variances[source].float().exp()
 
-    def priors(self, num_slots: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Prior means and label variances, of shape `(num_slots, adaptation_size)`: known labels, then unknown."""
+    def prior(self, num_slots: int) -> SpeakerPrior:
+        """What holds for everybody: labels that are known, then `num_slots` less these that are not."""
         num_unknown = num_slots - len(self.label_means)
         known = self.variance("speaker_label").expand(len(self.label_means), -1)
         unknown = (self.variance("speaker_label") + self.variance("unknown_label")).expand(num_unknown, -1)
         means = torch.cat([self.label_means.float(), self.label_means.new_zeros(unknown.shape, dtype=torch.float)])
-        return means, torch.cat([known, unknown])
+        return SpeakerPrior(
+            means,
+            torch.cat([known, unknown]),
+            self.variance("speaker"),
+            self.variance("noise"),
+            self.config.probe_weight,
+            self.config.prototype_weight,
+        )
 
     def label_slots(
         self, shot_labels: torch.Tensor, shot_mask: torch.Tensor
@@ -176,33 +257,27 @@ class EmoIclSpeakerAdaptation(nn.Module):
         return label_tokens, slots, active
 
     def posterior(
-        self,
-        shots: torch.Tensor,
-        slots: torch.Tensor,
-        shot_mask: torch.Tensor,
-        means: torch.Tensor,
-        label_variances: torch.Tensor,
+        self, shots: torch.Tensor, slots: torch.Tensor, shot_mask: torch.Tensor, prior: SpeakerPrior
     ) -> SpeakerPosterior:
         """Gaussian conditioning, dimension by dimension: a label's mean residual is `speaker`, plus what differs by
         label, plus the mean of what differs by shot.
 
         Args:
             shots (`torch.Tensor` of shape `(batch_size, num_shots, size)`): Voice embeddings of the enrollment.
-            slots (`torch.Tensor` of shape `(batch_size, num_shots)`): Label of each shot, as a row of `means`.
+            slots (`torch.Tensor` of shape `(batch_size, num_shots)`): Label of each shot, as a row of `prior.means`.
             shot_mask (`torch.Tensor` of shape `(batch_size, num_shots)`): True for real shots.
-            means (`torch.Tensor` of shape `(num_slots, size)`): Prior means of the labels.
-            label_variances (`torch.Tensor` of shape `(num_slots, size)`): Prior variances of `speaker_label`.
+            prior ([`SpeakerPrior`]): What holds for everybody.
 
         Returns:
             [`SpeakerPosterior`]
         """
+        means, label_variances, speaker, noise, *_ = prior
         of_label = slots[..., None] == torch.arange(len(means), device=slots.device)
         of_label = (of_label & shot_mask[..., None]).to(shots.dtype)
         num_shots = of_label.sum(1)[..., None]
-        sums = of_label.transpose(1, 2) @ shots
-        residuals = torch.where(num_shots > 0, sums / num_shots.clamp(min=1) - means, 0.0)
+        label_shots = (of_label.transpose(1, 2) @ shots) / num_shots.clamp(min=1)
+        residuals = torch.where(num_shots > 0, label_shots - means, 0.0)
 
-        speaker, noise = self.variance("speaker"), self.variance("noise")
         precision = num_shots / (num_shots * label_variances + noise)
         variance = 1 / (1 / speaker + precision.sum(1))
         center = variance * (precision * residuals).sum(1)
@@ -210,18 +285,25 @@ class EmoIclSpeakerAdaptation(nn.Module):
         gain = label_variances * precision
         prototypes = means + center[:, None] + gain * (residuals - center[:, None])
         spreads = noise + label_variances * (1 - gain) + (1 - gain).square() * variance[:, None]
-        return SpeakerPosterior(center, variance, prototypes, spreads, num_shots[..., 0] > 0)
 
-    def probe_evidence(self, target: torch.Tensor, posterior: SpeakerPosterior, num_slots: int) -> torch.Tensor:
+        # Of the shots around their label's mean, of these means around the speaker, and of the speaker.
+        within = (shots - of_label @ label_shots).square() * shot_mask[..., None]
+        within = within.sum(1) / noise + (num_shots - 1).clamp(min=0).sum(1) * noise.log()
+        between = (precision * residuals.square() - torch.where(num_shots > 0, precision, 1.0).log()).sum(1)
+        shift = (speaker / variance).log() - center.square() / variance
+        log_likelihood = -0.5 * (within + between + shift).sum(-1)
+        return SpeakerPosterior(center, variance, prototypes, spreads, num_shots[..., 0] > 0, log_likelihood)
+
+    def probe_evidence(self, target: torch.Tensor, posterior: SpeakerPosterior, prior: SpeakerPrior) -> torch.Tensor:
         """Log-probabilities of the known labels by the probes, and that of an average one for others.
 
         Returns:
             `torch.Tensor` of shape `(batch_size, num_slots)`.
         """
-        num_known = len(self.label_means)
+        num_known, num_slots = len(self.label_means), len(prior.means)
         if not num_known:
             return target.new_zeros(len(target), num_slots)
-        certainty = 1 - posterior.variance.sum(-1, keepdim=True) / self.variance("speaker").sum()
+        certainty = 1 - posterior.variance.sum(-1, keepdim=True) / prior.speaker.sum()
         centred = (target - posterior.center).to(self.probe.weight.dtype)
         plain, personal = (probe(centred).float().log_softmax(-1) for probe in (self.probe, self.centred_probe))
         known = (1 - certainty) * plain + certainty * personal
@@ -229,30 +311,29 @@ class EmoIclSpeakerAdaptation(nn.Module):
         return torch.cat([known, average.expand(-1, num_slots - num_known)], dim=1)
 
     def prototype_evidence(
-        self,
-        target: torch.Tensor,
-        posterior: SpeakerPosterior,
-        means: torch.Tensor,
-        label_variances: torch.Tensor,
+        self, target: torch.Tensor, posterior: SpeakerPosterior, prior: SpeakerPrior, of_labels: torch.Tensor
     ) -> torch.Tensor:
         """
         Log-likelihood ratio of the target, weighted: of a known label between the speaker's own prototype and
         everybody's around the speaker; of another label between its prototype and an average known one.
 
+        Args:
+            of_labels (`torch.Tensor` of shape `(batch_size, num_slots)`): Log-density of the target by the prototypes.
+
         Returns:
             `torch.Tensor` of shape `(batch_size, num_slots)`.
         """
-        num_known = len(self.label_means)
+        num_known, num_slots = len(self.label_means), len(prior.means)
         enrolled = posterior.enrolled.to(target.dtype)
         share = enrolled.sum(1, keepdim=True) / (num_known + enrolled[:, num_known:].sum(1, keepdim=True)).clamp(min=1)
-        weight = self.config.prototype_weight * share**self.config.enrolled_share_exponent
-        prototypes = weight * log_density(target, posterior.prototypes, posterior.spreads)
-        expected = means + posterior.center[:, None]
-        spreads = self.variance("noise") + label_variances + posterior.variance[:, None]
+        weight = prior.prototype_weight * share**self.config.enrolled_share_exponent
+        prototypes = weight * of_labels
+        expected = prior.means + posterior.center[:, None]
+        spreads = prior.noise + prior.label_variances + posterior.variance[:, None]
         others = weight * log_density(target, expected, spreads)
-        if 0 < num_known < len(means):
+        if 0 < num_known < num_slots:
             average = prototypes[:, :num_known].logsumexp(-1, keepdim=True) - torch.tensor(float(num_known)).log()
-            others = torch.cat([others[:, :num_known], average.expand(-1, len(means) - num_known)], dim=1)
+            others = torch.cat([others[:, :num_known], average.expand(-1, num_slots - num_known)], dim=1)
         return prototypes - others
 
 

@@ -108,6 +108,9 @@ class EmoIclConfig(PreTrainedConfig):
             Power of the share of labels that are enrolled, by which the prototypes count. Above 0 they count for less
             while few labels are: what all utterances of a speaker share, such as a sentence read over and over, speaks
             for an enrolled label against the others, until all are enrolled.
+        fit_prior_to_prompt (`bool`, *optional*, defaults to `False`):
+            Whether rooms, noise and manners of expression that differ from the training corpora are allowed for, by
+            what the utterances of a prompt have in common. One shot from elsewhere is misleading without it.
         label_words (`list[str]`, *optional*):
             Label words whose mean voice embedding is learned. Other words are read from the enrollment alone.
         label_token_ids (`list[list[int]]`, *optional*):
@@ -147,6 +150,7 @@ class EmoIclConfig(PreTrainedConfig):
     probe_weight: float | int = 1.0
     prototype_weight: float | int = 0.1
     enrolled_share_exponent: float | int = 0.0
+    fit_prior_to_prompt: bool = False
     label_words: list[str] | None = None
     label_token_ids: list[list[int]] | None = None
     initializer_range: float = 0.02

@@ -127,18 +127,23 @@ class EvaluationReport:
         Returns:
             `dict[str, float]`: `uar` (unweighted average recall: mean recall of the labels of the corpus), `wa`
             (weighted accuracy: share of the utterances that are right), `macro_f1` (mean F1 of the labels of the
-            corpus) and `ece` (expected calibration error, 15 bins).
+            corpus), `nll` (mean negative log-probability of the true label) and `ece` (expected calibration error, 15
+            bins).
         """
         condition = self.condition(shots, control)
         predictions = [label for of_seed in condition.predictions for label in of_seed]
         references = self.references * len(condition.predictions)
         # A label that the corpus lacks has no recall.
         average: dict[str, Any] = {"labels": sorted(set(references)), "average": "macro", "zero_division": 0}
+        probabilities, columns = self.answers(shots, control)
+        of_truth = probabilities[np.arange(len(columns)), columns]
         return {
             "uar": float(recall_score(references, predictions, **average)),
             "wa": float(accuracy_score(references, predictions)),
             "macro_f1": float(f1_score(references, predictions, **average)),
-            "ece": expected_calibration_error(*self.answers(shots, control)),
+            # A label that was not written, or whose probability float32 takes for 0, has a loss all the same.
+            "nll": float(-np.log(np.maximum(of_truth, np.finfo(np.float32).tiny)).mean()),
+            "ece": expected_calibration_error(probabilities, columns),
         }
 
     def answers(self, shots: int, control: str | None = None) -> tuple[np.ndarray, np.ndarray]:

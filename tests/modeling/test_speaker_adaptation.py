@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from tiny import EOS, tiny_config
-from torch.distributions import Normal
+from torch.distributions import MultivariateNormal, Normal
 from torch.testing import assert_close
 
 from emoicl.modeling.adaptation_emoicl import EmoIclSpeakerAdaptation, label_token_bias, pool_statistics
@@ -120,6 +120,49 @@ def brute_force(module, voices, labels, shots, target, label):
     else:
         other = torch.stack([by_prototype(one) for one in KNOWN]).exp().mean().log()
     return (PROBE_WEIGHT * by_probe + by_prototype(label) - other).item()
+
+
+def log_likelihood(prior, voices, labels, shots):
+    """Log-density of the shots under a prior: from the joint covariance of all of them."""
+    slots = [list(LABELS).index(label) for label in labels]
+    total = 0.0
+    for d in range(SIZE):
+        covariance = prior.speaker[d] + torch.eye(len(shots)).double() * prior.noise[d]
+        same = torch.tensor([[one == other for other in slots] for one in slots])
+        covariance = covariance + same * prior.label_variances[slots, d]
+        mean = prior.means[slots, d]
+        total += MultivariateNormal(mean, covariance).log_prob(voices[shots, d]).item()
+    return total
+
+
+def test_log_likelihood_is_that_of_the_joint_gaussian(adaptation):
+    labels, shots = ["a", "x", "a", "c", "a"], [3, 1, 4, 0, 5]
+    voices = torch.randn(6, SIZE, generator=torch.Generator().manual_seed(1)).double()
+    slots = torch.tensor([[list(LABELS).index(label) for label in labels]])
+    prior = adaptation.prior(len(LABELS))
+    # Up to a constant, which is that of a prior with other scales.
+    found, expected = [], []
+    for scaled in (prior, prior.scaled(8.0, 0.35, 0.0)):
+        scaled = scaled._replace(**{name: getattr(scaled, name).double() for name in scaled._fields[:4]})
+        posterior = adaptation.posterior(voices[shots][None], slots, torch.ones(1, len(shots)).bool(), scaled)
+        found.append(posterior.log_likelihood.item())
+        expected.append(log_likelihood(scaled, voices, labels, shots))
+    assert found[0] - found[1] == pytest.approx(expected[0] - expected[1], rel=1e-5)
+
+
+def test_a_shot_from_another_room_does_not_name_everything(adaptation):
+    """Far from all that the prior knows, a shot resembles any utterance from there, whatever its label."""
+    adaptation.config.prototype_weight = 1.0
+    room = 20 * torch.ones(SIZE).double()
+    voices = torch.stack([room + adaptation.label_means[0].detach(), room + adaptation.label_means[1].detach()])
+    index, tokens = batch([(["a"], [0], 1)])
+
+    def probability():
+        return torch.tensor([*read(*(part[0] for part in adaptation(voices, index, tokens))).values()]).softmax(0)[0]
+
+    assert probability() > 0.9
+    adaptation.config.fit_prior_to_prompt = True
+    assert probability() < 0.6
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 from tiny import LABELS
 
-from emoicl.training.corpus import Corpus
+from emoicl.bundled import BUNDLED_MODEL
+from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
+from emoicl.processing.processing_emoicl import EmoIclProcessor
+from emoicl.training.corpus import Corpus, load_corpus
 from emoicl.training.enrollment import EnrollmentError, select_enrollment
 from emoicl.training.evaluation import evaluate
+from emoicl.training.features import FeatureCache
 from emoicl.training.recognition import SpeechLmRecognizer
 
 
@@ -207,3 +211,18 @@ def test_the_speech_language_model_is_evaluated(composed, features, corpus):
     for condition in report.conditions:
         assert condition.probabilities[0].shape == (len(corpus), len(LABELS))
         assert np.allclose(condition.probabilities[0].sum(1), 1, atol=1e-5)
+
+
+def test_a_shot_helps_speakers_of_a_corpus_that_the_bundled_model_never_heard(shared, tmp_path):
+    """Actors who say sentences, where the model was trained on laughs and sighs of others in other rooms."""
+    model = EmoIclForConditionalGeneration.from_pretrained(BUNDLED_MODEL)
+    processor = EmoIclProcessor.from_pretrained(BUNDLED_MODEL)
+    recognizer = SpeechLmRecognizer(model, processor, FeatureCache(model, processor.feature_extractor, tmp_path))
+    corpus = load_corpus(shared / "data" / "ravdess" / "test.parquet", processor.candidate_labels)
+    report = evaluate(recognizer, corpus, shots=[0, 1, 3, 7], seeds=[0], controls=[])
+    accuracies = [report.accuracy(k).ua_spk for k in (0, 1, 3, 7)]
+    losses = [report.label_scores(k)["nll"] for k in (0, 1, 3, 7)]
+    assert min(accuracies[1:]) > accuracies[0]
+    assert max(losses[1:]) < losses[0]
+    for condition in report.conditions:
+        assert np.mean([probabilities.max(-1).mean() for probabilities in condition.probabilities]) < 0.6

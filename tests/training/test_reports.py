@@ -70,6 +70,8 @@ def test_label_scores_by_hand(report):
     assert scores["wa"] == pytest.approx(4 / 6)
     assert scores["macro_f1"] == pytest.approx((3 / 4 + 1 / 2) / 2)
     assert scores["ece"] == pytest.approx(abs(4 / 6 - 0.75))
+    # Of what is true, .75 four times and .25 twice.
+    assert scores["nll"] == pytest.approx(-(4 * np.log(0.75) + 2 * np.log(0.25)) / 6)
     # Two right at .75, one wrong at 1.
     assert report.label_scores(0)["ece"] == pytest.approx((2 * 0.25 + 1) / 3)
 
