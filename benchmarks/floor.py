@@ -1,4 +1,4 @@
-"""The floor that a model must beat: a centred probe with prototypes, on a published speech encoder as it is.
+"""The floor that a model must beat: a centered probe with prototypes, on a published speech encoder as it is.
 
 python benchmarks/floor.py FOLDER SPEECH_ENCODER LAYER
 """
@@ -8,9 +8,9 @@ from pathlib import Path
 
 from emoicl import evaluate, load_corpus
 from emoicl.processing.processing_emoicl import CANDIDATE_LABELS
-from emoicl.training.composition import compose
-from emoicl.training.features import FeatureCache
-from emoicl.training.floors import PooledFeatures, PrototypeFloor
+from emoicl.training.baselines.prototypes import PooledFeatures, PrototypeBaseline
+from emoicl.training.data.features import FeatureCache
+from emoicl.training.systems.composition import compose
 
 
 def main(folder: str, speech_encoder: str, layer: str) -> None:
@@ -20,7 +20,7 @@ def main(folder: str, speech_encoder: str, layer: str) -> None:
     training, validation, test = (
         load_corpus(Path(folder) / f"{split}.parquet", labels) for split in ("train", "validation", "test")
     )
-    report = evaluate(PrototypeFloor(training, pooled, labels, validation), test, shots=range(8))
+    report = evaluate(PrototypeBaseline(training, pooled, labels, validation), test, shots=range(8))
     print(report.table())
 
 

@@ -9,9 +9,9 @@ from transformers import AutoConfig
 
 from emoicl import evaluate, load_corpus
 from emoicl.processing.processing_emoicl import CANDIDATE_LABELS
-from emoicl.training.composition import compose
-from emoicl.training.features import FeatureCache
-from emoicl.training.floors import LinearProbe, PooledFeatures
+from emoicl.training.baselines.prototypes import LinearProbe, PooledFeatures
+from emoicl.training.data.features import FeatureCache
+from emoicl.training.systems.composition import compose
 
 
 def main() -> None:

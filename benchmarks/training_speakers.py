@@ -3,7 +3,7 @@
 python benchmarks/training_speakers.py FOLDER SPEECH_ENCODER --output outputs/training_speakers
 python benchmarks/training_speakers.py FOLDER SPEECH_ENCODER --output outputs/training_speakers --tuned 60 120 239
 
-The first fits centred probe and prototypes to draws of the training speakers, on the encoder as it is published. The
+The first fits centered probe and prototypes to draws of the training speakers, on the encoder as it is published. The
 second tunes the encoder on one draw of each of these sizes before, as the recipe base-emogator does; its fields can be
 set as for `emoicl train`, such as --encoder_tuning.max_steps 200. What was measured is not measured again.
 """
@@ -20,11 +20,11 @@ from matplotlib.figure import Figure
 
 from emoicl import evaluate, load_corpus
 from emoicl.commands.train import parse_overrides
-from emoicl.training.composition import compose
-from emoicl.training.corpus import Corpus
-from emoicl.training.features import FeatureCache
-from emoicl.training.floors import PooledFeatures, PrototypeFloor
-from emoicl.training.recipe import Recipe, tune_speech_encoder
+from emoicl.training.baselines.prototypes import PooledFeatures, PrototypeBaseline
+from emoicl.training.data.corpus import Corpus
+from emoicl.training.data.features import FeatureCache
+from emoicl.training.experiments.recipe import Recipe, tune_speech_encoder
+from emoicl.training.systems.composition import compose
 
 
 SIZES, DRAWS = (10, 20, 40, 80, 160), 3
@@ -47,7 +47,7 @@ def measure(recipe: Recipe, speakers: set[str], tuning: Path | None) -> list[flo
         tuned = tune_speech_encoder(of_speakers(recipe, speakers, tuning), training)
         model.speech_encoder.load_state_dict(tuned.state_dict())
     pooled = PooledFeatures(FeatureCache(model, processor.feature_extractor, recipe.cache_folder))
-    floor = PrototypeFloor(training, pooled, recipe.labels, validation)
+    floor = PrototypeBaseline(training, pooled, recipe.labels, validation)
     report = evaluate(floor, test, shots=[0, 7], seeds=SEEDS, controls=[])
     return [report.accuracy(shots).ua_spk for shots in (0, 7)]
 

@@ -1,4 +1,4 @@
-"""Speech emotion recognition that adapts to a person from a few labelled utterances, by in-context learning."""
+"""Speech emotion recognition that adapts to a person from a few labeled utterances, by in-context learning."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -23,35 +23,39 @@ from emoicl.processing.profile_emoicl import SpeakerProfile
 
 
 if TYPE_CHECKING:
-    from emoicl.training.classifier import ClassifierRecognizer, ClassifierTrainer, ClassifierTrainingArguments
-    from emoicl.training.collation import EpisodeCollator
-    from emoicl.training.corpus import Corpus, load_corpus
-    from emoicl.training.enrollment import EnrollmentSetting, select_enrollment
-    from emoicl.training.episodes import EpisodeDataset
-    from emoicl.training.evaluation import evaluate
-    from emoicl.training.export import export
-    from emoicl.training.recognition import SpeechLmRecognizer
-    from emoicl.training.trainer import EpochCallback, MetaIclTrainer, MetaIclTrainingArguments
+    from emoicl.training.data.corpus import Corpus, load_corpus
+    from emoicl.training.episodes.collation import EpisodeCollator
+    from emoicl.training.episodes.enrollment import EnrollmentSetting, select_enrollment
+    from emoicl.training.episodes.episodes import EpisodeDataset
+    from emoicl.training.evaluation.evaluate import evaluate
+    from emoicl.training.evaluation.recognition import SpeechLmRecognizer
+    from emoicl.training.publishing.export import export
+    from emoicl.training.systems.classifier_trainer import (
+        ClassifierRecognizer,
+        ClassifierTrainer,
+        ClassifierTrainingArguments,
+    )
+    from emoicl.training.systems.meta_icl_trainer import EpochCallback, MetaIclTrainer, MetaIclTrainingArguments
 
 __version__ = "0.1.0"
 
 # Imported when first asked for, so that a user of the pipeline does not wait for what only training needs.
 _TRAINING_NAMES = {
-    "ClassifierRecognizer": "classifier",
-    "ClassifierTrainer": "classifier",
-    "ClassifierTrainingArguments": "classifier",
-    "EpisodeCollator": "collation",
-    "Corpus": "corpus",
-    "load_corpus": "corpus",
-    "EnrollmentSetting": "enrollment",
-    "select_enrollment": "enrollment",
-    "EpisodeDataset": "episodes",
-    "evaluate": "evaluation",
-    "export": "export",
-    "SpeechLmRecognizer": "recognition",
-    "EpochCallback": "trainer",
-    "MetaIclTrainer": "trainer",
-    "MetaIclTrainingArguments": "trainer",
+    "ClassifierRecognizer": "systems.classifier_trainer",
+    "ClassifierTrainer": "systems.classifier_trainer",
+    "ClassifierTrainingArguments": "systems.classifier_trainer",
+    "EpisodeCollator": "episodes.collation",
+    "Corpus": "data.corpus",
+    "load_corpus": "data.corpus",
+    "EnrollmentSetting": "episodes.enrollment",
+    "select_enrollment": "episodes.enrollment",
+    "EpisodeDataset": "episodes.episodes",
+    "evaluate": "evaluation.evaluate",
+    "export": "publishing.export",
+    "SpeechLmRecognizer": "evaluation.recognition",
+    "EpochCallback": "systems.meta_icl_trainer",
+    "MetaIclTrainer": "systems.meta_icl_trainer",
+    "MetaIclTrainingArguments": "systems.meta_icl_trainer",
 }
 
 AutoConfig.register("emoicl", EmoIclConfig, exist_ok=True)

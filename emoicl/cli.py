@@ -9,7 +9,7 @@ from emoicl.commands import app, card, corpus, demo, evaluate, export, init, pre
 
 
 DESCRIPTION = """\
-Speech emotion recognition that adapts to a person from a few labelled utterances of theirs.
+Speech emotion recognition that adapts to a person from a few labeled utterances of theirs.
 
   emoicl demo                                  see it work on bundled speech, no data needed
   emoicl app                                   a page: enroll a voice, see what that changes

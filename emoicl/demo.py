@@ -1,4 +1,4 @@
-"""The demo: emotion recognition gets better for unheard speakers as it is given more of their labelled utterances."""
+"""The demo: emotion recognition gets better for unheard speakers as it is given more of their labeled utterances."""
 
 from pathlib import Path
 
@@ -6,11 +6,11 @@ from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
 
 from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL
 from emoicl.processing.pipeline_emoicl import EmoIclPipeline
-from emoicl.training.corpus import Corpus, load_corpus
-from emoicl.training.enrollment import select_enrollment
-from emoicl.training.evaluation import EvaluationReport, evaluate
-from emoicl.training.plots import plot_shots
-from emoicl.training.recognition import SpeechLmRecognizer
+from emoicl.training.data.corpus import Corpus, load_corpus
+from emoicl.training.episodes.enrollment import select_enrollment
+from emoicl.training.evaluation.evaluate import EvaluationReport, evaluate
+from emoicl.training.evaluation.plots import plot_shots
+from emoicl.training.evaluation.recognition import SpeechLmRecognizer
 
 
 SHOTS = (0, 1, 2, 3, 5, 7)

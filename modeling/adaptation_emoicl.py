@@ -1,6 +1,6 @@
-"""What statistics in closed form say about each label: a probe centred on the speaker, and the speaker's prototypes.
+"""What statistics in closed form say about each label: a probe centered on the speaker, and the speaker's prototypes.
 
-A language model that is meta-trained on tens or hundreds of speakers learns to normalise the speaker but hardly to
+A language model that is meta-trained on tens or hundreds of speakers learns to normalize the speaker but hardly to
 read the enrollment's labels. This module gives it that reading as structure: a two-covariance model of voice
 embeddings (as in probabilistic linear discriminant analysis, Ioffe 2006) whose posterior over the speaker and over the
 speaker's own class means is exact for any number of shots. Its evidence is blended with the language model's scores of
@@ -90,9 +90,9 @@ class EmoIclSpeakerAdaptation(nn.Module):
     label outside `config.label_words` has an unknown mean, so that it is known by its shots alone. The evidence has
     two parts, weighted by `config.probe_weight` and `config.prototype_weight`:
 
-    1. *Centred probe*: log-probabilities of two linear classifiers of the target less the posterior mean of `speaker`,
+    1. *Centered probe*: log-probabilities of two linear classifiers of the target less the posterior mean of `speaker`,
        mixed by the share of the speaker's variance that the enrollment explains: one that was trained on utterances
-       as they are, and one that was trained on centred ones. Without enrollment it is the first alone. Labels outside
+       as they are, and one that was trained on centered ones. Without enrollment it is the first alone. Labels outside
        `config.label_words` are not in it; they count as one of average probability.
     2. *Prototypes*: `log p(x | label, enrollment) - log p(x | label, speaker)`, which is 0 for labels not enrolled. Of
        labels outside `config.label_words` nobody knows the second term; that of an average known label's prototype
@@ -304,8 +304,8 @@ class EmoIclSpeakerAdaptation(nn.Module):
         if not num_known:
             return target.new_zeros(len(target), num_slots)
         certainty = 1 - posterior.variance.sum(-1, keepdim=True) / prior.speaker.sum()
-        centred = (target - posterior.center).to(self.probe.weight.dtype)
-        plain, personal = (probe(centred).float().log_softmax(-1) for probe in (self.probe, self.centred_probe))
+        centered = (target - posterior.center).to(self.probe.weight.dtype)
+        plain, personal = (probe(centered).float().log_softmax(-1) for probe in (self.probe, self.centred_probe))
         known = (1 - certainty) * plain + certainty * personal
         average = known.logsumexp(-1, keepdim=True) - torch.tensor(float(num_known)).log()
         return torch.cat([known, average.expand(-1, num_slots - num_known)], dim=1)

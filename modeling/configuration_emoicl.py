@@ -1,4 +1,4 @@
-"""Configurations of the personalised speech language model and of the paper's speech encoder."""
+"""Configurations of the personalized speech language model and of the paper's speech encoder."""
 
 import copy
 from typing import Any
@@ -84,12 +84,12 @@ class EmoIclConfig(PreTrainedConfig):
         max_shots (`int`, *optional*, defaults to 31):
             Largest number of enrollment pairs in a prompt; sizes the table of sequence-position embeddings.
         speech_layer (`int`, *optional*):
-            Number of encoder layers whose output (before the final normalisation) feeds the Q-Former. The layers
-            above it are neither built nor saved. `None` takes the whole encoder with its final normalisation.
+            Number of encoder layers whose output (before the final normalization) feeds the Q-Former. The layers
+            above it are neither built nor saved. `None` takes the whole encoder with its final normalization.
         freeze_speech_encoder (`bool`, *optional*, defaults to `True`):
             Whether the speech encoder keeps its weights and stays in evaluation mode while the rest is trained.
         feature_dropout (`float`, *optional*, defaults to 0.0):
-            Dropout probability on the normalised speech features before the Q-Former.
+            Dropout probability on the normalized speech features before the Q-Former.
         audio_token_id (`int`, *optional*, defaults to 3):
             Token that holds the place of a query token in `input_ids`.
         adaptation_size (`int`, *optional*, defaults to 0):
@@ -223,8 +223,8 @@ class EmoIclClassifierConfig(PreTrainedConfig):
         speech_config (`PreTrainedConfig` or `dict`, *optional*):
             Configuration of the speech encoder, by default `emoicl_speech_encoder`.
         speech_layer (`int`, *optional*):
-            Number of encoder layers whose output (before the final normalisation) is classified. The layers above it
-            are neither built nor saved. `None` takes the whole encoder with its final normalisation.
+            Number of encoder layers whose output (before the final normalization) is classified. The layers above it
+            are neither built nor saved. `None` takes the whole encoder with its final normalization.
         freeze_speech_encoder (`bool`, *optional*, defaults to `True`):
             Whether the speech encoder keeps its weights and stays in evaluation mode while the rest is trained.
         enrollment_labels (`list[str]`, *optional*):
@@ -238,7 +238,7 @@ class EmoIclClassifierConfig(PreTrainedConfig):
         intermediate_size (`int`, *optional*, defaults to 2048):
             Width of the feed-forward blocks of these layers.
         feature_dropout (`float`, *optional*, defaults to 0.0):
-            Dropout probability on the normalised speech features.
+            Dropout probability on the normalized speech features.
         dropout (`float`, *optional*, defaults to 0.1):
             Dropout probability within the layers and before the last linear map.
         initializer_range (`float`, *optional*, defaults to 0.02):

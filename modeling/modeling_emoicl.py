@@ -1,4 +1,4 @@
-"""The personalised speech language model: frozen speech encoder -> Q-Former -> prompt -> language model -> labels."""
+"""The personalized speech language model: frozen speech encoder -> Q-Former -> prompt -> language model -> labels."""
 
 # As in all of transformers, what a call may leave out is None in the signature and a tensor where it is used.
 # pyright: reportArgumentType=false
@@ -88,7 +88,7 @@ class EmoIclQFormer(nn.Module):
 
     def __init__(self, config: EmoIclConfig, text_hidden_size: int):
         super().__init__()
-        # Not a layer normalisation: a few dimensions of pretrained encoders are so large that they would set its scale
+        # Not a layer normalization: a few dimensions of pretrained encoders are so large that they would set its scale
         # for all others, frame by frame.
         self.feature_scale = nn.Parameter(torch.ones(config.speech_config.hidden_size))
         self.feature_shift = nn.Parameter(torch.zeros(config.speech_config.hidden_size))
@@ -188,7 +188,7 @@ class EmoIclPreTrainedModel(PreTrainedModel):
 class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
     r"""
     Speech language model that names the emotion of a target utterance, given an instruction and any number of
-    labelled utterances of the same speaker: `P(Z | W, S, X)` (the paper, speech LM and MetaICL).
+    labeled utterances of the same speaker: `P(Z | W, S, X)` (the paper, speech LM and MetaICL).
 
     Args:
         config ([`EmoIclConfig`]): Sizes and types of the parts.
@@ -440,7 +440,7 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
                 speech_features_mask=speech_features_mask,
             )
         if decoder_input_ids is None and labels is None:
-            raise ValueError("Pass `labels` or `decoder_input_ids`; to recognise, call `generate` or `score_labels`.")
+            raise ValueError("Pass `labels` or `decoder_input_ids`; to recognize, call `generate` or `score_labels`.")
         if decoder_input_ids is None:
             decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
         logits = self.decode(encoder_outputs, attention_mask, decoder_input_ids)
@@ -457,7 +457,7 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
     def score_labels(self, label_ids: torch.Tensor, **inputs: torch.Tensor) -> torch.Tensor:
         r"""
         Exact log-probability of each candidate label, from one run of the encoder and one decoder pass:
-        `log P(Z | W, S, X) = sum_t log P(z_t | z_<t, W, S, X)`, normalised over the candidates. With a speaker
+        `log P(Z | W, S, X) = sum_t log P(z_t | z_<t, W, S, X)`, normalized over the candidates. With a speaker
         adaptation, the log-linear blend of that of the language model and the evidence; see [`blend_label_scores`].
 
         Args:

@@ -21,13 +21,13 @@ class WaveformEncoderMixin:
     r"""
     What wav2vec 2.0, HuBERT and WavLM share: convolutions over the waveform, a convolution that tells positions apart,
     transformer layers. All up to the layers runs for each utterance at its real length. In a batch, the published
-    models normalise over the padding too (the group normalisation of their base sizes is over time), so that the
+    models normalize over the padding too (the group normalization of their base sizes is over time), so that the
     features of an utterance would depend on those beside it.
 
     Args:
         config (`PreTrainedConfig`): Configuration of the whole model; `num_hidden_layers` layers are built.
         normalize (`bool`, *optional*, defaults to `True`):
-            Whether the final layer normalisation is applied, where there is one (`config.do_stable_layer_norm`). A
+            Whether the final layer normalization is applied, where there is one (`config.do_stable_layer_norm`). A
             middle layer has none.
     """
 
@@ -45,7 +45,7 @@ class WaveformEncoderMixin:
             self.encoder.layer_norm = nn.Identity()
 
     def train(self, mode: bool = True) -> Any:
-        """Switches between training and evaluation; the batch normalisation that some HuBERT models have keeps its
+        """Switches between training and evaluation; the batch normalization that some HuBERT models have keeps its
         statistics, for here it sees one utterance at a time."""
         super().train(mode)  # pyright: ignore[reportAttributeAccessIssue]
         for module in self.encoder.pos_conv_embed.modules():
@@ -128,7 +128,7 @@ class EmoIclWavLMEncoder(WaveformEncoderMixin, WavLMModel):
 
 class EmoIclWav2Vec2BertEncoder(Wav2Vec2BertModel):
     r"""
-    The conformer of wav2vec2-BERT (Seamless Communication et al., 2023). Every layer ends in a normalisation, so that
+    The conformer of wav2vec2-BERT (Seamless Communication et al., 2023). Every layer ends in a normalization, so that
     a middle layer needs nothing taken away.
 
     Args:

@@ -25,7 +25,7 @@ from .self_supervised_encoder_emoicl import (
 
 
 def halve_mask(mask: torch.Tensor) -> torch.Tensor:
-    """The mask after a stride of 2 with centred windows of 3 frames: `n` real frames become `ceil(n / 2)`."""
+    """The mask after a stride of 2 with centered windows of 3 frames: `n` real frames become `ceil(n / 2)`."""
     return mask[:, ::2]
 
 
@@ -37,7 +37,7 @@ class EmoIclSpeechEncoder(PreTrainedModel):
     Args:
         config ([`EmoIclSpeechEncoderConfig`]): Sizes of the encoder.
         normalize (`bool`, *optional*, defaults to `True`):
-            Whether the final layer normalisation is applied. A middle layer has none.
+            Whether the final layer normalization is applied. A middle layer has none.
     """
 
     config_class = EmoIclSpeechEncoderConfig
@@ -111,7 +111,7 @@ class EmoIclWhisperEncoder(WhisperEncoder):
     Args:
         config (`WhisperConfig`): Configuration of the Whisper model; `encoder_layers` layers are built.
         normalize (`bool`, *optional*, defaults to `True`):
-            Whether the final layer normalisation is applied. A middle layer has none.
+            Whether the final layer normalization is applied. A middle layer has none.
     """
 
     input_type = "log_mel"
@@ -185,7 +185,7 @@ def build_speech_encoder(config: PreTrainedConfig, normalize: bool = True) -> An
 
     Args:
         config (`PreTrainedConfig`): Configuration of a supported speech encoder.
-        normalize (`bool`, *optional*, defaults to `True`): Whether its final layer normalisation is applied.
+        normalize (`bool`, *optional*, defaults to `True`): Whether its final layer normalization is applied.
 
     Returns:
         `PreTrainedModel`: one of `SPEECH_ENCODERS`.

@@ -14,7 +14,7 @@ from .timeline_emoicl import TimelinePipeline
 
 class EmoIclClassificationPipeline(TimelinePipeline):
     """
-    Speech emotion recognition with [`EmoIclForAudioClassification`]. A personalised classifier is given labelled
+    Speech emotion recognition with [`EmoIclForAudioClassification`]. A personalized classifier is given labeled
     utterances of the speaker, of the emotions that it was trained with; without them it answers too.
 
     Classifiers without enrollment also work in transformers' own pipeline of the task `"audio-classification"`
@@ -51,7 +51,7 @@ class EmoIclClassificationPipeline(TimelinePipeline):
                 The utterances, in any form that [`decode_audio`] reads, or dictionaries `{"audio": ...,
                 "enrollment": ...}` for utterances of different speakers.
             enrollment (`list[dict]`, *optional*):
-                Labelled utterances `{"audio": ..., "label": ...}` of the speaker, for every utterance that does not
+                Labeled utterances `{"audio": ..., "label": ...}` of the speaker, for every utterance that does not
                 bring its own. The labels are among the `enrollment_labels` of the model.
             top_k (`int`, *optional*):
                 Number of labels to return, by default all of them.
@@ -81,7 +81,7 @@ class EmoIclClassificationPipeline(TimelinePipeline):
 
         Args:
             enrollment (`list[dict]`):
-                Labelled utterances `{"audio": ..., "label": ...}` of the speaker.
+                Labeled utterances `{"audio": ..., "label": ...}` of the speaker.
 
         Returns:
             `list[dict]`: the same with waveforms `(n,)`, float32; an enrollment again.

@@ -19,7 +19,7 @@ def decode_episode(feature_extractor: Any, audio: AudioLike, enrollment: Sequenc
         audio (`str`, `os.PathLike`, `bytes`, `dict`, `np.ndarray` or `torch.Tensor`):
             The target utterance.
         enrollment (`list[dict]`, *optional*):
-            Labelled utterances `{"audio": ..., "label": ...}` of the target's speaker.
+            Labeled utterances `{"audio": ..., "label": ...}` of the target's speaker.
 
     Returns:
         `dict` with `audio`, the waveform of the target, and `enrollment`, a list of `{"audio": waveform, "label":
@@ -38,13 +38,13 @@ def decode_episode(feature_extractor: Any, audio: AudioLike, enrollment: Sequenc
 
 def decode_enrollment(feature_extractor: Any, enrollment: Sequence[Any]) -> list[dict]:
     """
-    Decodes the labelled utterances of one speaker.
+    Decodes the labeled utterances of one speaker.
 
     Args:
         feature_extractor ([`EmoIclFeatureExtractor`]):
             Decodes the utterances.
         enrollment (`list[dict]`):
-            Labelled utterances `{"audio": ..., "label": ...}`.
+            Labeled utterances `{"audio": ..., "label": ...}`.
 
     Returns:
         `list[dict]`: the same with waveforms `(n,)`, float32.

@@ -22,7 +22,7 @@ class EmoIclFeatureExtractor(SequenceFeatureExtractor):
 
     - `"log_mel"` -- the log-mel filterbank of Whisper (Radford et al., 2022), for Whisper and the paper's encoder;
     - `"waveform"` -- the samples themselves, for wav2vec 2.0, HuBERT and WavLM;
-    - `"filterbank"` -- the Kaldi filterbank of [`SeamlessM4TFeatureExtractor`], each filter normalised over the
+    - `"filterbank"` -- the Kaldi filterbank of [`SeamlessM4TFeatureExtractor`], each filter normalized over the
       utterance and two frames of 10 ms joined into one, for wav2vec2-BERT.
 
     Args:

@@ -18,7 +18,7 @@ TASK = "personalized-speech-emotion-recognition"
 class EmoIclPipeline(TimelinePipeline):
     """
     Personalized speech emotion recognition with [`EmoIclForConditionalGeneration`]: the emotion of an utterance, given
-    a few labelled utterances of the same speaker, its enrollment. Without enrollment it is zero-shot.
+    a few labeled utterances of the same speaker, its enrollment. Without enrollment it is zero-shot.
 
     Example:
 
@@ -63,7 +63,7 @@ class EmoIclPipeline(TimelinePipeline):
                 generator, or [`~transformers.pipelines.pt_utils.KeyDataset`] of a dataset, is streamed: its answers
                 are a generator too.
             enrollment (`list[dict]`, *optional*):
-                Labelled utterances `{"audio": ..., "label": ...}` of the speaker, for every utterance that does not
+                Labeled utterances `{"audio": ..., "label": ...}` of the speaker, for every utterance that does not
                 bring its own. They are encoded once for all of them.
             profile ([`SpeakerProfile`], `str` or `os.PathLike`, *optional*):
                 In place of `enrollment`, what [`~EmoIclPipeline.enroll`] made of it, or the file it was saved to.
@@ -107,7 +107,7 @@ class EmoIclPipeline(TimelinePipeline):
 
         Args:
             examples (`list[dict]`):
-                Labelled utterances `{"audio": ..., "label": ...}` of the speaker, in the order of the prompt.
+                Labeled utterances `{"audio": ..., "label": ...}` of the speaker, in the order of the prompt.
             candidate_labels (`list[str]`, *optional*):
                 The labels that those of the examples are among, by default those of the pipeline.
 

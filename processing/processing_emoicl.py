@@ -89,7 +89,7 @@ class EmoIclProcessor(ProcessorMixin):
             audio (`str`, `os.PathLike`, `bytes`, `dict`, `np.ndarray`, `torch.Tensor`, or a `list` of these):
                 The target utterances, in any form that [`decode_audio`] reads. A list is a batch.
             enrollment (`list[dict]` or `list[list[dict]]`, *optional*):
-                Labelled utterances `{"audio": ..., "label": ...}` of the target's speaker, in the order of the prompt.
+                Labeled utterances `{"audio": ..., "label": ...}` of the target's speaker, in the order of the prompt.
                 For a list of targets, a list with the enrollment of each; they may differ in length.
             candidate_labels (`list[str]` or `list[list[str]]`, *optional*, defaults to `self.candidate_labels`):
                 The labels to choose from: for all targets, or a list with those of each target.
@@ -134,7 +134,7 @@ class EmoIclProcessor(ProcessorMixin):
             audio (`str`, `os.PathLike`, `bytes`, `dict`, `np.ndarray` or `torch.Tensor`):
                 The target utterance.
             enrollment (`list[dict]`, *optional*):
-                Labelled utterances `{"audio": ..., "label": ...}` of the target's speaker.
+                Labeled utterances `{"audio": ..., "label": ...}` of the target's speaker.
             candidate_labels (`list[str]`, *optional*, defaults to `self.candidate_labels`):
                 The labels to choose from.
 

@@ -9,7 +9,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from emoicl.modeling.configuration_emoicl import EmoIclConfig, EmoIclSpeechEncoderConfig
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
 from emoicl.processing import EmoIclFeatureExtractor, EmoIclProcessor
-from emoicl.training.tokenizer import train_tokenizer
+from emoicl.training.systems.tokenizer import train_tokenizer
 
 
 PAD, EOS, AUDIO = 0, 1, 3
@@ -95,7 +95,7 @@ def tiny_config(
 def tiny_model(seed: int = 0, **fields: Any) -> EmoIclForConditionalGeneration:
     """A model of `tiny_config(**fields)` in evaluation mode.
 
-    Its weights are far from where initialisation puts them: next to zero, one part of the model would hardly show in
+    Its weights are far from where initialization puts them: next to zero, one part of the model would hardly show in
     the output of another, and a test could pass by chance.
     """
     torch.manual_seed(seed)

@@ -32,8 +32,8 @@ CONVOLUTIONS = {
 SIZES = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
 POSITIONS = {"num_conv_pos_embeddings": 6, "num_conv_pos_embedding_groups": 2}
 STABLE = {"do_stable_layer_norm": True, "feat_extract_norm": "layer", "conv_bias": True}
-# The published sizes differ: base ones normalise over time, large ones normalise each frame, and have a final
-# normalisation; mHuBERT has a batch normalisation.
+# The published sizes differ: base ones normalize over time, large ones normalize each frame, and have a final
+# normalization; mHuBERT has a batch normalization.
 SELF_SUPERVISED: dict[str, tuple[str, dict[str, Any]]] = {
     "wav2vec2": ("wav2vec2", {}),
     "wav2vec2-large": ("wav2vec2", STABLE),
@@ -57,7 +57,7 @@ def self_supervised_config(kind: str) -> PreTrainedConfig:
 
 
 def randomize(model: PreTrainedModel, std: float = 0.3) -> PreTrainedModel:
-    """Weights far from where initialisation puts them, so that every part shows in the output."""
+    """Weights far from where initialization puts them, so that every part shows in the output."""
     generator = torch.Generator().manual_seed(0)
     for weight in model.parameters():
         weight.data.normal_(std=std, generator=generator)

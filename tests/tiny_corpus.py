@@ -13,8 +13,8 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
 from emoicl.processing import EmoIclProcessor
-from emoicl.training.composition import compose
-from emoicl.training.corpus import Corpus, Utterance
+from emoicl.training.data.corpus import Corpus, Utterance
+from emoicl.training.systems.composition import compose
 
 
 SPEAKERS = ("ann", "bob", "cy", "dee", "eve", "fay", "gil", "hal")

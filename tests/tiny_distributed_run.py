@@ -8,9 +8,9 @@ import torch
 from tiny_corpus import SIZES, compose_tiny, tiny_corpus
 
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
-from emoicl.training.features import FeatureCache
-from emoicl.training.stages import run_stage, stage_arguments
-from emoicl.training.trainer import MetaIclTrainer, MetaIclTrainingArguments
+from emoicl.training.data.features import FeatureCache
+from emoicl.training.experiments.stages import run_stage, stage_arguments
+from emoicl.training.systems.meta_icl_trainer import MetaIclTrainer, MetaIclTrainingArguments
 
 
 # Each process draws its own dropout.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from emoicl.bundled import BUNDLED_CLIPS
-from emoicl.training.corpus import Utterance, load_corpus
+from emoicl.training.data.corpus import Utterance, load_corpus
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def example_speakers(candidate_labels: Sequence[str]) -> list[ExampleSpeaker]:
     speakers = []
     for number, indices in enumerate(corpus.by_speaker.values()):
         takes = {label: [corpus[i] for i in indices if corpus.labels[i] == label] for label in labels}
-        # In turn, not by how well they are recognised.
+        # In turn, not by how well they are recognized.
         target = takes[labels[number % len(labels)]][1]
         speakers.append(ExampleSpeaker(tuple(takes[label][0] for label in labels), target))
     return speakers

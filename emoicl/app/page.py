@@ -13,7 +13,7 @@ from emoicl.app.session import Session
 from emoicl.bundled import BUNDLED_MODEL
 from emoicl.processing.classification_pipeline_emoicl import EmoIclClassificationPipeline
 from emoicl.processing.pipeline_emoicl import EmoIclPipeline
-from emoicl.training.checkpoint import load_pipeline
+from emoicl.training.publishing.checkpoint import load_pipeline
 
 
 # Every so many seconds, files older than so many seconds are deleted.
@@ -112,7 +112,7 @@ def _enrollment(actions: Actions, session: gr.State) -> gr.HTML:
 
 def _recognition(actions: Actions, session: gr.State) -> tuple[gr.Audio, gr.HTML]:
     """The part that recognizes. Returns the target, and the line that says whose it is."""
-    _html(views.step_view(2, "Recognise", "Another utterance of theirs, or a longer recording."))
+    _html(views.step_view(2, "Recognize", "Another utterance of theirs, or a longer recording."))
     target = gr.Audio(label="The recording", type="filepath", editable=False, buttons=[], elem_id="emoicl-target")
     said = _html(elem_id="emoicl-said")
     answer = _html(views.answer_view(), elem_id="emoicl-answer")

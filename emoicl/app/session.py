@@ -82,7 +82,7 @@ class Answer:
 
 def enroll(pipe: EmoIclPipeline, session: Session, examples: Sequence[tuple[Recording, str]]) -> Session:
     """
-    Adds labelled utterances.
+    Adds labeled utterances.
 
     Args:
         pipe ([`EmoIclPipeline`]): The recognizer.

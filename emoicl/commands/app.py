@@ -7,7 +7,7 @@ from emoicl.commands.model import add_model_argument
 
 
 EPILOG = """\
-Record or upload a few labelled utterances of a person, and see how the answers about another utterance of theirs
+Record or upload a few labeled utterances of a person, and see how the answers about another utterance of theirs
 change. It needs Gradio: pip install "emoicl[app]".
 
   emoicl app                                  the bundled model and bundled speakers to try it with

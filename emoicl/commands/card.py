@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 EPILOG = """\
-A card is made of what the folder of the checkpoint holds: its configuration, its weights, training_facts.json (written
+A card is made of what the folder of the checkpoint holds: its configuration, its weights, provenance.json (written
 by the trainers), and the report and the plot of an evaluation. What they do not tell is left out.
 
   emoicl evaluate --model outputs/mine/model --corpus test.parquet --output outputs/evaluate
@@ -29,8 +29,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from emoicl.training.cards import CARD_NAME, checkpoint_card
-    from emoicl.training.facts import save_report
+    from emoicl.training.publishing.cards import CARD_NAME, checkpoint_card
+    from emoicl.training.publishing.provenance import save_report
 
     if options.report:
         save_report(options.report, options.checkpoint)

@@ -23,7 +23,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     subcommands = parser.add_subparsers(required=True, metavar="COMMAND")
-    listing = subcommands.add_parser("list", help="the data sets that are known, and their licences")
+    listing = subcommands.add_parser("list", help="the data sets that are known, and their licenses")
     listing.set_defaults(run=run_list)
     for subcommand in SUBCOMMANDS:
         subcommand.add_parser(subcommands)
@@ -32,9 +32,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def run_list(options: argparse.Namespace) -> None:
     from emoicl.training.corpora.readers import CORPORA
 
-    rows = [("name", "languages", "elicitation", "licence", "homepage")]
+    rows = [("name", "languages", "elicitation", "license", "homepage")]
     for name, reader in CORPORA.items():
-        rows.append((name, " ".join(reader.languages) or "-", reader.elicitation, reader.licence, reader.homepage))
+        rows.append((name, " ".join(reader.languages) or "-", reader.elicitation, reader.license, reader.homepage))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True)).rstrip())

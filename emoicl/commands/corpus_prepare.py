@@ -47,7 +47,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     generic.add_argument("--label", nargs="+", default=[], metavar="THEIRS=OURS", help="what labels are called")
     generic.add_argument("--pattern", help="of paths in a folder (default: {speaker_id}/{emotion}/*)")
     generic.add_argument("--corpus-name", metavar="NAME", help="default: what the source is called")
-    generic.add_argument("--licence", default="unknown", help="for the dataset card (default: unknown)")
+    generic.add_argument("--license", default="unknown", help="for the dataset card (default: unknown)")
     generic.add_argument("--language", nargs="+", default=[], metavar="CODE", help="for the dataset card")
     parser.set_defaults(run=run)
 
@@ -79,7 +79,7 @@ def open_generic(options: argparse.Namespace) -> "CorpusReader":
     fields = {
         "name": options.corpus_name or (options.hub_dataset or options.source.stem).rpartition("/")[2].lower(),
         "labels": parse_pairs("--label", options.label),
-        "licence": options.licence,
+        "license": options.license,
         "languages": options.language,
     }
     columns = parse_pairs("--column", options.column)

@@ -51,9 +51,9 @@ def numbers(text: str) -> list[int]:
 
 
 def run(options: argparse.Namespace) -> None:
-    from emoicl.training.corpus import load_corpus
-    from emoicl.training.evaluation import evaluate
-    from emoicl.training.plots import plot_reliability, plot_shots, plot_speakers
+    from emoicl.training.data.corpus import load_corpus
+    from emoicl.training.evaluation.evaluate import evaluate
+    from emoicl.training.evaluation.plots import plot_reliability, plot_shots, plot_speakers
 
     recognizer = load_recognizer(options.model, options.decoding, options.cache_folder)
     report = evaluate(

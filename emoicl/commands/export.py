@@ -43,7 +43,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from emoicl.training.export import export
+    from emoicl.training.publishing.export import export
 
     if options.private and not options.push_to_hub:
         raise ValueError("--private is of a Hub repository: name it with --push-to-hub ORG/NAME.")

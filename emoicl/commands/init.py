@@ -53,9 +53,9 @@ def run(options: argparse.Namespace) -> None:
     from transformers import set_seed
 
     from emoicl.processing.processing_emoicl import CANDIDATE_LABELS
-    from emoicl.training.composition import compose
-    from emoicl.training.facts import TrainingFacts
-    from emoicl.training.recipe import save_checkpoint
+    from emoicl.training.experiments.recipe import save_checkpoint
+    from emoicl.training.publishing.provenance import Provenance
+    from emoicl.training.systems.composition import compose
 
     if options.qformer_size % HEAD_SIZE:
         raise ValueError(f"--qformer-size must be a multiple of {HEAD_SIZE}, not {options.qformer_size}.")
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> None:
         adaptation_size=options.adaptation_size,
     )
     save_checkpoint(model, processor, options.out)
-    TrainingFacts.of_model(model).save(options.out)
+    Provenance.of_model(model).save(options.out)
     print(describe(model, processor))
     print(f"\nWrote {options.out} (model and processor).")
     print(f"\n{next_step(options)}")

@@ -8,7 +8,7 @@ from emoicl.bundled import BUNDLED_MODEL
 
 
 if TYPE_CHECKING:
-    from emoicl.training.recognition import Decoding, Recognizer
+    from emoicl.training.evaluation.recognition import Decoding, Recognizer
 
 
 def add_model_argument(parser: argparse.ArgumentParser) -> None:
@@ -29,10 +29,10 @@ def load_recognizer(
         `ValueError`: If a classifier is asked for beam search.
     """
     from emoicl import EmoIclPipeline
-    from emoicl.training.checkpoint import load_pipeline
-    from emoicl.training.classifier import ClassifierRecognizer
-    from emoicl.training.features import FeatureCache
-    from emoicl.training.recognition import SpeechLmRecognizer
+    from emoicl.training.data.features import FeatureCache
+    from emoicl.training.evaluation.recognition import SpeechLmRecognizer
+    from emoicl.training.publishing.checkpoint import load_pipeline
+    from emoicl.training.systems.classifier_trainer import ClassifierRecognizer
 
     pipeline = load_pipeline(model)
     frozen = pipeline.model.config.freeze_speech_encoder

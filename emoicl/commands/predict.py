@@ -50,7 +50,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("audio", nargs="*", help="audio files (wav, flac, ogg, opus, mp3) or folders of one person")
-    parser.add_argument("--enroll", type=Path, metavar="CSV", help="labelled utterances of that person")
+    parser.add_argument("--enroll", type=Path, metavar="CSV", help="labeled utterances of that person")
     parser.add_argument("--profile", type=Path, metavar="FILE", help="their enrollment as --save-profile wrote it")
     parser.add_argument("--save-profile", type=Path, metavar="FILE", help="keep the encoded enrollment in this file")
     parser.add_argument("--output", type=Path, metavar="FILE", help=".csv or .jsonl (default: JSON lines, printed)")
@@ -64,7 +64,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from emoicl.training.checkpoint import load_pipeline
+    from emoicl.training.publishing.checkpoint import load_pipeline
 
     check_options(options)
     files = find_audio(options.audio)

@@ -51,8 +51,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run(options: argparse.Namespace) -> None:
     from emoicl.processing.processing_emoicl import CANDIDATE_LABELS
-    from emoicl.training.reproduction.run import Reproduction, reproduce
-    from emoicl.training.reproduction.systems import ORDER, Size
+    from emoicl.training.experiments.reproduction.run import Reproduction, reproduce
+    from emoicl.training.experiments.reproduction.systems import ORDER, Size
 
     reproduction = Reproduction(
         corpora=options.corpus,

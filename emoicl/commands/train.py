@@ -29,7 +29,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def run(options: argparse.Namespace) -> None:
     from accelerate import PartialState
 
-    from emoicl.training.recipe import Recipe, train
+    from emoicl.training.experiments.recipe import Recipe, train
 
     recipe = Recipe.load(options.config, parse_overrides(options.overrides))
     report = train(recipe)

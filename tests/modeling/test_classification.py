@@ -95,7 +95,7 @@ def test_a_target_with_shots_is_classified_alone_as_in_a_batch(system):
         assert_close(logits_of(model, alone)[0], together[row], atol=1e-5, rtol=1e-4)
 
 
-def personalised_logits(shots, target=0):
+def personalized_logits(shots, target=0):
     """Logits of a target with some pairs of shot and label."""
     index = torch.tensor([[*(shot for shot, _ in shots), target]])
     label_ids = torch.tensor([[label for _, label in shots]], dtype=torch.long)
@@ -105,18 +105,18 @@ def personalised_logits(shots, target=0):
 
 
 def test_the_enrollment_and_its_labels_matter_and_its_order_does_not():
-    logits = personalised_logits([(1, 0), (2, 1)])
+    logits = personalized_logits([(1, 0), (2, 1)])
     for other in ([], [(1, 0)], [(1, 0), (3, 1)], [(1, 1), (2, 0)], [(1, 0), (2, 1), (3, 1)]):
-        assert (personalised_logits(other) - logits).abs().max() > 1e-3, other
-    assert_close(personalised_logits([(2, 1), (1, 0)]), logits, atol=1e-5, rtol=1e-4)
-    assert_close(personalised_logits([(1, 0), (-1, 2), (2, 1)]), logits, atol=1e-5, rtol=1e-4)
+        assert (personalized_logits(other) - logits).abs().max() > 1e-3, other
+    assert_close(personalized_logits([(2, 1), (1, 0)]), logits, atol=1e-5, rtol=1e-4)
+    assert_close(personalized_logits([(1, 0), (-1, 2), (2, 1)]), logits, atol=1e-5, rtol=1e-4)
 
 
-def test_a_personalised_classifier_answers_without_enrollment():
+def test_a_personalized_classifier_answers_without_enrollment():
     speech = tiny_speech(40, 37, 51, 26)
     without = logits_of(tiny_classifier(**SYSTEMS["Personalized_A"]), speech)
-    assert_close(personalised_logits([]), without[:1])
-    assert_close(personalised_logits([(-1, 0)]), without[:1])
+    assert_close(personalized_logits([]), without[:1])
+    assert_close(personalized_logits([(-1, 0)]), without[:1])
 
 
 def test_a_classifier_without_enrollment_refuses_one():
@@ -160,7 +160,7 @@ def test_a_checkpoint_without_some_weights_is_refused(tmp_path):
         AutoModelForAudioClassification.from_pretrained(tmp_path)
 
 
-def test_a_new_model_is_initialised():
+def test_a_new_model_is_initialized():
     torch.manual_seed(0)
     model = EmoIclForAudioClassification(tiny_classifier_config(hidden_size=64, enrollment_labels=["Joy"]))
     weights = model.state_dict()

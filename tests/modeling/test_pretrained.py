@@ -113,8 +113,8 @@ def test_attention_implementations_agree(tmp_path, implementation, speech):
     assert_close(logits_of(reloaded), logits_of(model), atol=1e-4, rtol=1e-4)
 
 
-def test_what_a_checkpoint_lacks_is_initialised(tmp_path):
-    """Loading builds the model without memory: a weight that no initialisation knows would hold whatever lay there."""
+def test_what_a_checkpoint_lacks_is_initialized(tmp_path):
+    """Loading builds the model without memory: a weight that no initialization knows would hold whatever lay there."""
     tiny_model(speech="emoicl", speech_layer=None).save_pretrained(tmp_path)
     kept = drop_weights(
         tmp_path, "speech_encoder.", "qformer.", "adaptation.", "segment_embeddings.", "sequence_embeddings."
@@ -154,7 +154,7 @@ def test_whisper_without_weights_has_its_sinusoids(tmp_path):
     "dropped",
     ["adaptation.label_means", "adaptation.log_variances", "qformer.query_tokens", "speech_encoder.layers.0.linear1"],
 )
-def test_initialising_one_weight_leaves_its_neighbours_alone(tmp_path, dropped):
+def test_initializing_one_weight_leaves_its_neighbors_alone(tmp_path, dropped):
     tiny_model(speech="emoicl").save_pretrained(tmp_path)
     kept = drop_weights(tmp_path, dropped)
     weights = load_in_part(tmp_path).state_dict()

@@ -44,7 +44,7 @@ def test_at_30_s_it_is_whisper(whisper):
 
 
 @pytest.mark.parametrize("layer", [0, 1, 2])
-def test_a_middle_layer_is_whispers_before_the_normalisation(whisper, layer):
+def test_a_middle_layer_is_whispers_before_the_normalization(whisper, layer):
     config, original = whisper
     speech = tiny_speech(3000)
     expected = original(speech["input_features"], output_hidden_states=True).hidden_states[layer]
@@ -107,7 +107,7 @@ def test_every_weight_learns_where_the_encoder_is_not_frozen(kind):
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
-def test_layers_above_are_neither_built_nor_normalised(kind):
+def test_layers_above_are_neither_built_nor_normalized(kind):
     model = tiny_model(speech=kind, speech_layer=2)
     assert len(model.speech_encoder.layers) == 2
     names = {name for name, _ in model.speech_encoder.named_parameters()}

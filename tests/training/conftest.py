@@ -1,7 +1,7 @@
 import pytest
 from tiny_corpus import compose_tiny, save_tiny_whisper, tiny_corpus
 
-from emoicl.training.features import FeatureCache
+from emoicl.training.data.features import FeatureCache
 
 
 @pytest.fixture(scope="session")

@@ -78,11 +78,11 @@ class CorpusReader(ABC):
     Attributes:
         name (`str`): What the command line calls the corpus, and the `corpus` column: lower case, no spaces.
         pretty_name (`str`): What people call it.
-        licence (`str`): SPDX identifier (`"CC-BY-NC-SA-4.0"`), or the name of the owners' own terms.
-        licence_url (`str`): Where the terms are read.
+        license (`str`): SPDX identifier (`"CC-BY-NC-SA-4.0"`), or the name of the owners' own terms.
+        license_url (`str`): Where the terms are read.
         homepage (`str`): Where the corpus is asked for or downloaded.
         citation (`str`): BibTeX.
-        languages (`tuple[str, ...]`): BCP-47 codes of what is spoken; empty for non-speech vocalisations.
+        languages (`tuple[str, ...]`): BCP-47 codes of what is spoken; empty for non-speech vocalizations.
         elicitation (`str`): `"acted"`, `"induced"` or `"natural"`; `"unknown"` for a corpus of the user's own.
         description (`str`): Who was recorded, how, and how the emotions were elicited: one to three sentences.
         label_meaning (`str`): What a label states: the emotion an actor was asked for, what listeners heard, ...
@@ -105,8 +105,8 @@ class CorpusReader(ABC):
 
     name: str
     pretty_name: str
-    licence: str
-    licence_url: str
+    license: str
+    license_url: str
     homepage: str
     citation: str
     languages: tuple[str, ...]
@@ -176,7 +176,7 @@ class CorpusReader(ABC):
         """Changes when the clip does: tells whether an interrupted preparation may go on. Empty if it is missing."""
         return file_version(self.source / recording.path)
 
-    def harmonise(self, native_label: str) -> str:
+    def harmonize(self, native_label: str) -> str:
         """The word of `label_map` for a native label.
 
         Raises:

@@ -13,7 +13,7 @@ from huggingface_hub import DatasetCard, DatasetCardData
 from emoicl.training.corpora.base import PAPER_LABELS, CorpusReader
 from emoicl.training.corpora.readers import CORPORA
 from emoicl.training.corpora.report import Report
-from emoicl.training.licences import hub_licence
+from emoicl.training.publishing.licenses import hub_license
 
 
 TEMPLATE = Path(__file__).parent / "dataset_card.md"
@@ -22,7 +22,7 @@ SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "1
 
 def reader_card(reader: type[CorpusReader]) -> str:
     """
-    The card of a corpus as its owners ship it: what it is, what its labels mean, under which licence, and how it is
+    The card of a corpus as its owners ship it: what it is, what its labels mean, under which license, and how it is
     prepared.
 
     Args:
@@ -36,7 +36,7 @@ def reader_card(reader: type[CorpusReader]) -> str:
 
 def dataset_card(reader: CorpusReader, report: Report, format: str) -> str:
     """
-    The text of `README.md`: the Hub's metadata, then what the corpus is, its labels, licence, citation and uses.
+    The text of `README.md`: the Hub's metadata, then what the corpus is, its labels, license, citation and uses.
 
     Args:
         reader ([`CorpusReader`]): The corpus.
@@ -55,7 +55,7 @@ def dataset_card(reader: CorpusReader, report: Report, format: str) -> str:
 
 def _render(reader: CorpusReader | type[CorpusReader], metadata: dict[str, Any], **fields: Any) -> str:
     data = DatasetCardData(
-        **hub_licence([reader.licence], reader.licence_url),
+        **hub_license([reader.license], reader.license_url),
         language=list(reader.languages) or None,
         pretty_name=reader.pretty_name,
         task_categories=["audio-classification"],

@@ -32,9 +32,9 @@ class OwnCorpus(CorpusReader):
     Args:
         source (`str` or `Path`): The table or folder.
         name (`str`): What to call the corpus: its column, and the first part of its speakers.
-        labels (`Mapping[str, str]`, *optional*): Harmonised words of native labels, `{"Happy": "joy"}`; upper and
+        labels (`Mapping[str, str]`, *optional*): Harmonized words of native labels, `{"Happy": "joy"}`; upper and
             lower case are the same.
-        licence (`str`, *optional*, defaults to `"unknown"`): See [`CorpusReader`]. Goes into the card, as the next.
+        license (`str`, *optional*, defaults to `"unknown"`): See [`CorpusReader`]. Goes into the card, as the next.
         languages (`Sequence[str]`, *optional*): BCP-47 codes.
 
     Raises:
@@ -43,7 +43,7 @@ class OwnCorpus(CorpusReader):
 
     homepage = ""
     citation = ""
-    licence_url = ""
+    license_url = ""
     elicitation = "unknown"
     description = "A corpus of the user's own, prepared by the generic reader of emoicl."
     label_meaning = "As its maker defines it."
@@ -53,12 +53,12 @@ class OwnCorpus(CorpusReader):
         source: str | Path,
         name: str,
         labels: Mapping[str, str] | None = None,
-        licence: str = "unknown",
+        license: str = "unknown",
         languages: Sequence[str] = (),
     ):
         self.source = Path(source)
         self.name = self.pretty_name = name
-        self.licence = licence
+        self.license = license
         self.languages = tuple(languages)
         self.words = {native.lower(): word.lower() for native, word in (labels or {}).items()}
         self.label_map: dict[str, str] = {}

@@ -18,8 +18,8 @@ from emoicl.training.corpora.clip_checks import ClipCheck, check_clips
 from emoicl.training.corpora.near_duplicates import find_near_duplicates
 from emoicl.training.corpora.sentence_leakage import SentenceLeakage, measure_leakage
 from emoicl.training.corpora.split_tables import TableFile, open_tables
-from emoicl.training.corpus import COLUMNS, Corpus, Utterance, display_label
-from emoicl.training.enrollment import speaker_max_shots
+from emoicl.training.data.corpus import COLUMNS, Corpus, Utterance, display_label
+from emoicl.training.episodes.enrollment import speaker_max_shots
 
 
 OPTIONAL = ("corpus", "source_id", "sentence_id", "text")

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from emoicl.training.corpora.inspection import Inspection
-from emoicl.training.enrollment import SETTINGS
+from emoicl.training.episodes.enrollment import SETTINGS
 
 
 MAX_NAMED_SPEAKERS = 60

@@ -8,7 +8,7 @@ from typing import Any
 
 from emoicl.training.corpora.inspection import FINDINGS, Inspection
 from emoicl.training.corpora.inspection_plots import plot_counts, plot_durations, plot_shots
-from emoicl.training.enrollment import SETTINGS
+from emoicl.training.episodes.enrollment import SETTINGS
 
 
 # What the brief report, for a terminal, shows of a list, and up to how many speakers it shows all cells.

@@ -112,7 +112,7 @@ def find_near_duplicates(fingerprints: Sequence[Fingerprint]) -> list[list[int]]
     """
     if len(fingerprints) < 2:
         return []
-    pairs = _neighbours(np.stack([of_clip.summary for of_clip in fingerprints]))
+    pairs = _neighbors(np.stack([of_clip.summary for of_clip in fingerprints]))
     copies = [
         (first, second)
         for first, second in tqdm(pairs, desc="Comparing clips", unit="pair", disable=None, leave=False)
@@ -129,12 +129,12 @@ def find_near_duplicates(fingerprints: Sequence[Fingerprint]) -> list[list[int]]
     return list(groups.values())
 
 
-def _neighbours(summaries: np.ndarray) -> list[tuple[int, int]]:
-    """Pairs of near neighbours."""
+def _neighbors(summaries: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs of near neighbors."""
     scaled = StandardScaler().fit_transform(summaries.astype(np.float64))
     points = PCA(min(NUM_COMPONENTS, *scaled.shape), svd_solver="full").fit_transform(scaled)
-    _, neighbours = KDTree(points).query(points, k=min(NUM_NEIGHBOURS + 1, len(points)))
-    pairs = {(min(i, j), max(i, j)) for i, row in enumerate(np.asarray(neighbours).tolist()) for j in row if i != j}
+    _, neighbors = KDTree(points).query(points, k=min(NUM_NEIGHBOURS + 1, len(points)))
+    pairs = {(min(i, j), max(i, j)) for i, row in enumerate(np.asarray(neighbors).tolist()) for j in row if i != j}
     return sorted(pairs)
 
 

@@ -71,7 +71,7 @@ def prepare(
     The folder `output` then holds `data/*.parquet` (the owners' bytes in the column `audio`, as `{"bytes", "path"}`)
     or `data/*.jsonl` (with paths into `data/audio/`), `README.md`, `report.json` and `report.txt`, and where
     the owners divide their speakers, `speakers.json`. Columns: `audio`,
-    `speaker_id` (`"corpus/speaker"`), `emotion` (harmonised), `duration` (seconds), `corpus`, `source_id`,
+    `speaker_id` (`"corpus/speaker"`), `emotion` (harmonized), `duration` (seconds), `corpus`, `source_id`,
     `native_label`, `sentence_id`, `take`, `intensity`, `gender`, `age`, `text` (empty where unknown), and for a corpus
     that has them `votes` (a list of `{"emotion", "votes"}`).
 
@@ -138,7 +138,7 @@ def _check_output(reader: CorpusReader, output: Path) -> None:
 
 def _check_recordings(reader: CorpusReader, recordings: Sequence[Recording]) -> None:
     for recording in recordings:
-        reader.harmonise(recording.native_label)
+        reader.harmonize(recording.native_label)
     occurrences = Counter(recording.source_id for recording in recordings)
     if repeated := [name for name, count in occurrences.items() if count > 1]:
         raise ValueError(f"{reader.pretty_name}: lists {', '.join(repeated[:5])} more than once.")
@@ -235,7 +235,7 @@ def _judge(
     kept = []
     for indices in copies.values():
         first = recordings[indices[0]]
-        claims = {(recordings[i].speaker_id, reader.harmonise(recordings[i].native_label)) for i in indices}
+        claims = {(recordings[i].speaker_id, reader.harmonize(recordings[i].native_label)) for i in indices}
         if len(claims) > 1:
             names = " = ".join(f"{recordings[i].path} ({recordings[i].native_label})" for i in indices)
             findings["contradictory"] |= {recordings[i].path: names for i in indices}
@@ -282,7 +282,7 @@ def _row(reader: CorpusReader, recording: Recording, scan: Scan, audio: object) 
     row = {
         "audio": audio,
         "speaker_id": f"{reader.name}/{recording.speaker_id}",
-        "emotion": reader.harmonise(recording.native_label),
+        "emotion": reader.harmonize(recording.native_label),
         "duration": scan.duration,
         "corpus": reader.name,
         "source_id": recording.source_id,
@@ -291,7 +291,7 @@ def _row(reader: CorpusReader, recording: Recording, scan: Scan, audio: object) 
     }
     if reader.has_votes:
         votes = recording.votes or {}
-        row["votes"] = [{"emotion": reader.harmonise(label), "votes": float(vote)} for label, vote in votes.items()]
+        row["votes"] = [{"emotion": reader.harmonize(label), "votes": float(vote)} for label, vote in votes.items()]
     return row
 
 

@@ -34,7 +34,7 @@ class Report:
         num_prepared (`int`): Clips that are in the tables.
         num_speakers (`int`): Their speakers.
         seconds (`float`): Their duration.
-        labels (`Mapping[str, Mapping[str, int]]`): Number of clips by harmonised and then by native label.
+        labels (`Mapping[str, Mapping[str, int]]`): Number of clips by harmonized and then by native label.
         genders (`Mapping[str, int]`): Number of speakers by gender; `""` is unknown.
         findings (`Mapping[str, Mapping[str, str]]`): For each kind of `PROBLEMS` and `NOTES`, the files and reasons.
     """

@@ -12,7 +12,7 @@ import numpy as np
 
 from emoicl.training.corpora.base import read_rows, read_text
 from emoicl.training.corpora.split_tables import Clip
-from emoicl.training.folds import deal_speakers
+from emoicl.training.data.folds import deal_speakers
 
 
 PARTS = ("train", "validation", "test")

@@ -14,7 +14,7 @@ import pyarrow.parquet
 from tqdm.auto import tqdm
 
 from emoicl.training.corpora.prepare import AUDIO_TYPE, GROUP_SIZE, SCHEMA
-from emoicl.training.corpus import COLUMNS
+from emoicl.training.data.corpus import COLUMNS
 
 
 SUFFIXES = (".parquet", ".jsonl", ".csv")

@@ -11,7 +11,7 @@ import yaml
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from emoicl.training.corpus import display_label
+from emoicl.training.data.corpus import display_label
 from emoicl.training.pretraining.tables import read_table, text_column
 
 

@@ -21,14 +21,14 @@ from transformers import (
 )
 
 from emoicl.modeling.configuration_emoicl import EmoIclConfig
+from emoicl.training.experiments.recipe import keep_settings
+from emoicl.training.experiments.stages import run_stage
 from emoicl.training.pretraining.denoising import MODES, DenoisingDataset
 from emoicl.training.pretraining.instruction import InstructionDataset, read_triples
 from emoicl.training.pretraining.running import Schedule, pretraining_arguments
 from emoicl.training.pretraining.tables import read_texts
 from emoicl.training.pretraining.tokenizer import NEWLINE, SENTINELS, train_unigram_tokenizer
-from emoicl.training.recipe import keep_settings
-from emoicl.training.stages import run_stage
-from emoicl.training.trainer import EpochCallback
+from emoicl.training.systems.meta_icl_trainer import EpochCallback
 
 
 logger = logging.getLogger(__name__)

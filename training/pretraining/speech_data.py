@@ -128,7 +128,7 @@ class Targets:
 
         Returns:
             `dict`: for those of `tasks`, `transcription`, int64 of shape `(batch_size, longest_text)`, padded with
-            -100; `speaker`, `gender` and `emotion`, int64, and `age`, float32 and standardised, of shape
+            -100; `speaker`, `gender` and `emotion`, int64, and `age`, float32 and standardized, of shape
             `(batch_size,)`.
         """
         encoded = {

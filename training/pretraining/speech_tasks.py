@@ -13,6 +13,8 @@ from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
 from emoicl.modeling.configuration_emoicl import EmoIclSpeechEncoderConfig
 from emoicl.modeling.speech_encoder_emoicl import EmoIclSpeechEncoder
 from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
+from emoicl.training.experiments.recipe import keep_settings
+from emoicl.training.experiments.stages import run_stage
 from emoicl.training.pretraining.running import Schedule, pretraining_arguments
 from emoicl.training.pretraining.speech_data import (
     IGNORED,
@@ -22,8 +24,6 @@ from emoicl.training.pretraining.speech_data import (
     Targets,
     read_clips,
 )
-from emoicl.training.recipe import keep_settings
-from emoicl.training.stages import run_stage
 
 
 logger = logging.getLogger(__name__)
@@ -128,7 +128,7 @@ def class_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 def age_loss(predictions: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Mean squared error of the standardised age over the utterances whose age is known."""
+    """Mean squared error of the standardized age over the utterances whose age is known."""
     known = ~targets.isnan()
     errors = (predictions.float() - targets.nan_to_num()) * known
     return errors.square().sum() / known.sum().clamp(min=1)

@@ -7,7 +7,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import PreTrainedTokenizerFast
 
 from emoicl.training.pretraining.denoising import MODES
-from emoicl.training.tokenizer import AUDIO_TOKEN, SPECIAL_TOKENS
+from emoicl.training.systems.tokenizer import AUDIO_TOKEN, SPECIAL_TOKENS
 
 
 SENTINELS = tuple(f"<extra_id_{number}>" for number in range(100))

@@ -16,7 +16,7 @@ from emoicl.training.corpora.readers.emogator import EmoGator
 from emoicl.training.corpora.readers.esd import Esd
 from emoicl.training.corpora.readers.nemo import Nemo
 from emoicl.training.corpora.readers.ravdess import Ravdess
-from emoicl.training.corpus import load_corpus
+from emoicl.training.data.corpus import load_corpus
 
 
 def by_id(reader) -> dict[str, Recording]:
@@ -33,7 +33,7 @@ def prepared_rows(reader, output, **options) -> dict[str, dict]:
 @pytest.mark.parametrize("reader", CORPORA.values(), ids=CORPORA)
 def test_what_is_stated_of_a_corpus(reader):
     assert reader.name == reader.name.lower() and " " not in reader.name
-    assert reader.homepage.startswith("http") and reader.licence_url.startswith("http")
+    assert reader.homepage.startswith("http") and reader.license_url.startswith("http")
     assert reader.citation.startswith("@") and reader.citation.count("{") == reader.citation.count("}")
     assert reader.elicitation in ("acted", "induced", "natural")
     assert reader.description.endswith(".") and reader.label_meaning.endswith(".")

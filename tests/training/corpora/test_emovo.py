@@ -8,7 +8,7 @@ from tiny_files import write_clips
 from emoicl.training.corpora.base import Recording
 from emoicl.training.corpora.prepare import prepare
 from emoicl.training.corpora.readers.emovo import Emovo
-from emoicl.training.corpus import load_corpus
+from emoicl.training.data.corpus import load_corpus
 
 
 def test_design(tmp_path):

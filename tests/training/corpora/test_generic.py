@@ -9,7 +9,7 @@ from tiny_files import clip, write_clips
 
 from emoicl.training.corpora.generic import HubDataset, OwnTable, SpeakerFolders
 from emoicl.training.corpora.prepare import TEXT_COLUMNS, prepare
-from emoicl.training.corpus import load_corpus
+from emoicl.training.data.corpus import load_corpus
 
 
 def rows_of(reader, output, **options):
@@ -40,7 +40,7 @@ COLUMNS = {"audio": "file", "emotion": "mood", "speaker_id": "who"}
 
 
 def test_csv(table, tmp_path):
-    reader = OwnTable(table, "mine", columns=COLUMNS, labels={"happy": "Joy"}, licence="CC0-1.0", languages=["en"])
+    reader = OwnTable(table, "mine", columns=COLUMNS, labels={"happy": "Joy"}, license="CC0-1.0", languages=["en"])
     first, second = rows_of(reader, tmp_path / "out")
     assert first == {
         "audio": {"bytes": clip("a/1.wav"), "path": "a_1.wav"},

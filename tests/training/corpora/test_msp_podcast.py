@@ -10,7 +10,7 @@ from emoicl.training.corpora.base import Recording
 from emoicl.training.corpora.prepare import prepare
 from emoicl.training.corpora.readers.msp_podcast import MspPodcast
 from emoicl.training.corpora.speaker_parts import read_speaker_lists
-from emoicl.training.corpus import load_corpus
+from emoicl.training.data.corpus import load_corpus
 
 
 CONSENSUS = """\

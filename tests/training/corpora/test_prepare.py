@@ -10,7 +10,7 @@ from tiny_files import clip, write_clips
 from emoicl.training.corpora import prepare as prepare_module
 from emoicl.training.corpora.base import CorpusReader, Recording
 from emoicl.training.corpora.prepare import prepare
-from emoicl.training.corpus import load_corpus
+from emoicl.training.data.corpus import load_corpus
 
 
 SPEAKERS = {"ann": "female", "bob": "male"}
@@ -22,8 +22,8 @@ class Letters(CorpusReader):
 
     name = "letters"
     pretty_name = "Letters"
-    licence = "CC-BY-4.0"
-    licence_url = "https://creativecommons.org/licenses/by/4.0/"
+    license = "CC-BY-4.0"
+    license_url = "https://creativecommons.org/licenses/by/4.0/"
     homepage = "https://example.org"
     citation = "@misc{letters}"
     languages = ("en",)
@@ -121,11 +121,11 @@ def test_card(source, tmp_path):
         assert line in card.splitlines() or f"  {line}" in card.splitlines(), line
     assert "@misc{letters}" in card
     assert "1 female, 1 male" in card
-    Letters.licence = "Letters terms"
+    Letters.license = "Letters terms"
     try:
         prepare(Letters(source), tmp_path / "out")
     finally:
-        Letters.licence = "CC-BY-4.0"
+        Letters.license = "CC-BY-4.0"
     card = (tmp_path / "out" / "README.md").read_text()
     assert "license: other\n" in card and "license_name: letters-terms\n" in card
 

@@ -13,8 +13,8 @@ from emoicl.training.corpora import split_tables
 from emoicl.training.corpora.prepare import AUDIO_TYPE
 from emoicl.training.corpora.speaker_parts import age_group
 from emoicl.training.corpora.splits import PARTS, split_corpus
-from emoicl.training.corpus import load_corpus
-from emoicl.training.reproduction.splits import load_splits
+from emoicl.training.data.corpus import load_corpus
+from emoicl.training.experiments.reproduction.splits import load_splits
 
 
 EMOTIONS = ("anger", "fear", "joy")

@@ -6,7 +6,7 @@ from tiny_files import write_clips
 from emoicl.training.corpora.base import Recording
 from emoicl.training.corpora.prepare import prepare
 from emoicl.training.corpora.readers.subesco import Subesco
-from emoicl.training.corpus import load_corpus
+from emoicl.training.data.corpus import load_corpus
 
 
 NAMES = ["F_01_OISHI_S_10_ANGRY_1.wav", "M_01_SOMEONE_S_1_SAD_5.wav", "F_02_MONIKA_S_2_SURPRISE_3].wav"]

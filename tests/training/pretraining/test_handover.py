@@ -10,7 +10,7 @@ from transformers import AutoModelForSeq2SeqLM
 
 from emoicl.commands import pretrain
 from emoicl.modeling.speech_encoder_emoicl import EmoIclSpeechEncoder
-from emoicl.training.composition import compose
+from emoicl.training.systems.composition import compose
 
 
 LABELS = ["Joy", "Sadness", "Anger"]

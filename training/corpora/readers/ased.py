@@ -22,14 +22,14 @@ class Ased(CorpusReader):
     A name has five parts, as in `a5-03-01-02-50.wav`: emotion's letter and number, sentence, repetition, gender and
     speaker. Sentences 01 and 02 are the same in all emotions; 03 to 07 are others in every emotion, so their
     `sentence_id` has its letter (`a03`). Of 4550 recordings the judges accepted 2474. Source: README.md of the owners'
-    repository; that 01 and 02 are the two common sentences it speaks of was heard by a speech recogniser
+    repository; that 01 and 02 are the two common sentences it speaks of was heard by a speech recognizer
     (Strong-AI-Lab/emotion, `datasets/ASED`).
     """
 
     name = "ased"
     pretty_name = "ASED (Amharic speech emotion dataset)"
-    licence = "freely available, no licence stated"
-    licence_url = "https://github.com/Ethio2021/ASED_V1"
+    license = "freely available, no license stated"
+    license_url = "https://github.com/Ethio2021/ASED_V1"
     homepage = "https://github.com/Ethio2021/ASED_V1"
     citation = """\
 @article{retta2022ased,

@@ -55,8 +55,8 @@ class Cafe(CorpusReader):
 
     name = "cafe"
     pretty_name = "CaFE (Canadian French emotional speech)"
-    licence = "CC-BY-NC-SA-4.0"
-    licence_url = "https://creativecommons.org/licenses/by-nc-sa/4.0/"
+    license = "CC-BY-NC-SA-4.0"
+    license_url = "https://creativecommons.org/licenses/by-nc-sa/4.0/"
     homepage = "https://zenodo.org/records/1478765"
     citation = """\
 @inproceedings{gournay2018cafe,

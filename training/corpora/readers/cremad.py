@@ -43,8 +43,8 @@ class CremaD(CorpusReader):
 
     name = "crema-d"
     pretty_name = "CREMA-D"
-    licence = "ODbL-1.0"
-    licence_url = "https://opendatacommons.org/licenses/odbl/1-0/"
+    license = "ODbL-1.0"
+    license_url = "https://opendatacommons.org/licenses/odbl/1-0/"
     homepage = "https://github.com/CheyneyComputerScience/CREMA-D"
     citation = """\
 @article{cao2014cremad,

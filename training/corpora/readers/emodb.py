@@ -38,14 +38,14 @@ class EmoDb(CorpusReader):
     EMO-DB: `download.zip` unpacked, of which `wav` is used.
 
     A name has four parts: speaker, text, emotion (the German word's first letter) and version. Not every speaker has
-    every text in every emotion: clips that fewer than 80 % of the listeners recognised, or 60 % found natural, were
+    every text in every emotion: clips that fewer than 80 % of the listeners recognized, or 60 % found natural, were
     taken out, which leaves 535. Source: the database's site ("Code of texts", "Information about the speakers").
     """
 
     name = "emo-db"
     pretty_name = "EMO-DB (Berlin database of emotional speech)"
-    licence = "freely available, no licence stated"
-    licence_url = "http://emodb.bilderbar.info/docu/"
+    license = "freely available, no license stated"
+    license_url = "http://emodb.bilderbar.info/docu/"
     homepage = "http://emodb.bilderbar.info/"
     citation = """\
 @inproceedings{burkhardt2005emodb,
@@ -63,7 +63,7 @@ class EmoDb(CorpusReader):
         "chamber, by remembering a situation in which they felt the emotion."
     )
     label_meaning = (
-        "The emotion that the actor was asked to show, recognised by at least 80 % of 20 listeners. A is Angst "
+        "The emotion that the actor was asked to show, recognized by at least 80 % of 20 listeners. A is Angst "
         "(anxiety or fear)."
     )
     label_map = {

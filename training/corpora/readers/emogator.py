@@ -52,8 +52,8 @@ class EmoGator(CorpusReader):
 
     name = "emogator"
     pretty_name = "EmoGator"
-    licence = "Apache-2.0"
-    licence_url = "https://www.apache.org/licenses/LICENSE-2.0"
+    license = "Apache-2.0"
+    license_url = "https://www.apache.org/licenses/LICENSE-2.0"
     homepage = "https://github.com/fredbuhl/EmoGator"
     citation = """\
 @article{buhl2023emogator,

@@ -37,8 +37,8 @@ class Emovo(CorpusReader):
 
     name = "emovo"
     pretty_name = "EMOVO"
-    licence = "freely available for research, no licence stated"
-    licence_url = "http://voice.fub.it/activities/corpora/emovo/index.html"
+    license = "freely available for research, no license stated"
+    license_url = "http://voice.fub.it/activities/corpora/emovo/index.html"
     homepage = "http://voice.fub.it/activities/corpora/emovo/index.html"
     citation = """\
 @inproceedings{costantini2014emovo,

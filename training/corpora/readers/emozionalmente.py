@@ -26,8 +26,8 @@ class Emozionalmente(CorpusReader):
 
     name = "emozionalmente"
     pretty_name = "Emozionalmente"
-    licence = "CC-BY-4.0"
-    licence_url = "https://creativecommons.org/licenses/by/4.0/"
+    license = "CC-BY-4.0"
+    license_url = "https://creativecommons.org/licenses/by/4.0/"
     homepage = "https://zenodo.org/records/6569824"
     citation = """\
 @article{catania2025emozionalmente,

@@ -29,8 +29,8 @@ class Esd(CorpusReader):
 
     name = "esd"
     pretty_name = "ESD (emotional speech dataset)"
-    licence = "ESD licence (research only)"
-    licence_url = "https://github.com/HLTSingapore/Emotional-Speech-Data"
+    license = "ESD license (research only)"
+    license_url = "https://github.com/HLTSingapore/Emotional-Speech-Data"
     homepage = "https://github.com/HLTSingapore/Emotional-Speech-Data"
     citation = """\
 @article{zhou2022esd,

@@ -47,8 +47,8 @@ class Iemocap(CorpusReader):
 
     name = "iemocap"
     pretty_name = "IEMOCAP"
-    licence = "IEMOCAP release agreement (research only)"
-    licence_url = "https://sail.usc.edu/iemocap/iemocap_release.htm"
+    license = "IEMOCAP release agreement (research only)"
+    license_url = "https://sail.usc.edu/iemocap/iemocap_release.htm"
     homepage = "https://sail.usc.edu/iemocap/"
     citation = """\
 @article{busso2008iemocap,
@@ -71,7 +71,7 @@ class Iemocap(CorpusReader):
     label_meaning = (
         "The emotion that most evaluators chose, from sound and picture and in the course of the dialogue. Excitement "
         "and joy are two classes, though often merged in the literature. no_agreement: none has a majority; "
-        "other: none of those offered. Neither of the two is an emotion to be recognised."
+        "other: none of those offered. Neither of the two is an emotion to be recognized."
     )
     label_map = {
         "neu": "neutral",

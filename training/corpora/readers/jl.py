@@ -25,8 +25,8 @@ class Jl(CorpusReader):
 
     name = "jl-corpus"
     pretty_name = "JL-corpus"
-    licence = "CC0-1.0"
-    licence_url = "https://www.kaggle.com/datasets/tli725/jl-corpus"
+    license = "CC0-1.0"
+    license_url = "https://www.kaggle.com/datasets/tli725/jl-corpus"
     homepage = "https://github.com/tli725/JL-Corpus"
     citation = """\
 @inproceedings{james2018jl,

@@ -22,8 +22,8 @@ class Jtes(CorpusReader):
 
     name = "jtes"
     pretty_name = "JTES (Japanese Twitter-based emotional speech)"
-    licence = "JTES terms (research only, asked for from the owners)"
-    licence_url = "https://doi.org/10.1109/ICSDA.2016.7918977"
+    license = "JTES terms (research only, asked for from the owners)"
+    license_url = "https://doi.org/10.1109/ICSDA.2016.7918977"
     homepage = "https://doi.org/10.1109/ICSDA.2016.7918977"
     citation = """\
 @inproceedings{takeishi2016jtes,

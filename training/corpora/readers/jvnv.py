@@ -1,4 +1,4 @@
-"""JVNV: acted Japanese of four speakers, in which each sentence holds a nonverbal vocalisation."""
+"""JVNV: acted Japanese of four speakers, in which each sentence holds a nonverbal vocalization."""
 
 import re
 from collections.abc import Iterator
@@ -19,15 +19,15 @@ class Jvnv(CorpusReader):
     JVNV, version 1: `jvnv_ver1.zip`, unpacked; the folder `jvnv_v1`, with `F1`, `F2`, `M1` and `M2`.
 
     A path is `{speaker}/{emotion}/{session}/{speaker}_{emotion}_{session}_{number}.wav`. In the session `regular` the
-    vocalisation is prescribed, in `free` the speaker chooses it. `transcription.csv` has lines
-    `anger_regular_01|vocalisation|text`, the same for all speakers. Not every speaker says every sentence. Source: Xin
+    vocalization is prescribed, in `free` the speaker chooses it. `transcription.csv` has lines
+    `anger_regular_01|vocalization|text`, the same for all speakers. Not every speaker says every sentence. Source: Xin
     et al. 2024; the lines and names as read by several public loaders.
     """
 
     name = "jvnv"
     pretty_name = "JVNV"
-    licence = "CC-BY-SA-4.0"
-    licence_url = "https://creativecommons.org/licenses/by-sa/4.0/"
+    license = "CC-BY-SA-4.0"
+    license_url = "https://creativecommons.org/licenses/by-sa/4.0/"
     homepage = "https://sites.google.com/site/shinnosuketakamichi/research-topics/jvnv_corpus"
     citation = """\
 @article{xin2024jvnv,
@@ -44,7 +44,7 @@ class Jvnv(CorpusReader):
     elicitation = "acted"
     description = (
         "Two women and two men speak sentences written by a language model for six emotions, each with a nonverbal "
-        "vocalisation such as a laugh or a sob in it; 3.94 hours."
+        "vocalization such as a laugh or a sob in it; 3.94 hours."
     )
     label_meaning = (
         "The emotion that the speaker was asked to show. Each sentence is said in one emotion only, and says what "
@@ -84,6 +84,6 @@ class Jvnv(CorpusReader):
         for number, line in enumerate(read_text(path).splitlines(), start=1):
             parts = line.split("|")
             if len(parts) != 3:
-                raise ValueError(f"{path}: line {number} is {line!r}, where name|vocalisation|text is expected.")
+                raise ValueError(f"{path}: line {number} is {line!r}, where name|vocalization|text is expected.")
             texts[parts[0]] = parts[2].strip()
         return texts

@@ -26,8 +26,8 @@ class Mead(CorpusReader):
 
     name = "mead"
     pretty_name = "MEAD (audio)"
-    licence = "MEAD terms of use (research only)"
-    licence_url = "https://github.com/uniBruce/Mead"
+    license = "MEAD terms of use (research only)"
+    license_url = "https://github.com/uniBruce/Mead"
     homepage = "https://wywu.github.io/projects/MEAD/MEAD.html"
     citation = """\
 @inproceedings{wang2020mead,

@@ -54,8 +54,8 @@ class MspPodcast(CorpusReader):
 
     name = "msp-podcast"
     pretty_name = "MSP-Podcast"
-    licence = "MSP-Podcast academic licence (research only)"
-    licence_url = "https://lab-msp.com/MSP/MSP-Podcast.html"
+    license = "MSP-Podcast academic license (research only)"
+    license_url = "https://lab-msp.com/MSP/MSP-Podcast.html"
     homepage = "https://lab-msp.com/MSP/MSP-Podcast.html"
     citation = """\
 @article{lotfian2019msp,
@@ -77,7 +77,7 @@ class MspPodcast(CorpusReader):
     )
     label_meaning = (
         "The emotion that most listeners chose from the sound. no_agreement: none has a majority; other: none of "
-        "those offered. Neither of the two is an emotion to be recognised."
+        "those offered. Neither of the two is an emotion to be recognized."
     )
     label_map = {
         "A": "anger",

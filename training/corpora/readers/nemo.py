@@ -19,8 +19,8 @@ class Nemo(CorpusReader):
 
     name = "nemo"
     pretty_name = "nEMO"
-    licence = "CC-BY-NC-SA-4.0"
-    licence_url = "https://creativecommons.org/licenses/by-nc-sa/4.0/"
+    license = "CC-BY-NC-SA-4.0"
+    license_url = "https://creativecommons.org/licenses/by-nc-sa/4.0/"
     homepage = "https://github.com/amu-cai/nEMO"
     citation = """\
 @inproceedings{christop2024nemo,

@@ -22,8 +22,8 @@ class Ravdess(CorpusReader):
 
     name = "ravdess"
     pretty_name = "RAVDESS (speech)"
-    licence = "CC-BY-NC-SA-4.0"
-    licence_url = "https://creativecommons.org/licenses/by-nc-sa/4.0/"
+    license = "CC-BY-NC-SA-4.0"
+    license_url = "https://creativecommons.org/licenses/by-nc-sa/4.0/"
     homepage = "https://zenodo.org/records/1188976"
     citation = """\
 @article{livingstone2018ravdess,

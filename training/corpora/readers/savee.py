@@ -22,8 +22,8 @@ class Savee(CorpusReader):
 
     name = "savee"
     pretty_name = "SAVEE"
-    licence = "SAVEE terms (research only, on registration)"
-    licence_url = "http://kahlan.eps.surrey.ac.uk/savee/Download.html"
+    license = "SAVEE terms (research only, on registration)"
+    license_url = "http://kahlan.eps.surrey.ac.uk/savee/Download.html"
     homepage = "http://kahlan.eps.surrey.ac.uk/savee/"
     citation = """\
 @incollection{haq2010savee,

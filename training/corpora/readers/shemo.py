@@ -1,4 +1,4 @@
-"""ShEMO, the Sharif emotional speech database: Persian, cut from radio plays and labelled by listeners."""
+"""ShEMO, the Sharif emotional speech database: Persian, cut from radio plays and labeled by listeners."""
 
 import re
 from collections.abc import Iterator
@@ -22,8 +22,8 @@ class ShEmo(CorpusReader):
 
     name = "shemo"
     pretty_name = "ShEMO (Sharif emotional speech database)"
-    licence = "Apache-2.0"
-    licence_url = "https://huggingface.co/datasets/pariajm/sharif_emotional_speech_dataset"
+    license = "Apache-2.0"
+    license_url = "https://huggingface.co/datasets/pariajm/sharif_emotional_speech_dataset"
     homepage = "https://github.com/pariajm/sharif-emotional-speech-dataset"
     citation = """\
 @article{nezami2019shemo,

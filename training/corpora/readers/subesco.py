@@ -24,8 +24,8 @@ class Subesco(CorpusReader):
 
     name = "subesco"
     pretty_name = "SUBESCO"
-    licence = "CC-BY-4.0"
-    licence_url = "https://creativecommons.org/licenses/by/4.0/"
+    license = "CC-BY-4.0"
+    license_url = "https://creativecommons.org/licenses/by/4.0/"
     homepage = "https://zenodo.org/records/4526477"
     citation = """\
 @article{sultana2021subesco,
@@ -44,7 +44,7 @@ class Subesco(CorpusReader):
         "20 professional actors (10 women, 10 men) speak ten Bangla sentences in seven emotions, five times each, in "
         "a studio."
     )
-    label_meaning = "The emotion that the actor was asked to show. 50 listeners recognised 71 % of the clips."
+    label_meaning = "The emotion that the actor was asked to show. 50 listeners recognized 71 % of the clips."
     label_map = {
         "ANGRY": "anger",
         "DISGUST": "disgust",

@@ -21,8 +21,8 @@ class Tess(CorpusReader):
 
     name = "tess"
     pretty_name = "TESS (Toronto emotional speech set)"
-    licence = "CC-BY-NC-ND-4.0"
-    licence_url = "https://creativecommons.org/licenses/by-nc-nd/4.0/"
+    license = "CC-BY-NC-ND-4.0"
+    license_url = "https://creativecommons.org/licenses/by-nc-nd/4.0/"
     homepage = "https://doi.org/10.5683/SP2/E8H2MF"
     citation = """\
 @misc{pichorafuller2020tess,

@@ -1,0 +1,153 @@
+import json
+
+import pytest
+
+from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL
+from emoicl.cli import main
+from emoicl.commands.train import parse_overrides
+from emoicl.training.evaluation.reports import Condition, EvaluationReport
+from emoicl.training.experiments import recipe as recipe_module
+
+
+@pytest.mark.parametrize(
+    "arguments, expected",
+    [
+        ([], ["demo", "predict", "corpus", "pretrain", "init", "train", "evaluate", "reproduce"]),
+        (["demo"], ["--output", "--seeds"]),
+        (["predict"], ["--enroll", "--top-k", "--decoding {labels,beam}", "audio,label", "consent"]),
+        (["train"], ["--config", "--stages.zero_shot.max_steps", "base-emogator"]),
+        (["reproduce"], ["--folds", "--stages.in_context.max_steps", "proposed", "Tables II, III and IV"]),
+        (["evaluate"], ["--corpus", "--setting", "--orders", "audio, emotion and speaker_id", "UA_spk"]),
+    ],
+)
+def test_help(arguments, expected, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main([*arguments, "--help"])
+    text = capsys.readouterr().out
+    assert exit.value.code == 0
+    assert [word for word in expected if word not in text] == []
+
+
+@pytest.mark.parametrize(
+    "arguments, expected",
+    [
+        ([], "COMMAND"),
+        (["demo", "--sedes", "3"], "unrecognized arguments: --sedes 3"),
+        (["train"], "--config"),
+        (["evaluate", "--corpus", "a.csv", "--shots", "one"], "argument --shots: invalid numbers value: 'one'"),
+    ],
+)
+def test_wrong_usage(arguments, expected, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(arguments)
+    assert exit.value.code == 2
+    assert expected in capsys.readouterr().err
+
+
+def test_parse_overrides():
+    arguments = ["--seed", "1", "--stages.first.max_steps=100", "--labels", "[Joy, Fear]", "--shift", "-1"]
+    assert parse_overrides(arguments) == {
+        "seed": "1",
+        "stages.first.max_steps": "100",
+        "labels": "[Joy, Fear]",
+        "shift": "-1",
+    }
+
+
+@pytest.mark.parametrize("arguments", [["seed", "1"], ["--seed"], ["--seed", "1", "2"]])
+def test_overrides_that_are_no_pairs(arguments):
+    with pytest.raises(ValueError, match="expected --field value, not"):
+        parse_overrides(arguments)
+
+
+def test_evaluate_writes_files_where_it_says(checkpoint, table, tmp_path, capsys):
+    arguments = ["--corpus", table, "--output", tmp_path / "out", "--cache-folder", tmp_path / "cache"]
+    arguments += ["--model", checkpoint, "--shots", "0,2", "--seeds", 2, "--setting", "TO+LU", "--orders", 3]
+    assert main(["evaluate", *map(str, arguments)]) == 0
+    printed = capsys.readouterr().out
+    plots = ("accuracy_against_shots.png", "speakers.png", "reliability.png")
+    for name in ("report.json", "predictions.safetensors", *plots):
+        assert str(tmp_path / "out" / name) in printed
+        assert (tmp_path / "out" / name).stat().st_size > 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert (report["setting"], report["seeds"], report["num_utterances"]) == ("TO+LU", [0, 1], 12)
+    assert [(row["shots"], row["control"]) for row in report["rows"]] == [
+        (0, None),
+        (2, None),
+        (2, "rotated"),
+        (2, "other_speaker"),
+    ]
+    assert f"| 2-shot | {report['rows'][1]['ua_spk']:.3f} |" in printed
+    assert f"Over 3 orders of the 2 shots, UA_spk has the std {report['rows'][1]['order_std']:.3f}." in printed
+    assert EvaluationReport.load_predictions(tmp_path / "out" / "predictions.safetensors").as_dict() == report
+    assert list((tmp_path / "cache").rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--setting", "TU"], "'TU' is no enrollment setting"),
+        (["--shots", "0,4"], "TU+LD with k=4 needs 4 emotions"),
+        (["--corpus", "gone.csv"], "gone.csv: there is no such file"),
+    ],
+)
+def test_evaluate_refuses(complaint, checkpoint, table, tmp_path, options, message):
+    defaults = ["--model", checkpoint, "--corpus", table, "--cache-folder", tmp_path, "--output", tmp_path]
+    assert message in complaint("evaluate", *defaults, *options)
+
+
+def test_train_runs_the_recipe_with_overrides(monkeypatch, capsys):
+    run = []
+    report = EvaluationReport("TU+LD", [0], ["Joy"], ["ann"], [Condition(0, None, [["Joy"]])])
+    monkeypatch.setattr(recipe_module, "train", lambda recipe: run.append(recipe) or report)
+    assert main(["train", "--config", "base-emogator", "--seed", "5", "--stages.zero_shot.max_steps", "7"]) == 0
+    assert (run[0].seed, run[0].stages["zero_shot"]["max_steps"]) == (5, 7)
+    printed = capsys.readouterr().out
+    assert "| 0-shot | 1.000 |" in printed
+    assert f"{run[0].output_dir}/report.json" in printed
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--config", "tiny"], "There is no recipe 'tiny'"),
+        (["--config", "base-emogator", "--sede", "1"], "no such field sede"),
+        (["--config", "base-emogator", "seed=1"], "expected --field value, not 'seed'"),
+        (["--config", "base-emogator", "--data_folder", "nowhere", "--speech_encoder", "{whisper}"], "nowhere"),
+    ],
+)
+def test_train_refuses(complaint, checkpoint, arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    whisper = checkpoint.parent / "whisper"
+    assert message in complaint("train", *(argument.format(whisper=whisper) for argument in arguments))
+
+
+@pytest.mark.skipif(not (BUNDLED_MODEL.is_dir() and BUNDLED_CLIPS.is_file()), reason="needs the bundled assets")
+def test_demo(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("EMOICL_CACHE", str(tmp_path / "cache"))
+    assert main(["demo", "--output", str(tmp_path / "out"), "--seeds", "1"]) == 0
+    printed = capsys.readouterr().out
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    rows = {row["shots"]: row for row in report["rows"] if row["control"] is None}
+    assert sorted(rows) == [0, 1, 2, 3, 5, 7]
+    assert len(rows[0]["per_speaker"]) >= 6
+    assert rows[7]["ua_spk"] > rows[0]["ua_spk"]
+    for row in rows.values():
+        assert f"{row['ua_spk']:.3f}" in printed
+        assert f"{row['min']:.3f}" in printed
+    assert all(f"  {label} " in printed for label in ("Neutral", "Joy", "Anger"))
+    assert str(tmp_path / "out" / "accuracy_against_shots.png") in printed
+    assert (tmp_path / "out" / "accuracy_against_shots.png").stat().st_size > 0
+
+
+def test_evaluate_a_classifier(classifier, table, tmp_path, capsys):
+    arguments = ["evaluate", "--model", str(classifier), "--corpus", str(table), "--shots", "0,2", "--seeds", "1"]
+    folders = ["--cache-folder", str(tmp_path / "cache"), "--output", str(tmp_path / "report")]
+    assert main([*arguments, *folders]) == 0
+    rows = json.loads((tmp_path / "report" / "report.json").read_text())["rows"]
+    assert [(row["shots"], row["control"]) for row in rows[:2]] == [(0, None), (2, None)]
+
+
+@pytest.mark.parametrize("command", [["predict", "x.wav"], ["evaluate", "--corpus", "x.csv"]])
+def test_a_classifier_writes_no_text(complaint, classifier, command):
+    assert "is a classifier, which writes no text" in complaint(*command, "--model", classifier, "--decoding", "beam")

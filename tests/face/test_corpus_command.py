@@ -1,0 +1,67 @@
+import pytest
+from tiny_corpus import tone
+
+from emoicl.training.corpora.readers import CORPORA
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    for seed, name in enumerate(("ann/Happy/1.wav", "ann/Fear/2.wav", "bob/Happy/3.wav")):
+        path = tmp_path / "recordings" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(tone(200.0, seed=seed))
+    return tmp_path / "recordings"
+
+
+def test_list(emoicl, capsys):
+    emoicl("corpus", "list")
+    printed = capsys.readouterr().out
+    for name, reader in CORPORA.items():
+        line = next(line for line in printed.splitlines() if line.startswith(f"{name} "))
+        assert reader.license in line and reader.homepage in line
+
+
+@pytest.mark.parametrize("format", ["parquet", "jsonl"])
+def test_prepare(emoicl, recordings, tmp_path, capsys, format):
+    output = tmp_path / "out"
+    emoicl(
+        *("corpus", "prepare", "generic", "--source", recordings, "--output", output, "--format", format),
+        *("--label", "happy=joy", "--workers", "2", "--corpus-name", "mine"),
+    )
+    printed = capsys.readouterr().out
+    assert "mine: 3 of 3 listed clips prepared, 2 speakers" in printed
+    assert "(Happy: 2)" in printed and f"{output}/data/*.{format}" in printed
+    assert list((output / "data").glob(f"*.{format}"))
+
+
+def test_prepare_a_hub_dataset(emoicl, recordings, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    emoicl("corpus", "prepare", "generic", "--source", recordings, "--output", tmp_path / "hub" / "speech")
+    emoicl("corpus", "prepare", "generic", "--hub-dataset", tmp_path / "hub" / "speech", "--output", tmp_path / "out")
+    assert "speech: 3 of 3 listed clips prepared, 2 speakers" in capsys.readouterr().out
+
+
+def test_prepare_names_what_is_missing(emoicl, tmp_path):
+    (tmp_path / "ravdess" / "Actor_01").mkdir(parents=True)
+    with pytest.raises(ValueError, match="1440 missing .Actor_01/03-01-01-01-01-01-01.wav, .*report.txt"):
+        emoicl("corpus", "prepare", "ravdess", "--source", tmp_path / "ravdess", "--output", tmp_path / "out")
+    assert "Actor_24/03-01-08-02-02-02-24.wav" in (tmp_path / "out" / "report.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["nothing"], "No corpus is called 'nothing'; there are"),
+        (["ravdess"], "--source: where is RAVDESS .* comes from https://zenodo.org"),
+        (["generic"], "either --source or --hub-dataset"),
+        (["generic", "--source", "{recordings}", "--hub-dataset", "x"], "either --source or --hub-dataset"),
+        (["generic", "--source", "{recordings}", "--label", "happy"], "pairs such as a=b, not 'happy'"),
+        (["generic", "--source", "{recordings}", "--label", "sad=sadness"], "has no label sad to map"),
+        (["ravdess", "--source", "{recordings}"], "lacks Actor_01"),
+        (["ravdess", "--source", "{recordings}", "--workers", "0"], "--workers is at least 1"),
+    ],
+)
+def test_prepare_refuses(emoicl, recordings, tmp_path, arguments, message):
+    arguments = [argument.format(recordings=recordings) for argument in arguments]
+    with pytest.raises(ValueError, match=message):
+        emoicl("corpus", "prepare", *arguments, "--output", tmp_path / "out")

@@ -1,0 +1,139 @@
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import softmax
+from synthetic_voices import ManyVoices, renamed
+from tiny import LABELS
+from tiny_corpus import MODEL_FIELDS, SIZES, compose_tiny
+
+from emoicl.training.baselines.prototypes import PooledFeatures, PrototypeBaseline, tuning_episodes
+from emoicl.training.data.corpus import Corpus
+from emoicl.training.evaluation.evaluate import evaluate
+from emoicl.training.evaluation.recognition import SpeechLmRecognizer
+from emoicl.training.systems.adaptation import add_adaptation
+from emoicl.training.systems.composition import compose
+from emoicl.training.systems.initialization import group_means
+
+
+@pytest.fixture(scope="module")
+def corpora() -> Any:
+    """Training, validation and test speakers, and their features."""
+    parts = [renamed(60, "train", 1), renamed(20, "validation", 2), renamed(40, "test", 3)]
+    return *(corpus for corpus, _ in parts), ManyVoices(*parts)
+
+
+@pytest.fixture(scope="module")
+def untrained(whisper) -> Any:
+    torch.manual_seed(0)
+    model, processor = compose_tiny(whisper, adaptation_size=0)
+    return model.eval(), processor
+
+
+@pytest.fixture(scope="module")
+def adapted(untrained, corpora):
+    model, processor = untrained
+    training, validation, _, features = corpora
+    return add_adaptation(model, processor, training, validation, features)
+
+
+@pytest.mark.parametrize("size", [None, 12])
+def test_without_the_language_model_it_is_the_floor(untrained, corpora, size):
+    model, processor = untrained
+    training, validation, test, features = corpora
+    model = add_adaptation(model, processor, training, validation, features, size)
+    model.config.language_model_weight, model.config.probe_weight, model.config.prototype_weight = 0.0, 1.0, 0.2
+    floor = PrototypeBaseline(training, PooledFeatures(features), LABELS, weight=0.2, size=size)
+    recognizer = SpeechLmRecognizer(model, processor, features)
+    for shots in (0, 1, 3):
+        episodes = tuning_episodes(test, list(LABELS), shots)[:100]
+        np.testing.assert_allclose(recognizer.score(test, episodes), floor.score(test, episodes), atol=1e-4)
+
+
+def test_prototypes_count_by_the_share_of_labels_that_are_enrolled(untrained, corpora):
+    model, processor = untrained
+    training, validation, test, features = corpora
+    model.config.enrolled_share_exponent = 0.5
+    adapted = add_adaptation(model, processor, training, validation, features)
+    model.config.enrolled_share_exponent = 0.0
+    plain = add_adaptation(model, processor, training, validation, features)
+    assert adapted.config.enrolled_share_exponent == 0.5
+    # They were too strong at few shots, and were held back for that.
+    assert adapted.config.prototype_weight > plain.config.prototype_weight
+    adapted.config.language_model_weight, adapted.config.probe_weight, adapted.config.prototype_weight = 0.0, 1.0, 0.2
+    floor = PrototypeBaseline(training, PooledFeatures(features), LABELS, weight=0.0)
+    recognizer = SpeechLmRecognizer(adapted, processor, features)
+    for shots in (1, 3):
+        episodes = tuning_episodes(test, list(LABELS), shots)[:100]
+        centered, evidence = floor.read(test, episodes)
+        expected = softmax(centered + 0.2 * (shots / len(LABELS)) ** 0.5 * evidence, axis=1)
+        np.testing.assert_allclose(recognizer.score(test, episodes), expected, atol=1e-4)
+
+
+def test_two_labels(whisper, corpora):
+    """scikit-learn keeps the odds of one of them alone."""
+    *parts, features = corpora
+    training, validation, test = (Corpus(u for u in part if u.label in LABELS[:2]) for part in parts)
+    fields: dict[str, Any] = SIZES | MODEL_FIELDS | {"adaptation_size": 0}
+    model, processor = compose(str(whisper), LABELS[:2], **fields)
+    adapted = add_adaptation(model.eval(), processor, training, validation, features)
+    adapted.config.language_model_weight, adapted.config.probe_weight = 0.0, 1.0
+    floor = PrototypeBaseline(training, PooledFeatures(features), LABELS[:2], weight=adapted.config.prototype_weight)
+    episodes = tuning_episodes(test, list(LABELS[:2]), 2)[:50]
+    found = SpeechLmRecognizer(adapted, processor, features).score(test, episodes)
+    np.testing.assert_allclose(found, floor.score(test, episodes), atol=1e-4)
+
+
+def test_the_rest_of_the_model_stays(untrained, adapted):
+    before, after = untrained[0].state_dict(), adapted.state_dict()
+    assert all(torch.equal(weight, after[name]) for name, weight in before.items())
+    assert {name.split(".")[0] for name in after.keys() - before.keys()} == {"adaptation"}
+
+
+def test_a_language_model_that_knows_nothing_has_little_weight(adapted):
+    assert adapted.config.language_model_weight < 0.2 * adapted.config.probe_weight
+    assert adapted.config.prototype_weight > 0
+
+
+def test_the_blend_is_better_than_its_parts(untrained, adapted, corpora):
+    _, validation, _, features = corpora
+
+    def loss(**weights):
+        config = adapted.config
+        kept = {name: getattr(config, name) for name in weights}
+        for name, weight in weights.items():
+            setattr(config, name, weight)
+        recognizer, losses = SpeechLmRecognizer(adapted, untrained[1], features), []
+        for shots in (0, 1, 3, 7):
+            episodes = tuning_episodes(validation, list(LABELS), shots)
+            rights = [LABELS.index(episode.label) for episode in episodes]
+            losses += (-np.log(recognizer.score(validation, episodes)[np.arange(len(rights)), rights])).tolist()
+        for name, weight in kept.items():
+            setattr(config, name, weight)
+        return np.mean(losses)
+
+    chosen = loss()
+    assert chosen < loss(prototype_weight=0.0) - 0.01
+    for name in ("probe_weight", "prototype_weight"):
+        for factor in (0.7, 1.4):
+            assert chosen < loss(**{name: factor * getattr(adapted.config, name)})
+
+
+def test_the_noise_is_that_of_new_speakers(adapted, corpora):
+    _, _, test, features = corpora
+    embeds = np.concatenate(
+        [adapted.adaptation.embed(*features.load([u]).values()).detach().double().numpy() for u in test]
+    )
+    cells = np.array([f"{u.speaker_id} {u.label}" for u in test])
+    noise = ((embeds - group_means(embeds, cells)) ** 2).sum(0) / (len(embeds) - len(set(cells)))
+    learned = adapted.adaptation.variance("noise").detach().numpy()
+    assert learned.mean() == pytest.approx(noise.mean(), rel=0.15)
+
+
+def test_enrollment_helps_and_controls_hurt(untrained, adapted, corpora):
+    _, _, test, features = corpora
+    report = evaluate(SpeechLmRecognizer(adapted, untrained[1], features), test, shots=(0, 1, 3), seeds=[0])
+    assert report.accuracy(3).ua_spk > report.accuracy(0).ua_spk + 0.08
+    for control in ("rotated", "other_speaker"):
+        assert report.accuracy(3, control).ua_spk < report.accuracy(3).ua_spk - 0.08

@@ -1,0 +1,174 @@
+"""A model composed with a pretrained language model of each type does all that one from scratch does."""
+
+import numpy as np
+import pytest
+import torch
+from tiny import LABELS
+from tiny_checkpoints import LANGUAGE_MODELS, edit_config, randomize, save_language_model
+from tiny_corpus import MODEL_FIELDS, SIZES
+from torch.testing import assert_close
+from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoModelForSpeechSeq2Seq, AutoProcessor
+
+import emoicl  # noqa: F401 (the auto classes)
+from emoicl.training.systems.composition import compose
+from emoicl.training.systems.tokenizer import load_tokenizer
+
+
+QFORMER = SIZES["qformer"]
+WAVEFORMS = [
+    np.random.default_rng(i).normal(0, 0.1, length).astype(np.float32) for i, length in enumerate((4000, 5600, 3300))
+]
+
+
+@pytest.fixture(scope="module", params=LANGUAGE_MODELS)
+def language_model(request, tmp_path_factory):
+    """Folder of a tiny pretrained language model."""
+    return save_language_model(request.param, tmp_path_factory.mktemp(request.param), LABELS)
+
+
+@pytest.fixture(scope="module")
+def composed(language_model, whisper):
+    """Composed of tiny parts, all of its weights far from zero."""
+    model, processor = compose_with(language_model, whisper)
+    randomize(model)
+    return model, processor
+
+
+def compose_with(language_model, speech_encoder, labels=LABELS, **fields):
+    return compose(
+        str(speech_encoder), labels, language_model=str(language_model), qformer=QFORMER, **(MODEL_FIELDS | fields)
+    )
+
+
+def inputs_of(processor, *shots, labels=None):
+    """Prompts for the first utterance, one for each number of shots."""
+    enrollment = [{"audio": waveform, "label": label} for waveform, label in zip(WAVEFORMS[1:], LABELS, strict=False)]
+    return processor([WAVEFORMS[0]] * len(shots), enrollment=[enrollment[:count] for count in shots], labels=labels)
+
+
+def test_the_pretrained_weights_and_tokens_are_taken_over(language_model, whisper):
+    model, processor = compose_with(language_model, whisper)
+    pretrained = AutoModelForSeq2SeqLM.from_pretrained(language_model).state_dict()
+    tokenizer, config = processor.tokenizer, model.config
+    old_size = len(tokenizer) - 1
+    for name, weight in model.language_model.state_dict().items():
+        # Tokens that are new to the model have rows of their own.
+        rows = slice(0, old_size) if weight.shape != pretrained[name].shape else slice(None)
+        where = (..., rows) if name == "final_logits_bias" else rows
+        assert torch.equal(weight[where], pretrained[name][where]), name
+    assert config.audio_token_id == tokenizer.convert_tokens_to_ids("<audio>") == old_size
+    assert model.get_input_embeddings().num_embeddings >= len(tokenizer)
+    assert (config.pad_token_id, config.eos_token_id) == (tokenizer.pad_token_id, tokenizer.eos_token_id)
+    assert 0 <= config.decoder_start_token_id < old_size
+    assert [ids[ids >= 0].tolist() for ids in processor.label_ids(list(LABELS))] == config.label_token_ids
+    assert tokenizer.decode([config.audio_token_id] + config.label_token_ids[0], skip_special_tokens=True) == "Joy"
+
+
+def test_gradients_reach_the_qformer_and_the_language_model(composed):
+    model, processor = composed
+    model.zero_grad()
+    model(**inputs_of(processor, 0, 2, labels=["Joy", "Anger"])).loss.backward()
+    for part in (model.qformer.query_tokens, model.qformer.projection.weight, model.segment_embeddings.weight):
+        assert part.grad.any()
+    assert all(weight.grad is not None for weight in model.language_model.parameters())
+    assert all(weight.grad.any() for weight in model.language_model.get_encoder().parameters() if weight.dim() > 1)
+    assert all(weight.grad is None for weight in model.speech_encoder.parameters())
+
+
+def test_saved_and_loaded(composed, tmp_path):
+    model, processor = composed
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    reloaded = AutoModelForSpeechSeq2Seq.from_pretrained(tmp_path)
+    again = AutoProcessor.from_pretrained(tmp_path)
+    inputs = inputs_of(processor, 2, labels=["Joy"])
+    same_inputs = inputs_of(again, 2, labels=["Joy"])
+    assert all(torch.equal(inputs[name], same_inputs[name]) for name in inputs)
+    with torch.no_grad():
+        assert_close(reloaded(**same_inputs).logits, model(**inputs).logits)
+    for name in ("pad_token_id", "eos_token_id", "decoder_start_token_id", "audio_token_id"):
+        assert getattr(reloaded.config, name) == getattr(model.config, name)
+    assert again.tokenizer.decode([again.audio_token_id], skip_special_tokens=True) == ""
+
+
+@torch.no_grad()
+def test_scores_are_those_of_teacher_forcing(composed):
+    model, processor = composed
+    inputs = inputs_of(processor, 2)
+    scores = model.score_labels(processor.label_ids(list(LABELS)), **inputs)[0]
+    likelihoods = []
+    for label in LABELS:
+        labels = processor.label_ids([label])
+        likelihoods.append(-model(**inputs, labels=labels).loss * labels.numel())
+    assert_close(scores, torch.stack(likelihoods).log_softmax(0), atol=1e-4, rtol=1e-4)
+    assert_close(scores.exp().sum(), torch.tensor(1.0))
+    assert scores.exp().max() < 1
+
+
+@torch.no_grad()
+def test_a_prompt_alone_is_as_in_a_batch(composed):
+    model, processor = composed
+    label_ids = processor.label_ids(list(LABELS))
+    batch = model.score_labels(label_ids, **inputs_of(processor, 0, 2, 1))
+    for row, shots in enumerate((0, 2, 1)):
+        alone = model.score_labels(label_ids, **inputs_of(processor, shots))
+        assert_close(batch[row : row + 1], alone, atol=1e-4, rtol=1e-4)
+    assert (batch[0] - batch[1]).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_generation_takes_the_best_token_at_each_step_and_none_is_forced(composed):
+    model, processor = composed
+    inputs = inputs_of(processor, 1)
+    written = torch.tensor([[model.config.decoder_start_token_id]])
+    for _ in range(3):
+        logits = model(**inputs, decoder_input_ids=written).logits[:, -1]
+        written = torch.cat([written, logits.argmax(-1, keepdim=True)], dim=1)
+        if written[0, -1] == model.config.eos_token_id:
+            break
+    greedy = model.generate(**inputs, num_beams=1, max_new_tokens=3)
+    assert greedy.tolist() == written.tolist()
+    beams = model.generate(**inputs, num_beams=3, max_new_tokens=3)
+    assert beams.shape[0] == 1 and beams[0, 0] == model.config.decoder_start_token_id
+
+
+def test_labels_that_cannot_be_spelled_are_refused(whisper, tmp_path):
+    folder = save_language_model("t5", tmp_path, LABELS)
+    with pytest.raises(ValueError, match="cannot spell '喜び', 'Quiz': a part of it is no token"):
+        compose_with(folder, whisper, labels=["Joy", "喜び", "Quiz"])
+    with pytest.raises(ValueError, match="cannot spell '喜び'"):
+        compose_with(folder, whisper, known_labels=["Joy", "喜び"])
+
+
+def test_bytes_spell_any_label(whisper, tmp_path):
+    folder = save_language_model("bart", tmp_path, LABELS)
+    _, processor = compose_with(folder, whisper, labels=["喜び", "Quiz"])
+    ids = processor.label_ids(["喜び"])[0]
+    assert processor.tokenizer.decode(ids, skip_special_tokens=True) == "喜び"
+
+
+def test_a_prompt_longer_than_learned_positions_says_so(whisper, tmp_path):
+    folder = save_language_model("bart", tmp_path, LABELS)
+    model, processor = compose_with(folder, whisper, num_query_tokens=100)
+    with pytest.raises(ValueError, match=r"prompt has \d+ tokens; this language model has positions for 300. Give"):
+        model.score_labels(processor.label_ids(list(LABELS)), **inputs_of(processor, 2))
+
+
+def test_sizes_of_a_new_model_do_not_go_with_a_pretrained_one(whisper, tmp_path):
+    with pytest.raises(ValueError, match=r"t5 has sizes of its own: leave out those of `text` \(d_model\)"):
+        compose(str(whisper), LABELS, language_model="t5", text={"d_model": 24})
+
+
+@pytest.mark.parametrize("model_type", ["bert", "gpt2", "whisper"])
+def test_other_language_models_are_refused_by_name(model_type, whisper, tmp_path):
+    load_tokenizer(str(save_language_model("t5", tmp_path, LABELS)))
+    AutoConfig.for_model(model_type).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=f"is of type '{model_type}', which is not supported as a language model.*t5"):
+        compose_with(tmp_path, whisper)
+
+
+def test_missing_weights_are_not_made_up(whisper, tmp_path):
+    folder = save_language_model("t5", tmp_path, LABELS)
+    edit_config(folder, num_layers=3)
+    with pytest.raises(ValueError, match=r"lacks weights of the language model: .*encoder\.block\.2"):
+        compose_with(folder, whisper)

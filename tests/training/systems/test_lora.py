@@ -1,0 +1,138 @@
+"""Low-rank adapters of peft on the language model, trained by `MetaIclTrainer`."""
+
+from typing import Any
+
+import pytest
+import torch
+from tiny_corpus import compose_tiny
+
+from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
+from emoicl.training.data.features import FeatureCache
+from emoicl.training.episodes.episodes import EpisodeDataset
+from emoicl.training.evaluation.recognition import SpeechLmRecognizer
+from emoicl.training.systems.meta_icl_trainer import MetaIclTrainer, MetaIclTrainingArguments
+
+
+peft = pytest.importorskip("peft")
+
+LANGUAGE_MODEL = {"r": 2, "target_modules": r"language_model\..*\.(q|v)"}
+
+
+@pytest.fixture
+def base(whisper):
+    """Makes the tiny model that adapters are made for, the same each time."""
+
+    def make() -> Any:
+        torch.manual_seed(0)
+        return compose_tiny(whisper)[0]
+
+    return make
+
+
+@pytest.fixture
+def make_trainer(whisper, corpus, base, tmp_path):
+    def make(lora=LANGUAGE_MODEL, **arguments):
+        model = base()
+        processor = compose_tiny(whisper)[1]
+        torch.manual_seed(0)
+        defaults = {
+            "output_dir": str(tmp_path / "run"),
+            "max_steps": 4,
+            "per_device_train_batch_size": 8,
+            "learning_rate": 3e-2,
+            "save_strategy": "no",
+            "disable_tqdm": True,
+            "report_to": "none",
+            "use_cpu": True,
+        }
+        return MetaIclTrainer(
+            model=peft.get_peft_model(model, peft.LoraConfig(**lora)),
+            args=MetaIclTrainingArguments(**(defaults | arguments)),
+            train_dataset=corpus,
+            eval_dataset=corpus,
+            processing_class=processor,
+            features=FeatureCache(model, processor.feature_extractor, tmp_path / "cache"),
+        )
+
+    return make
+
+
+def probabilities(model, trainer, corpus, decoding: Any = "labels"):
+    """Answers for each utterance, with two shots of the same speaker."""
+    episodes = EpisodeDataset(corpus, trainer.processor.candidate_labels, shots=(2, 2))
+    recognizer = SpeechLmRecognizer(model, trainer.processor, trainer.features, decoding)
+    return recognizer.score(corpus, [episodes[item] for item in range(len(corpus))])
+
+
+def trained(trainer):
+    """Names of the base model's parameters that training has changed, and of the adapters'."""
+    before = {name: weight.clone() for name, weight in trainer.model.state_dict().items()}
+    trainer.train()
+    after = trainer.model.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    adapters = {name for name in changed if "lora_" in name}
+    return changed - adapters, adapters
+
+
+def test_adapters_alone_are_trained(make_trainer):
+    of_base, adapters = trained(make_trainer())
+    assert of_base == set()
+    assert adapters
+    assert all("language_model" in name for name in adapters)
+
+
+def test_a_part_can_be_trained_whole_beside_them(make_trainer, base, corpus):
+    trainer = make_trainer(LANGUAGE_MODEL | {"modules_to_save": ["adaptation"]}, adaptation_learning_rate=1e-3)
+    of_base, adapters = trained(trainer)
+    assert adapters
+    names = {name for name, _ in base().adaptation.named_parameters()}
+    assert of_base == {f"base_model.model.adaptation.modules_to_save.default.{name}" for name in names}
+    adapted = probabilities(trainer.model, trainer, corpus)
+    merged = trainer.model.merge_and_unload()
+    assert not any("modules_to_save" in name for name in merged.state_dict())
+    torch.testing.assert_close(probabilities(merged, trainer, corpus), adapted, rtol=1e-4, atol=1e-6)
+
+
+def test_an_adapter_reloads_and_merges_into_a_plain_checkpoint(make_trainer, base, corpus, tmp_path):
+    trainer = make_trainer(max_steps=10)
+    trainer.train()
+    adapted = probabilities(trainer.model, trainer, corpus)
+    written = probabilities(trainer.model, trainer, corpus, "beam")
+    assert abs(probabilities(base(), trainer, corpus) - adapted).max() > 1e-3
+    trainer.save_model(str(tmp_path / "adapter"))
+    files = {path.name: path.stat().st_size for path in (tmp_path / "adapter").iterdir()}
+    assert "model.safetensors" not in files
+    assert "processor_config.json" in files
+
+    reloaded = peft.PeftModel.from_pretrained(base(), str(tmp_path / "adapter"))
+    torch.testing.assert_close(probabilities(reloaded, trainer, corpus), adapted, rtol=0, atol=0)
+    reloaded.merge_and_unload().save_pretrained(tmp_path / "merged")
+    plain, info = EmoIclForConditionalGeneration.from_pretrained(tmp_path / "merged", output_loading_info=True)
+    assert not any(info.values())
+    assert plain.state_dict().keys() == base().state_dict().keys()
+    assert plain.get_input_embeddings().weight is plain.get_output_embeddings().weight
+    torch.testing.assert_close(probabilities(plain, trainer, corpus), adapted, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(probabilities(plain, trainer, corpus, "beam"), written, rtol=1e-4, atol=1e-6)
+
+
+def test_evaluation_and_the_best_adapter(make_trainer):
+    trainer = make_trainer(
+        eval_strategy="steps",
+        eval_steps=2,
+        eval_shots="0,2",
+        save_strategy="steps",
+        save_steps=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="ua_spk",
+        greater_is_better=True,
+    )
+    trainer.train()
+    assert trainer.evaluate()["eval_ua_spk"] == trainer.state.best_metric
+
+
+def test_a_resumed_run_ends_like_an_uninterrupted_one(make_trainer, tmp_path):
+    whole = make_trainer(save_strategy="steps", save_steps=2)
+    whole.train()
+    resumed = make_trainer()
+    resumed.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-2"))
+    torch.testing.assert_close(dict(resumed.model.state_dict()), dict(whole.model.state_dict()), rtol=0, atol=0)

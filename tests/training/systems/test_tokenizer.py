@@ -1,0 +1,71 @@
+import pytest
+from tiny import LABELS
+from tiny_checkpoints import unigram_tokenizer
+
+from emoicl.processing.processing_emoicl import INSTRUCTION
+from emoicl.training.systems.tokenizer import SPECIAL_TOKENS, load_tokenizer, spell_labels, train_tokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer([INSTRUCTION, *LABELS])
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["Joy", "joy", "Surprise negative", "Mobi", "喜び", "Überraschung", "😀", "Don 't know ?", "a\u0301", " x "],
+)
+def test_any_label_word_is_read_back(tokenizer, label):
+    ids = tokenizer(label, add_special_tokens=False)["input_ids"]
+    assert tokenizer.unk_token_id not in ids
+    assert tokenizer.decode(ids) == label
+    assert tokenizer.batch_decode(
+        [[tokenizer.pad_token_id, *ids, tokenizer.eos_token_id]], skip_special_tokens=True
+    ) == [label]
+
+
+def test_special_tokens(tokenizer):
+    assert tokenizer.convert_tokens_to_ids(list(SPECIAL_TOKENS)) == [0, 1, 2, 3]
+    assert (tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id) == (0, 1, 2)
+    assert tokenizer("<audio><audio>Joy<pad>")["input_ids"][:2] == [3, 3]
+    assert tokenizer.audio_token == "<audio>"
+
+
+def test_known_words_are_few_tokens(tokenizer):
+    assert all(len(ids) <= 2 for ids in tokenizer(list(LABELS))["input_ids"])
+
+
+def test_equal_texts_train_equal_tokenizers(tokenizer):
+    assert train_tokenizer([INSTRUCTION, *LABELS]).get_vocab() == tokenizer.get_vocab()
+
+
+def test_vocabulary_is_not_larger_than_asked_for():
+    assert len(train_tokenizer([INSTRUCTION, *LABELS], vocab_size=270)) == 270
+
+
+def test_saved_and_loaded(tokenizer, tmp_path):
+    tokenizer.save_pretrained(tmp_path)
+    loaded = type(tokenizer).from_pretrained(tmp_path)
+    assert loaded.get_vocab() == tokenizer.get_vocab()
+    assert loaded.audio_token == "<audio>"
+    assert loaded.decode(loaded("喜び ?")["input_ids"]) == "喜び ?"
+
+
+def test_a_pretrained_tokenizer_gets_the_placeholder_and_keeps_its_own_tokens(tmp_path):
+    pretrained = unigram_tokenizer(LABELS, ("<pad>", "</s>", "<unk>"))
+    pretrained.add_special_tokens({"extra_special_tokens": ["<extra_id_0>"]})
+    pretrained.save_pretrained(tmp_path)
+    tokenizer = load_tokenizer(str(tmp_path))
+    assert tokenizer.convert_tokens_to_ids("<audio>") == len(pretrained) == len(tokenizer) - 1
+    assert tokenizer.tokenize("Joy<audio><audio>")[-2:] == ["<audio>", "<audio>"]
+    ids = tokenizer.convert_tokens_to_ids(["<audio>", "<extra_id_0>"])
+    assert tokenizer.decode(ids, skip_special_tokens=True) == ""
+    assert spell_labels(tokenizer, ["Joy"]) == [[tokenizer.convert_tokens_to_ids("▁Joy"), 1]]
+
+
+def test_a_tokenizer_without_an_end_is_refused(tmp_path):
+    tokenizer = unigram_tokenizer(LABELS, ("<pad>", "</s>", "<unk>"))
+    tokenizer.eos_token = tokenizer.pad_token = None
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="has no pad_token and no eos_token; prompts need both"):
+        load_tokenizer(str(tmp_path))

@@ -1,0 +1,1 @@
+"""What a system must beat: linear probes, and prototypes of the enrollment."""

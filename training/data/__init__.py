@@ -1,0 +1,1 @@
+"""Corpora in memory and the features of their clips."""

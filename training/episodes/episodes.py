@@ -1,0 +1,143 @@
+"""Episodes of in-context meta-training: a target, its enrollment, and the words that name the emotions."""
+
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from emoicl.training.data.corpus import Corpus
+from emoicl.training.episodes.enrollment import EnrollmentSetting, max_shots, select_enrollment
+
+
+# One token each, in about any tokenizer.
+SYMBOLS = string.ascii_letters + string.digits
+
+
+@dataclass(frozen=True)
+class Episode:
+    """
+    One training item.
+
+    Args:
+        target (`int`): Index of the utterance to classify.
+        enrollment (`list[int]`): Indices of the shots, utterances of the same speaker.
+        label (`str`): Label word of the target.
+        enrollment_labels (`list[str]`): Label word of each shot.
+        candidate_labels (`list[str]`): Label words of the instruction.
+        seed (`tuple[int, int, int]`, *optional*): `(seed, epoch, item)`, by which all that is random is drawn.
+        counts (`bool`, *optional*, defaults to `True`):
+            Whether it has a loss. One that does not fills up a batch.
+    """
+
+    target: int
+    enrollment: list[int]
+    label: str
+    enrollment_labels: list[str]
+    candidate_labels: list[str]
+    seed: tuple[int, int, int] = (0, 0, 0)
+    counts: bool = True
+
+
+class EpisodeDataset(Dataset):
+    """
+    Draws one episode for each utterance of a corpus and epoch, the same for the same `(seed, epoch, item)`.
+
+    The number of shots is uniform over `shots`, and the enrollment follows `setting` (the paper's MetaICL: TU+LU 0:7).
+
+    In a share of the episodes with shots, *symbol episodes*, random letters and digits take the place of all label
+    words, in the instruction, the enrollment and the target alike, and the target's emotion is among the shots: then
+    only the context tells the answer. Symbols rather than permuted emotion words, so that an emotion word always means
+    itself (without such episodes, few speakers teach a model to pass over the labels of the enrollment).
+
+    Args:
+        corpus ([`Corpus`]): Utterances of many speakers.
+        candidate_labels (`Sequence[str]`): Labels to choose from, in the order in which the instruction has them.
+        shots (`tuple[int, int]`, *optional*, defaults to `(0, 7)`): Smallest and largest number of shots.
+        setting (`str` or [`EnrollmentSetting`], *optional*, defaults to `"TU+LU"`): How the enrollment is drawn.
+        symbol_share (`float`, *optional*, defaults to 0.0): Share of symbol episodes among those with shots.
+        enrollment_label (`str`, *optional*): With TU+LO, the one emotion that every enrollment is of.
+        seed (`int`, *optional*, defaults to 0): Seed of all draws.
+
+    Raises:
+        `ValueError`: If the corpus has labels that are not among the candidates, or `enrollment_label` is given with
+            symbol episodes, whose target's emotion must be among the shots.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        candidate_labels: Sequence[str],
+        shots: tuple[int, int] = (0, 7),
+        setting: str | EnrollmentSetting = "TU+LU",
+        symbol_share: float = 0.0,
+        enrollment_label: str | None = None,
+        seed: int = 0,
+    ):
+        unknown = sorted(set(corpus.labels) - set(candidate_labels))
+        if unknown:
+            raise ValueError(
+                f"The corpus has labels that are no candidates: {', '.join(unknown)}. Add them to the candidates "
+                "or leave their utterances out with `load_corpus(..., labels=...)`."
+            )
+        if enrollment_label is not None and symbol_share > 0:
+            raise ValueError(
+                f"With enrollments of {enrollment_label} alone, few symbols could be told: set `symbol_share` to 0."
+            )
+        self.corpus = corpus
+        self.candidate_labels = list(candidate_labels)
+        self.shots = shots
+        self.setting = EnrollmentSetting.parse(setting)
+        self.symbol_share = symbol_share
+        self.enrollment_label = enrollment_label
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called before each epoch, so that it draws other enrollments."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.corpus)
+
+    def num_shots(self, item: int) -> int:
+        """Number of shots of an episode, where its speaker has utterances enough."""
+        fewest, most = self.shots
+        return int(np.random.default_rng((self.seed, self.epoch, item, 1)).integers(fewest, most + 1))
+
+    def __getitem__(self, item: int) -> Episode:
+        """The episode of an item; a negative one, `~item`, is that episode without counting."""
+        if item < 0:
+            return replace(self[~item], counts=False)
+        seed = (self.seed, self.epoch, item)
+        rng = np.random.default_rng((*seed, 2))
+        k = self.num_shots(item)
+        symbolic = bool(rng.random() < self.symbol_share)
+        overlapping = EnrollmentSetting("TO", self.setting.label)
+        # A symbol cannot be told without a shot of it.
+        symbolic = symbolic and k > 0 and max_shots(self.corpus, item, overlapping) > 0
+        setting = overlapping if symbolic else self.setting
+        k = min(k, max_shots(self.corpus, item, setting, label=self.enrollment_label))
+        enrollment = select_enrollment(self.corpus, item, k, setting, seed, label=self.enrollment_label)
+        episode = Episode(
+            target=item,
+            enrollment=enrollment,
+            label=self.corpus.labels[item],
+            enrollment_labels=[self.corpus.labels[index] for index in enrollment],
+            candidate_labels=self.candidate_labels,
+            seed=seed,
+        )
+        return with_symbols(episode, rng) if symbolic else episode
+
+
+def with_symbols(episode: Episode, rng: np.random.Generator) -> Episode:
+    """Replaces each label word of an episode by a symbol, alike in instruction, enrollment and target."""
+    symbols = rng.choice(list(SYMBOLS), len(episode.candidate_labels), replace=False).tolist()
+    meaning = dict(zip(episode.candidate_labels, symbols, strict=True))
+    return replace(
+        episode,
+        label=meaning[episode.label],
+        enrollment_labels=[meaning[label] for label in episode.enrollment_labels],
+        candidate_labels=symbols,
+    )

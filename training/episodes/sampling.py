@@ -1,0 +1,41 @@
+"""The order of training episodes: those of a batch have about as many shots, so that little of a batch is padding."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from emoicl.training.episodes.episodes import EpisodeDataset
+
+
+class ShotsSampler(Sampler[int]):
+    """
+    Random order in which each batch holds episodes of the same number of shots, except where a number runs out. The
+    order of the batches is random too, and depends on nothing but the seed and epoch of the episodes.
+
+    Args:
+        episodes ([`EpisodeDataset`]): The episodes, whose `epoch` counts.
+        batch_size (`int`): Episodes of a batch, over all processes that share it.
+        fill_last (`bool`, *optional*, defaults to `False`):
+            Whether the last batch is filled up with episodes that do not count. Processes need shares of one size.
+    """
+
+    def __init__(self, episodes: EpisodeDataset, batch_size: int, fill_last: bool = False):
+        self.episodes = episodes
+        self.batch_size = batch_size
+        self.num_fillers = -len(episodes) % batch_size if fill_last else 0
+
+    def __len__(self) -> int:
+        return len(self.episodes) + self.num_fillers
+
+    def __iter__(self) -> Iterator[int]:
+        rng = np.random.default_rng((self.episodes.seed, self.episodes.epoch))
+        order = rng.permutation(len(self.episodes))
+        shots = np.array([self.episodes.num_shots(int(item)) for item in order])
+        order = order[np.argsort(shots, kind="stable")]
+        batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
+        # The last batch may be short and stays last: batches are counted off in steps of `batch_size`.
+        for batch in [*rng.permutation(len(batches) - 1), len(batches) - 1]:
+            yield from batches[batch].tolist()
+        # Of the last batch's numbers of shots, so that they add little padding.
+        yield from np.resize(~batches[-1], self.num_fillers).tolist()

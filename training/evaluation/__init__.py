@@ -1,0 +1,1 @@
+"""How well a system does for speakers that it has never heard."""

@@ -1,0 +1,163 @@
+"""How well a system does for speakers it has never heard, as it is given more of their utterances."""
+
+import logging
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from emoicl.training.data.corpus import Corpus
+from emoicl.training.episodes.enrollment import EnrollmentSetting, max_shots, select_enrollment
+from emoicl.training.episodes.episodes import Episode
+from emoicl.training.evaluation.recognition import Recognizer
+from emoicl.training.evaluation.reports import Condition, EvaluationReport
+
+
+logger = logging.getLogger(__name__)
+
+CONTROLS = ("rotated", "other_speaker")
+
+
+def evaluate(
+    recognizer: Recognizer,
+    corpus: Corpus,
+    shots: Iterable[int] = range(8),
+    setting: str | EnrollmentSetting = "TU+LD",
+    seeds: Sequence[int] = range(5),
+    controls: Sequence[str] = CONTROLS,
+    label: str | None = None,
+    orders: int = 1,
+    batch_size: int = 64,
+) -> EvaluationReport:
+    """
+    Classifies every utterance of a corpus with enrollments of its speaker, of several sizes and seeds.
+
+    Args:
+        recognizer ([`Recognizer`]): The system, such as a [`SpeechLmRecognizer`].
+        corpus ([`Corpus`]): Utterances of speakers that the system was not trained on.
+        shots (`Iterable[int]`, *optional*, defaults to 0 ... 7): Numbers of shots.
+        setting (`str` or [`EnrollmentSetting`], *optional*, defaults to `"TU+LD"`): How enrollments are drawn.
+        seeds (`Sequence[int]`, *optional*, defaults to 0 ... 4): Enrollment seeds.
+        controls (`Sequence[str]`, *optional*, defaults to both): Controls, run at the largest number of shots.
+        label (`str`, *optional*): With TU+LO, the one emotion to enroll, as in the paper's Table III.
+        orders (`int`, *optional*, defaults to 1):
+            Number of orders in which the shots of the first seed are given at the largest number of shots; the first
+            one is that of the draw.
+        batch_size (`int`, *optional*, defaults to 64): Episodes that are handed over at once.
+
+    Returns:
+        [`EvaluationReport`]
+
+    Raises:
+        `EnrollmentError`: If a speaker lacks the utterances that `setting` asks for. Nothing is run then.
+        `ValueError`: If the corpus has labels that are not among the candidates, or an argument is out of range.
+    """
+    shots, seeds, controls = list(shots), list(seeds), _usable_controls(corpus, controls)
+    setting = EnrollmentSetting.parse(setting)
+    if not shots or not seeds or orders < 1:
+        raise ValueError(f"shots, seeds and orders must not be empty; got {shots}, {seeds} and {orders}.")
+    _check_labels(corpus, recognizer.candidate_labels)
+    most = max(shots)
+    check_enrollments(corpus, most, setting, seeds if "other_speaker" in controls else [], label)
+    conditions = [Condition(k) for k in shots]
+    conditions += [Condition(most, control) for control in controls if most > 0]
+    reorderings = [Condition(most, order=order) for order in range(1, orders) if most > 1]
+    # Without shots there is nothing to draw.
+    runs = [(c, seed) for c in conditions for seed in (seeds if c.shots else seeds[:1])]
+    runs += [(c, seeds[0]) for c in reorderings]
+    steps = len(runs) * math.ceil(len(corpus) / batch_size)
+    with tqdm(total=steps, desc="Evaluating", unit="batch", disable=None, leave=False) as progress:
+        for condition, seed in runs:
+            probabilities = []
+            for start in range(0, len(corpus), batch_size):
+                episodes = [
+                    draw_episode(corpus, target, condition, setting, seed, label, recognizer.candidate_labels)
+                    for target in range(start, min(start + batch_size, len(corpus)))
+                ]
+                probabilities.append(recognizer.score(corpus, episodes))
+                progress.update()
+            condition.add(np.concatenate(probabilities), recognizer.candidate_labels)
+    return EvaluationReport(
+        setting=str(setting),
+        seeds=seeds,
+        references=corpus.labels,
+        speaker_ids=corpus.speaker_ids,
+        conditions=conditions,
+        candidate_labels=list(recognizer.candidate_labels),
+        label=label,
+        reorderings=reorderings,
+    )
+
+
+def draw_episode(
+    corpus: Corpus,
+    target: int,
+    condition: Condition,
+    setting: str | EnrollmentSetting,
+    seed: int,
+    label: str | None,
+    candidates: list[str],
+) -> Episode:
+    """The episode of a target under a condition: the same for the same seed, whatever system is evaluated."""
+    speaker_id = another_speaker(corpus, target, seed) if condition.control == "other_speaker" else None
+    draw = (seed, 0, target)
+    enrollment = select_enrollment(corpus, target, condition.shots, setting, draw, speaker_id, label)
+    if condition.order:
+        enrollment = np.random.default_rng((seed, 2, target, condition.order)).permutation(enrollment).tolist()
+    labels = [corpus.labels[index] for index in enrollment]
+    if condition.control == "rotated":
+        following = dict(zip(candidates, [*candidates[1:], candidates[0]], strict=True))
+        labels = [following[of_shot] for of_shot in labels]
+    return Episode(target, enrollment, corpus.labels[target], labels, candidates, draw)
+
+
+def another_speaker(corpus: Corpus, target: int, seed: int) -> str:
+    """A speaker other than the target's, drawn uniformly."""
+    others = [speaker_id for speaker_id in corpus.by_speaker if speaker_id != corpus.speaker_ids[target]]
+    return others[np.random.default_rng((seed, 1, target)).integers(len(others))]
+
+
+def check_enrollments(
+    corpus: Corpus, k: int, setting: str | EnrollmentSetting, other_speaker_seeds: Sequence[int], label: str | None
+) -> None:
+    """
+    Finds out whether all enrollments of `k` shots can be drawn, before time is spent on smaller ones.
+
+    Args:
+        corpus ([`Corpus`]): The corpus.
+        k (`int`): Largest number of shots: a smaller one can be drawn wherever it can.
+        setting (`str` or [`EnrollmentSetting`]): How enrollments are drawn.
+        other_speaker_seeds (`Sequence[int]`): Seeds with which enrollments of other speakers will be drawn.
+        label (`str`, *optional*): The one emotion of TU+LO.
+
+    Raises:
+        `EnrollmentError`: If one of them cannot; the message names the speaker and what is lacking.
+    """
+    # All targets of one emotion have the same limit with the same speaker.
+    first: dict[tuple[str, str, bool], int] = {}
+    for target, (speaker_id, emotion) in enumerate(zip(corpus.speaker_ids, corpus.labels, strict=True)):
+        first.setdefault((speaker_id, emotion, True), target)
+        for seed in other_speaker_seeds:
+            first.setdefault((another_speaker(corpus, target, seed), emotion, False), target)
+    for (speaker_id, _, _), target in first.items():
+        if max_shots(corpus, target, setting, speaker_id, label) < k:
+            # It knows what to say.
+            select_enrollment(corpus, target, k, setting, speaker_id=speaker_id, label=label)
+
+
+def _usable_controls(corpus: Corpus, controls: Sequence[str]) -> list[str]:
+    if unknown := [control for control in controls if control not in CONTROLS]:
+        raise ValueError(f"There is no control {', '.join(unknown)}; choose from {', '.join(CONTROLS)}.")
+    if len(corpus.by_speaker) == 1 and "other_speaker" in controls:
+        logger.warning("Left out the control with another speaker's enrollment: the corpus has one speaker.")
+        return [control for control in controls if control != "other_speaker"]
+    return list(controls)
+
+
+def _check_labels(corpus: Corpus, candidates: Sequence[str]) -> None:
+    if unknown := sorted(set(corpus.labels) - set(candidates)):
+        raise ValueError(
+            f"The corpus has labels that the recognizer does not ask for: {', '.join(unknown)}. Leave them out with "
+            "`load_corpus(..., labels=...)`, or add them to its candidate labels."
+        )

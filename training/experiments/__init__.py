@@ -1,0 +1,1 @@
+"""Recipes, and all systems of the paper by one command."""

@@ -1,0 +1,77 @@
+"""Makes the package data: the trained default checkpoint, and clips of speakers that it was not trained on.
+
+python -m emoicl.training.publishing.bundle outputs/base-emogator/model TEST_TABLE
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet
+from transformers import AutoProcessor
+
+from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL
+from emoicl.training.data.corpus import display_label
+from emoicl.training.publishing.cards import save_card
+from emoicl.training.publishing.export import export
+
+
+NUM_SPEAKERS = 8
+
+
+def bundle_checkpoint(checkpoint: str | Path) -> None:
+    """Stores a checkpoint in float16 as the bundled one.
+
+    Args:
+        checkpoint (`str` or `Path`): Folder of a trained model and its processor.
+    """
+    shutil.rmtree(BUNDLED_MODEL, ignore_errors=True)
+    export(checkpoint, BUNDLED_MODEL, dtype="float16")
+    drop_code(BUNDLED_MODEL)
+    save_card(BUNDLED_MODEL)
+
+
+def drop_code(folder: Path) -> None:
+    """Takes the copied code out of a checkpoint: wherever the bundled one is, the package is too."""
+    for module in folder.glob("*.py"):
+        module.unlink()
+    for config in folder.glob("*config.json"):
+        content = json.loads(config.read_text(), object_hook=without_code)
+        config.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def without_code(mapping: dict) -> dict:
+    return {name: value for name, value in mapping.items() if name not in ("auto_map", "custom_pipelines")}
+
+
+def bundle_clips(table: str | Path, labels: list[str]) -> None:
+    """Stores the clips of the first speakers by name, those with one of `labels`.
+
+    Args:
+        table (`str` or `Path`): Parquet table of the test speakers.
+        labels (`list[str]`): Labels to keep.
+    """
+    clips = pyarrow.parquet.read_table(table)
+    speakers = sorted(set(clips["speaker_id"].to_pylist()))[:NUM_SPEAKERS]
+    kept = [
+        row["speaker_id"] in speakers and display_label(row["emotion"]) in labels
+        for row in clips.select(["speaker_id", "emotion"]).to_pylist()
+    ]
+    BUNDLED_CLIPS.parent.mkdir(parents=True, exist_ok=True)
+    pyarrow.parquet.write_table(clips.filter(pa.array(kept)), BUNDLED_CLIPS, compression="zstd")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path, help="folder of the trained model")
+    parser.add_argument("table", type=Path, help="parquet table of the test speakers")
+    options = parser.parse_args()
+    bundle_checkpoint(options.checkpoint)
+    bundle_clips(options.table, AutoProcessor.from_pretrained(BUNDLED_MODEL).candidate_labels)
+    print(f"Wrote {BUNDLED_MODEL} and {BUNDLED_CLIPS}.")
+
+
+if __name__ == "__main__":
+    main()

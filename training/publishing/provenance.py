@@ -1,0 +1,305 @@
+"""What is known of how a checkpoint was trained: facts that travel with its weights, as a JSON file beside them."""
+
+import hashlib
+import io
+import json
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import soundfile
+import torch
+import transformers
+from transformers import PreTrainedModel, Seq2SeqTrainingArguments, TrainerState, TrainingArguments
+from transformers.utils.hub import cached_file
+
+import emoicl
+from emoicl.training.data.corpus import Corpus
+
+
+PROVENANCE_NAME = "provenance.json"
+REPORT_NAME = "report.json"
+PLOT_NAME = "accuracy_against_shots.png"
+SCHEMA_VERSION = 1
+DIGESTS = "digests"
+# What a person may say of a model that no run can tell.
+REMARKS = ("name", "summary", "results", "limits", "base_models")
+# Arguments of every Trainer that a reader needs to judge or repeat a run; those of our own trainers are all told.
+COMMON_ARGUMENTS = (
+    "learning_rate",
+    "lr_scheduler_type",
+    "warmup_steps",
+    "weight_decay",
+    "max_grad_norm",
+    "label_smoothing_factor",
+    "bf16",
+    "fp16",
+    "seed",
+    "data_seed",
+)
+_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+
+
+@dataclass
+class Provenance:
+    """
+    How a checkpoint came about. What is not known is empty.
+
+    Args:
+        base_models (`list[str]`): Hub names of the models that training began with.
+        stages (`list[dict]`): Each Trainer run since then, as [`describe_stage`] does.
+        remarks (`dict`): What was written by hand, by names of `REMARKS`: `name` of the model, a `summary`, lists of
+            sentences on its `results` and `limits`, and `base_models` if training began with copies of them.
+        is_complete (`bool`): Whether the stages are all the training there was since the base models.
+
+    Raises:
+        `ValueError`: If there is a remark of another name.
+    """
+
+    base_models: list[str] = field(default_factory=list)
+    stages: list[dict[str, Any]] = field(default_factory=list)
+    remarks: dict[str, Any] = field(default_factory=dict)
+    is_complete: bool = True
+
+    def __post_init__(self):
+        if other := sorted(set(self.remarks) - set(REMARKS)):
+            raise ValueError(f"A card has no remarks called {', '.join(other)}; there are {', '.join(REMARKS)}.")
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Provenance":
+        """
+        Reads a file of facts.
+
+        Args:
+            path (`str` or `Path`): The JSON file.
+
+        Raises:
+            `ValueError`: If it was written by a later version of this package, or holds something else.
+        """
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        version = content.pop("schema_version", None) if isinstance(content, dict) else None
+        if version != SCHEMA_VERSION:
+            raise ValueError(f"{path}: schema_version is {version}; this version of emoicl reads {SCHEMA_VERSION}.")
+        if other := sorted(set(content) - {item.name for item in fields(cls)}):
+            raise ValueError(f"{path}: there are no training facts called {', '.join(other)}.")
+        return cls(**content)
+
+    @classmethod
+    def of_model(cls, model: PreTrainedModel) -> "Provenance":
+        """
+        The facts of a model before it is trained further: those of the checkpoint that it was loaded from.
+
+        Args:
+            model (`PreTrainedModel`): The model. Its `name_or_path` is the checkpoint, empty if it is new.
+
+        Returns:
+            [`Provenance`]: Without remarks, which hold for that checkpoint alone.
+        """
+        checkpoint = model.name_or_path
+        if not checkpoint:
+            config: Any = model.config
+            parts = [getattr(config, name, None) for name in ("speech_config", "text_config")]
+            return cls(base_models=hub_names([getattr(part, "_name_or_path", "") for part in parts]))
+        path = find_facts(checkpoint)
+        facts = cls(is_complete=False) if path is None else cls.load(path)
+        facts.base_models = hub_names([checkpoint]) or facts.remarks.get("base_models", facts.base_models)
+        facts.remarks = {}
+        return facts
+
+    def save(self, folder: str | Path) -> None:
+        """Writes the facts into the folder of a checkpoint."""
+        content = {"schema_version": SCHEMA_VERSION} | asdict(self)
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        (Path(folder) / PROVENANCE_NAME).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+    def heard(self) -> set[str]:
+        """Digests of all speakers that were trained on or that chose a checkpoint; see [`speaker_digest`]."""
+        data = [of_corpus for stage in self.stages for part in stage["data"].values() for of_corpus in part.values()]
+        return {digest for of_corpus in data for digest in of_corpus["speaker_digests"]}
+
+
+def find_facts(checkpoint: str) -> Path | None:
+    """The file of facts of a local or a Hub checkpoint; `None` if it has none, or the Hub cannot be reached."""
+    if Path(checkpoint).is_dir():
+        path = Path(checkpoint) / PROVENANCE_NAME
+        return path if path.is_file() else None
+    if not _HUB_NAME.fullmatch(checkpoint):
+        return None
+    found = cached_file(
+        checkpoint,
+        PROVENANCE_NAME,
+        _raise_exceptions_for_gated_repo=False,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    return Path(found) if found else None
+
+
+def hub_names(names: list[str]) -> list[str]:
+    """Those that name a repository of the Hub: a local folder means nothing to others, and may tell who trained."""
+    return [name for name in names if _HUB_NAME.fullmatch(name or "") and not Path(name).exists()]
+
+
+def carry_provenance(
+    source: str | Path, target: str | Path, remarks: dict[str, Any] | None = None, before: str | Path | None = None
+) -> None:
+    """
+    Copies all that a card is made of to another folder with the same weights, as far as it is there.
+
+    Args:
+        source (`str` or `Path`): Folder of the checkpoint, or the `output_dir` of its training.
+        target (`str` or `Path`): Folder of its copy.
+        remarks (`dict`, *optional*): Remarks to add; see [`Provenance`].
+        before (`str` or `Path`, *optional*): Folder of the checkpoint whose speech encoder the training began with.
+    """
+    source, target = Path(source), Path(target)
+    target.mkdir(parents=True, exist_ok=True)
+    save_report(source, target)
+    if (source / PROVENANCE_NAME).is_file():
+        facts = Provenance.load(source / PROVENANCE_NAME)
+        stages = (Provenance.load(Path(before) / PROVENANCE_NAME).stages if before else []) + facts.stages
+        Provenance(facts.base_models, stages, facts.remarks | (remarks or {}), facts.is_complete).save(target)
+
+
+def save_report(evaluation: str | Path, checkpoint: str | Path) -> None:
+    """
+    Puts the report of an evaluation, and its plot, beside the checkpoint that it is on, as far as they are there. The
+    report has digests in place of the speakers' names, which are not for everybody.
+
+    Args:
+        evaluation (`str` or `Path`): Folder that `emoicl evaluate` wrote.
+        checkpoint (`str` or `Path`): Folder of the checkpoint.
+    """
+    evaluation, checkpoint = Path(evaluation), Path(checkpoint)
+    if (evaluation / REPORT_NAME).is_file():
+        report = with_digests(json.loads((evaluation / REPORT_NAME).read_text(encoding="utf-8")))
+        (checkpoint / REPORT_NAME).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    if (evaluation / PLOT_NAME).is_file():
+        (checkpoint / PLOT_NAME).write_bytes((evaluation / PLOT_NAME).read_bytes())
+
+
+def with_digests(report: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    A report without the names of speakers.
+
+    Args:
+        report (`Mapping`): Content of `report.json`, see [`EvaluationReport.as_dict`].
+
+    Returns:
+        `dict`: The same, `"emogator/000261"` being `"emogator/"` and a digest; see [`speaker_digest`].
+    """
+    if report.get("speakers") == DIGESTS:
+        return dict(report)
+
+    def name(speaker_id: str) -> str:
+        return f"{corpus_name(speaker_id)}/{speaker_digest(speaker_id)}"
+
+    rows = [
+        row
+        | {
+            "worst_speaker": name(row["worst_speaker"]),
+            "per_speaker": {name(speaker_id): accuracy for speaker_id, accuracy in row["per_speaker"].items()},
+        }
+        for row in report["rows"]
+    ]
+    return dict(report) | {"speakers": DIGESTS, "rows": rows}
+
+
+def describe_stage(
+    args: TrainingArguments, state: TrainerState, training: Corpus, validation: Corpus | None = None
+) -> dict[str, Any]:
+    """
+    A Trainer run as it is told in the facts.
+
+    Args:
+        args (`TrainingArguments`): Its arguments.
+        state (`TrainerState`): Its state, for the number of steps done.
+        training ([`Corpus`]): Utterances of the training speakers.
+        validation ([`Corpus`], *optional*): Those of the speakers that choose a checkpoint.
+
+    Returns:
+        `dict`: `name`, `data` (by `"training"` and `"validation"`, then by corpus), `arguments`, `steps` and
+            `versions`, to be written as JSON.
+    """
+    data = {"training": describe_corpus(training)}
+    if validation is not None:
+        data["validation"] = describe_corpus(validation)
+    return {
+        "name": Path(str(args.output_dir)).name,
+        "data": data,
+        "arguments": describe_arguments(args),
+        "steps": state.global_step,
+        "versions": {
+            "emoicl": emoicl.__version__,
+            "transformers": transformers.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def describe_arguments(args: TrainingArguments) -> dict[str, Any]:
+    """How a run was done, by name of the argument; what was left open is not there."""
+    own = {item.name for item in fields(args)} - {item.name for item in fields(Seq2SeqTrainingArguments)}
+    names = [item.name for item in fields(args) if item.name in own and not item.name.startswith("eval_")]
+    told: dict[str, Any] = {"batch_size": args.train_batch_size * args.gradient_accumulation_steps * args.world_size}
+    for name in (*names, *COMMON_ARGUMENTS):
+        value = getattr(args, name)
+        # Options such as the schedule are members of an enumeration.
+        value = getattr(value, "value", value)
+        if value is not None and value is not False and value != "":
+            told[name] = value
+    if not told.get("radam"):
+        told["optimizer"] = getattr(args.optim, "value", args.optim)
+    return told
+
+
+def describe_corpus(corpus: Corpus) -> dict[str, dict[str, Any]]:
+    """
+    What a corpus consists of, by the names of its parts: `"ravdess"` for the speakers `"ravdess/01"` and so on, `""`
+    for speakers without such a name.
+
+    Args:
+        corpus ([`Corpus`]): The utterances.
+
+    Returns:
+        `dict`: for each part, the number of `utterances` and `speakers`, their `hours`, the number of utterances of
+            each label as `labels`, and `speaker_digests`.
+    """
+    parts: dict[str, dict[str, Any]] = {}
+    for utterance in corpus:
+        part = parts.setdefault(
+            corpus_name(utterance.speaker_id), {"utterances": 0, "seconds": 0.0, "labels": {}, "digests": set()}
+        )
+        part["utterances"] += 1
+        part["seconds"] += seconds_of(utterance.audio)
+        part["labels"][utterance.label] = part["labels"].get(utterance.label, 0) + 1
+        part["digests"].add(speaker_digest(utterance.speaker_id))
+    return {
+        name: {
+            "speakers": len(part["digests"]),
+            "utterances": part["utterances"],
+            "hours": round(part["seconds"] / 3600, 3),
+            "labels": dict(sorted(part["labels"].items())),
+            "speaker_digests": sorted(part["digests"]),
+        }
+        for name, part in parts.items()
+    }
+
+
+def corpus_name(speaker_id: str) -> str:
+    """The corpus of a speaker: `"ravdess"` for `"ravdess/01"`, `""` if the identifier does not tell."""
+    return speaker_id.partition("/")[0] if "/" in speaker_id else ""
+
+
+def speaker_digest(speaker_id: str) -> str:
+    """Tells whether two speakers are the same without naming them: 12 hexadecimal digits."""
+    return hashlib.sha256(speaker_id.encode()).hexdigest()[:12]
+
+
+def seconds_of(audio: bytes | Path) -> float:
+    """Duration of an encoded clip, from its header."""
+    return soundfile.info(io.BytesIO(audio) if isinstance(audio, bytes) else audio).duration

@@ -1,0 +1,1 @@
+"""What is trained: models composed by name, and their trainers."""

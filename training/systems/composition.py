@@ -1,0 +1,203 @@
+"""Builds a model and its processor from a pretrained speech encoder and a language model, pretrained or new."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from transformers import (
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModelForSeq2SeqLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from emoicl.modeling.configuration_emoicl import EmoIclConfig
+from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration, EmoIclPreTrainedModel
+from emoicl.modeling.speech_encoder_emoicl import check_speech_encoder
+from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
+from emoicl.processing.processing_emoicl import INSTRUCTION, EmoIclProcessor
+from emoicl.training.systems.tokenizer import AUDIO_TOKEN, load_tokenizer, spell_labels, train_tokenizer
+
+
+def compose(
+    speech_encoder: str,
+    labels: Sequence[str],
+    speech_layer: int | None = None,
+    language_model: str | None = None,
+    qformer: Mapping[str, Any] | None = None,
+    text: Mapping[str, Any] | None = None,
+    known_labels: Sequence[str] | None = None,
+    **fields: Any,
+) -> tuple[EmoIclForConditionalGeneration, EmoIclProcessor]:
+    """
+    Composes a speech language model: a pretrained speech encoder, a new Q-Former, and a language model that is
+    pretrained or a new T5.
+
+    Args:
+        speech_encoder (`str`):
+            Hub name or folder of a Whisper, wav2vec 2.0, HuBERT, WavLM or wav2vec2-BERT checkpoint with any head, of
+            Whisper's encoder alone, or of an [`EmoIclSpeechEncoder`].
+        labels (`Sequence[str]`): The candidate labels.
+        speech_layer (`int`, *optional*): Encoder layer that feeds the Q-Former; those above are left away.
+        language_model (`str`, *optional*):
+            Hub name or folder of an encoder-decoder language model such as Flan-T5. By default a T5 is made from
+            scratch, with a small tokenizer for the instruction and the labels.
+        qformer (`Mapping`, *optional*): Sizes that differ from those of `Blip2QFormerConfig`.
+        text (`Mapping`, *optional*): Sizes of the T5 from scratch that differ from those of `T5Config`.
+        known_labels (`Sequence[str]`, *optional*): Label words whose voices are learned, by default `labels`.
+        **fields: Further fields of [`EmoIclConfig`].
+
+    Returns:
+        `tuple`: the model, all random but for what is pretrained, and its processor.
+
+    Raises:
+        `ValueError`: If a part is of a type that is not supported, its checkpoint lacks weights, or the language model
+            cannot spell a label.
+    """
+    known_labels = list(known_labels or labels)
+    speech_config = AutoConfig.from_pretrained(speech_encoder)
+    check_speech_encoder(speech_config)
+    pretrained = None
+    if language_model is None:
+        tokenizer = train_tokenizer([INSTRUCTION, *labels, *known_labels])
+        text_config = new_text_config(tokenizer, text or {})
+    elif text:
+        raise ValueError(f"{language_model} has sizes of its own: leave out those of `text` ({', '.join(text)}).")
+    else:
+        tokenizer = load_tokenizer(language_model)
+        pretrained = load_language_model(language_model, tokenizer)
+        text_config = pretrained.config
+    spell_labels(tokenizer, labels)
+    config = EmoIclConfig(
+        speech_config=speech_config,
+        qformer_config=AutoConfig.for_model("blip_2_qformer", cross_attention_frequency=1, **(qformer or {})),
+        text_config=text_config,
+        speech_layer=speech_layer,
+        audio_token_id=tokenizer.get_vocab()[AUDIO_TOKEN],
+        label_words=known_labels,
+        label_token_ids=spell_labels(tokenizer, known_labels),
+        **fields,
+    )
+    model = EmoIclForConditionalGeneration(config)
+    load_speech_encoder(model, speech_encoder)
+    if pretrained is not None:
+        model.language_model.load_state_dict(pretrained.state_dict())
+    processor = EmoIclProcessor(
+        load_feature_extractor(model, speech_encoder),
+        tokenizer,
+        num_query_tokens=config.num_query_tokens,
+        candidate_labels=labels,
+        max_shots=config.max_shots,
+    )
+    return model, processor
+
+
+def new_text_config(tokenizer: PreTrainedTokenizerBase, sizes: Mapping[str, Any]) -> PreTrainedConfig:
+    """Configuration of a T5 from scratch for a tokenizer."""
+    return AutoConfig.for_model(
+        "t5",
+        vocab_size=len(tokenizer),
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        decoder_start_token_id=tokenizer.pad_token_id,
+        **sizes,
+    )
+
+
+def load_language_model(checkpoint: str, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """
+    Loads a pretrained language model with an embedding for every token of its tokenizer, in float32.
+
+    Args:
+        checkpoint (`str`): Hub name or folder of an encoder-decoder language model.
+        tokenizer ([`PreTrainedTokenizerBase`]): Its tokenizer, perhaps with tokens that are new to the model.
+
+    Returns:
+        [`PreTrainedModel`]: Its configuration names the tokenizer's special tokens, and where the decoder starts.
+
+    Raises:
+        `ValueError`: If it is no encoder-decoder language model, or the checkpoint lacks weights.
+    """
+    config = AutoConfig.from_pretrained(checkpoint)
+    if type(config) not in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING or not config.is_encoder_decoder:
+        raise ValueError(
+            f"{checkpoint} is of type {config.model_type!r}, which is not supported as a language model; supported "
+            "are encoder-decoders such as those of type bart, mbart, mt5, t5 (Flan-T5 too), t5gemma and umt5."
+        )
+    loaded: Any = AutoModelForSeq2SeqLM.from_pretrained(checkpoint, dtype=torch.float32, output_loading_info=True)
+    model, info = loaded
+    config = model.config
+    refuse_missing(checkpoint, "language model", info["missing_keys"])
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        # T5Gemma has a vocabulary for each half, of which resizing tells the decoder alone.
+        for part in (config, *(getattr(config, name) for name in config.sub_configs)):
+            part.vocab_size = len(tokenizer)
+    # Some name several tokens that end a text, or none; prompts and labels are made with the tokenizer's.
+    config.pad_token_id, config.eos_token_id = tokenizer.pad_token_id, tokenizer.eos_token_id
+    if getattr(config, "decoder_start_token_id", None) is None:
+        config.decoder_start_token_id = model.generation_config.decoder_start_token_id
+    return model
+
+
+def load_speech_encoder(model: EmoIclPreTrainedModel, checkpoint: str) -> None:
+    """Puts pretrained weights into the speech encoder of a model, in place.
+
+    Args:
+        model ([`EmoIclPreTrainedModel`]): A model whose `speech_encoder` has the architecture of the checkpoint.
+        checkpoint (`str`): Hub name or folder of the whole pretrained model, or of its encoder alone.
+
+    Raises:
+        `ValueError`: If the checkpoint lacks weights that the encoder has.
+    """
+    encoder: Any = model.speech_encoder
+    # What a checkpoint has beyond the encoder (layers above, a decoder, heads) is left away, and not worth a report.
+    quiet = type(type(encoder).__name__, (type(encoder),), {"_keys_to_ignore_on_load_unexpected": ["."]})
+    loaded: Any = quiet.from_pretrained(
+        checkpoint,
+        config=copy.deepcopy(encoder.config),
+        normalize=model.config.speech_layer is None,
+        key_mapping=encoder.checkpoint_key_mapping,
+        dtype=encoder.dtype,
+        output_loading_info=True,
+    )
+    pretrained, info = loaded
+    refuse_missing(checkpoint, "speech encoder", info["missing_keys"])
+    encoder.load_state_dict(pretrained.state_dict())
+
+
+def refuse_missing(checkpoint: str, part: str, missing: Sequence[str]) -> None:
+    """Raises a `ValueError` that names the weights which a checkpoint lacks, if any."""
+    if missing:
+        raise ValueError(f"{checkpoint} lacks weights of the {part}: {sorted(missing)}.")
+
+
+def load_feature_extractor(model: EmoIclPreTrainedModel, checkpoint: str) -> EmoIclFeatureExtractor:
+    """
+    The feature extractor for the speech encoder of a model.
+
+    Args:
+        model ([`EmoIclPreTrainedModel`]): The model.
+        checkpoint (`str`):
+            Hub name or folder of the pretrained speech encoder, whose preprocessor says whether waveforms are
+            normalized. They are if there is none, as by default in transformers.
+
+    Returns:
+        [`EmoIclFeatureExtractor`]
+    """
+    encoder: Any = model.speech_encoder
+    if encoder.input_type == "log_mel":
+        return EmoIclFeatureExtractor(feature_size=encoder.config.num_mel_bins)
+    if encoder.input_type == "filterbank":
+        return EmoIclFeatureExtractor(
+            feature_size=encoder.config.feature_projection_input_dim, input_type="filterbank"
+        )
+    try:
+        do_normalize = AutoFeatureExtractor.from_pretrained(checkpoint).do_normalize
+    except OSError:
+        do_normalize = True
+    return EmoIclFeatureExtractor(feature_size=1, input_type="waveform", do_normalize=do_normalize)
