@@ -90,10 +90,10 @@ class EmoIclSpeakerAdaptation(nn.Module):
     label outside `config.label_words` has an unknown mean, so that it is known by its shots alone. The evidence has
     two parts, weighted by `config.probe_weight` and `config.prototype_weight`:
 
-    1. *Centered probe*: log-probabilities of two linear classifiers of the target less the posterior mean of `speaker`,
-       mixed by the share of the speaker's variance that the enrollment explains: one that was trained on utterances
-       as they are, and one that was trained on centered ones. Without enrollment it is the first alone. Labels outside
-       `config.label_words` are not in it; they count as one of average probability.
+    1. *Centered probe*: log-probabilities of two linear classifiers of the target less the posterior mean of
+       `speaker`, mixed by the share of the speaker's variance that the enrollment explains: one that was trained on
+       utterances as they are, and one that was trained on centered ones. Without enrollment it is the first alone.
+       Labels outside `config.label_words` are not in it; they count as one of average probability.
     2. *Prototypes*: `log p(x | label, enrollment) - log p(x | label, speaker)`, which is 0 for labels not enrolled. Of
        labels outside `config.label_words` nobody knows the second term; that of an average known label's prototype
        takes its place. All of it counts by `config.enrolled_share_exponent` for less while few labels are enrolled.

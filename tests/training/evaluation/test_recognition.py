@@ -126,7 +126,12 @@ def test_the_bundled_model_answers_as_its_pipeline():
     corpus = Corpus(load_corpus(BUNDLED_CLIPS).utterances[:21])
     labels = evaluate(SpeechLmRecognizer(model, processor), corpus, shots=[7], seeds=[0], controls=[])
     beam = evaluate(SpeechLmRecognizer(model, processor, decoding="beam"), corpus, shots=[7], seeds=[0], controls=[])
-    assert beam.conditions[0].predictions == labels.conditions[0].predictions
+    # Whole labels and their tokens are blended apart, so that a close call may fall either way.
+    second, first = np.sort(labels.conditions[0].probabilities[0])[:, -2:].T
+    clear = np.flatnonzero(first - second > 0.05)
+    assert len(clear) > 15
+    of_beam, of_labels = (np.array(report.conditions[0].predictions[0]) for report in (beam, labels))
+    assert of_beam[clear].tolist() == of_labels[clear].tolist()
     enrollment = [
         {"audio": corpus[i].audio, "label": corpus.labels[i]}
         for i in select_enrollment(corpus, 0, 7, "TU+LD", (0, 0, 0))
