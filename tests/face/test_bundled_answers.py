@@ -1,0 +1,87 @@
+"""The bundled model answers as it always has: probabilities of clips at 0, 3 and 7 shots, as first stored.
+
+After a change of the answers that is wanted, `python tests/face/test_bundled_answers.py` stores them anew.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
+
+from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL
+from emoicl.processing.pipeline_emoicl import EmoIclPipeline
+from emoicl.training.data.corpus import load_corpus
+
+
+STORED = Path(__file__).with_name("bundled_answers.json")
+TARGETS = (0, 25, 55, 80, 110, 140)
+SHOTS = (0, 3, 7)
+# Float32 sums in another order, as other processors and numbers of threads have it, differ by less.
+TOLERANCE = 1e-5
+
+
+def load_recognizer() -> Any:
+    model = AutoModelForSpeechSeq2Seq.from_pretrained(BUNDLED_MODEL)
+    return EmoIclPipeline(model=model, processor=AutoProcessor.from_pretrained(BUNDLED_MODEL), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def recognizer():
+    return load_recognizer()
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    return load_corpus(BUNDLED_CLIPS)
+
+
+def enrollment_of(corpus, target, num_shots) -> list[dict]:
+    """The first other utterances of the target's speaker."""
+    speaker = corpus.speaker_ids[target]
+    others = [i for i, other in enumerate(corpus.speaker_ids) if other == speaker and i != target]
+    return [{"audio": corpus[i].audio, "label": corpus.labels[i]} for i in others[:num_shots]]
+
+
+def by_label(answers) -> dict[str, float]:
+    return {answer["label"]: answer["score"] for answer in answers}
+
+
+def stored(num_shots) -> list[dict[str, float]]:
+    return json.loads(STORED.read_text())[str(num_shots)]
+
+
+@pytest.mark.parametrize("num_shots", SHOTS)
+def test_one_by_one(recognizer, corpus, num_shots):
+    for target, expected in zip(TARGETS, stored(num_shots), strict=True):
+        answers = recognizer(corpus[target].audio, enrollment=enrollment_of(corpus, target, num_shots))
+        assert by_label(answers) == pytest.approx(expected, abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("num_shots", SHOTS[1:])
+def test_through_a_profile(recognizer, corpus, num_shots):
+    for target, expected in zip(TARGETS, stored(num_shots), strict=True):
+        profile = recognizer.enroll(enrollment_of(corpus, target, num_shots))
+        assert by_label(recognizer(corpus[target].audio, profile=profile)) == pytest.approx(expected, abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("num_shots", SHOTS)
+def test_in_a_batch(recognizer, corpus, num_shots):
+    requests = [
+        {"audio": corpus[target].audio, "enrollment": enrollment_of(corpus, target, num_shots)} for target in TARGETS
+    ]
+    for answers, expected in zip(recognizer(requests, batch_size=len(requests)), stored(num_shots), strict=True):
+        assert by_label(answers) == pytest.approx(expected, abs=TOLERANCE)
+
+
+if __name__ == "__main__":
+    recognizer, corpus = load_recognizer(), load_corpus(BUNDLED_CLIPS)
+    answers = {
+        num_shots: [
+            by_label(recognizer(corpus[target].audio, enrollment=enrollment_of(corpus, target, num_shots)))
+            for target in TARGETS
+        ]
+        for num_shots in SHOTS
+    }
+    STORED.write_text(json.dumps(answers, indent=1) + "\n")
