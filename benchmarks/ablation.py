@@ -19,7 +19,7 @@ def main(table: str) -> None:
         if name == "without the language model":
             model.config.language_model_weight = 0.0
         elif name == "the language model alone":
-            model.adaptation = None
+            model.model.adaptation = None
         report = evaluate(SpeechLmRecognizer(model, processor), corpus, shots=(0, 1, 3, 5, 7), seeds=(0, 1))
         print(f"\n{name}\n\n{report.table()}", flush=True)
 

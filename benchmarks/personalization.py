@@ -97,13 +97,13 @@ def systems(recipe: Recipe, trained: TrainedModel) -> Iterator[tuple[str, Callab
 
     def language_model(corpus: str) -> Recognizer:
         model = copy.deepcopy(trained.model)
-        model.adaptation = None
+        model.model.adaptation = None
         return SpeechLmRecognizer(model, trained.processor, trained.features)
 
     def one_for_all(corpus: str) -> Recognizer:
         model = copy.deepcopy(trained.model)
-        mixture: Any = model.adaptation
-        model.adaptation = mixture.of_sources[0]
+        mixture: Any = model.model.adaptation
+        model.model.adaptation = mixture.of_sources[0]
         return SpeechLmRecognizer(model, trained.processor, trained.features)
 
     def zero_shot_stage(corpus: str) -> Recognizer:

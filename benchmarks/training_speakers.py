@@ -45,7 +45,7 @@ def measure(recipe: Recipe, speakers: set[str], tuning: Path | None) -> list[flo
     model, processor = compose(recipe.speech_encoder, recipe.labels, speech_layer=recipe.model["speech_layer"])
     if tuning is not None:
         tuned = tune_speech_encoder(of_speakers(recipe, speakers, tuning), training)
-        model.speech_encoder.load_state_dict(tuned.state_dict())
+        model.model.speech_encoder.load_state_dict(tuned.state_dict())
     pooled = PooledFeatures(FeatureCache(model, processor.feature_extractor, recipe.cache_folder))
     floor = PrototypeBaseline(training, pooled, recipe.labels, validation)
     report = evaluate(floor, test, shots=[0, 7], seeds=SEEDS, controls=[])

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from transformers import (
     AutoConfig,
     AutoFeatureExtractor,
+    AutoModel,
     AutoModelForAudioClassification,
     AutoModelForSpeechSeq2Seq,
     AutoProcessor,
@@ -14,7 +15,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 
 from emoicl.modeling.classification_emoicl import EmoIclForAudioClassification
 from emoicl.modeling.configuration_emoicl import EmoIclClassifierConfig, EmoIclConfig, EmoIclSpeechEncoderConfig
-from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
+from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration, EmoIclModel
 from emoicl.processing.classification_pipeline_emoicl import EmoIclClassificationPipeline
 from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
 from emoicl.processing.pipeline_emoicl import TASK, EmoIclPipeline
@@ -59,6 +60,7 @@ _TRAINING_NAMES = {
 }
 
 AutoConfig.register("emoicl", EmoIclConfig, exist_ok=True)
+AutoModel.register(EmoIclConfig, EmoIclModel, exist_ok=True)
 AutoModelForSpeechSeq2Seq.register(EmoIclConfig, EmoIclForConditionalGeneration, exist_ok=True)
 AutoFeatureExtractor.register(EmoIclConfig, EmoIclFeatureExtractor, exist_ok=True)
 AutoProcessor.register(EmoIclConfig, EmoIclProcessor, exist_ok=True)
@@ -71,6 +73,7 @@ PIPELINE_REGISTRY.register_pipeline(
 
 # What `save_pretrained` copies beside the weights, so that a checkpoint loads where this package is absent.
 EmoIclConfig.register_for_auto_class()
+EmoIclModel.register_for_auto_class("AutoModel")
 EmoIclForConditionalGeneration.register_for_auto_class("AutoModelForSpeechSeq2Seq")
 EmoIclClassifierConfig.register_for_auto_class()
 EmoIclForAudioClassification.register_for_auto_class("AutoModelForAudioClassification")
@@ -100,6 +103,7 @@ __all__ = [
     "EmoIclFeatureExtractor",
     "EmoIclForAudioClassification",
     "EmoIclForConditionalGeneration",
+    "EmoIclModel",
     "EmoIclPipeline",
     "EmoIclProcessor",
     "EmoIclSpeechEncoderConfig",

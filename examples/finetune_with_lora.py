@@ -9,7 +9,7 @@ from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL
 
 
 recognizer = pipeline(TASK, model=str(BUNDLED_MODEL))
-queries_and_values = r"language_model\..*\.(q|v)"  # As T5 calls them; other language models have other names.
+queries_and_values = r".*language_model\..*\.(q|v)"  # As T5 calls them; other language models have other names.
 trainer = MetaIclTrainer(
     model=get_peft_model(recognizer.model, LoraConfig(r=8, target_modules=queries_and_values)),
     args=MetaIclTrainingArguments("outputs/lora", max_steps=4, per_device_train_batch_size=16, learning_rate=1e-3),

@@ -3,17 +3,25 @@
 # As in all of transformers, what a call may leave out is None in the signature and a tensor where it is used.
 # pyright: reportArgumentType=false
 
+from typing import Any
+
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 from transformers import initialization as init
-from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
+from transformers.models.whisper.modeling_whisper import WhisperAttention, WhisperEncoderLayer
+from transformers.utils.generic import can_return_tuple
+from transformers.utils.import_utils import torch_compilable_check
+from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_emoicl import EmoIclClassifierConfig
-from .modeling_emoicl import EmoIclPreTrainedModel
+from .pretrained_emoicl import EmoIclPreTrainedModel
 from .speech_encoder_emoicl import build_speech_encoder
 
 
-class EmoIclUtteranceEncoder(nn.Module):
+class EmoIclUtteranceEncoder(PreTrainedModel):
     r"""
     One vector for an utterance of any length: `h = AttentivePooling(TransformerEnc(H))` (the paper, classifier). The
     pooling weighs frames as Lin et al. (A Structured Self-attentive Sentence Embedding, 2017) do.
@@ -22,39 +30,54 @@ class EmoIclUtteranceEncoder(nn.Module):
         config ([`EmoIclClassifierConfig`]): Sizes of the speech encoder and the classifier.
     """
 
+    config_class = EmoIclClassifierConfig
+    main_input_name = "speech_features"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _no_split_modules = ["WhisperEncoderLayer"]
+    _can_record_outputs = {"hidden_states": WhisperEncoderLayer, "attentions": WhisperAttention}
+
     def __init__(self, config: EmoIclClassifierConfig):
-        super().__init__()
+        super().__init__(config)
         # As in the Q-Former of the speech language model, and for the same reason.
         self.feature_scale = nn.Parameter(torch.ones(config.speech_config.hidden_size))
         self.feature_shift = nn.Parameter(torch.zeros(config.speech_config.hidden_size))
         self.dropout = nn.Dropout(config.feature_dropout)
         self.projection = nn.Linear(config.speech_config.hidden_size, config.hidden_size)
-        self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(
-                config.hidden_size,
-                config.num_attention_heads,
-                config.intermediate_size,
-                config.dropout,
-                activation="gelu",
-                batch_first=True,
-                norm_first=True,
-            )
-            for _ in range(config.num_hidden_layers)
-        )
+        self.layers = nn.ModuleList(WhisperEncoderLayer(config) for _ in range(config.num_hidden_layers))  # pyright: ignore[reportArgumentType]
         self.layer_norm = nn.LayerNorm(config.hidden_size)
         # A bias would shift all weights alike, to no effect.
         self.frame_weight = nn.Sequential(
             nn.Linear(config.hidden_size, config.hidden_size), nn.Tanh(), nn.Linear(config.hidden_size, 1, bias=False)
         )
+        self.post_init()
 
-    def forward(self, speech_features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        super()._init_weights(module)
+        if isinstance(module, EmoIclUtteranceEncoder):
+            init.ones_(module.feature_scale)
+            init.zeros_(module.feature_shift)
+
+    @capture_outputs
+    def forward(self, speech_features: torch.Tensor, mask: torch.Tensor, **kwargs) -> BaseModelOutputWithPooling:
+        """
+        Args:
+            speech_features (`torch.Tensor` of shape `(num_utterances, num_feature_frames, speech_hidden_size)`):
+                Output of the speech encoder.
+            mask (`torch.Tensor` of shape `(num_utterances, num_feature_frames)`): 1 for real frames.
+
+        Returns:
+            [`BaseModelOutputWithPooling`]: `pooler_output` of shape `(num_utterances, hidden_size)`.
+        """
         features = speech_features.to(self.feature_scale.dtype) * self.feature_scale + self.feature_shift
         hidden_states = self.projection(self.dropout(features))
+        attention_mask = create_bidirectional_mask(self.config, hidden_states, mask)
         for layer in self.layers:
-            hidden_states = layer(hidden_states, src_key_padding_mask=mask == 0)
+            hidden_states = layer(hidden_states, attention_mask)
         hidden_states = self.layer_norm(hidden_states)
         weights = self.frame_weight(hidden_states).masked_fill(mask[..., None] == 0, float("-inf")).softmax(1)
-        return (weights * hidden_states).sum(1)
+        return BaseModelOutputWithPooling(hidden_states, pooler_output=(weights * hidden_states).sum(1))
 
 
 class EmoIclEnrollmentAttention(nn.Module):
@@ -69,10 +92,14 @@ class EmoIclEnrollmentAttention(nn.Module):
 
     def __init__(self, config: EmoIclClassifierConfig):
         super().__init__()
+        self.config = config
         self.label_embeddings = nn.Embedding(len(config.enrollment_labels), config.hidden_size)
         self.no_enrollment = nn.Parameter(torch.zeros(config.hidden_size))
-        self.attention = nn.MultiheadAttention(
-            config.hidden_size, config.num_attention_heads, config.dropout, batch_first=True
+        self.attention = WhisperAttention(
+            config.hidden_size,
+            config.num_attention_heads,
+            config.dropout,
+            config=config,  # pyright: ignore[reportArgumentType]
         )
         self.fusion = nn.Linear(2 * config.hidden_size, config.hidden_size)
 
@@ -91,8 +118,10 @@ class EmoIclEnrollmentAttention(nn.Module):
         """
         shots = shots + self.label_embeddings(label_ids.masked_fill(~shot_mask, 0))
         shots = torch.cat([self.no_enrollment.expand(len(target), 1, -1).to(shots.dtype), shots], dim=1)
-        absent = nn.functional.pad(~shot_mask, (1, 0), value=False)
-        context, _ = self.attention(target[:, None], shots, shots, key_padding_mask=absent, need_weights=False)
+        present = nn.functional.pad(shot_mask, (1, 0), value=True)
+        query = target[:, None]
+        attention_mask = create_bidirectional_mask(self.config, query, present, encoder_hidden_states=shots)
+        context, *_ = self.attention(query, key_value_states=shots, attention_mask=attention_mask)
         return nn.functional.gelu(self.fusion(torch.cat([target, context[:, 0]], dim=-1)))
 
 
@@ -109,9 +138,10 @@ class EmoIclForAudioClassification(EmoIclPreTrainedModel):
     """
 
     config_class = EmoIclClassifierConfig
+    base_model_prefix = "speech_encoder"
     main_input_name = "input_features"
     input_modalities = ["audio"]
-    supports_gradient_checkpointing = False
+    _no_split_modules = ["EmoIclEnrollmentAttention"]
 
     def __init__(self, config: EmoIclClassifierConfig):
         super().__init__(config)
@@ -121,37 +151,32 @@ class EmoIclForAudioClassification(EmoIclPreTrainedModel):
         self.dropout = nn.Dropout(config.dropout)
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.post_init()
-        self.train()
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
         super()._init_weights(module)
-        if isinstance(module, EmoIclUtteranceEncoder):
-            init.ones_(module.feature_scale)
-            init.zeros_(module.feature_shift)
-        elif isinstance(module, EmoIclEnrollmentAttention):
+        if isinstance(module, EmoIclEnrollmentAttention):
             init.normal_(module.no_enrollment, mean=0.0, std=self.config.initializer_range)
 
-    def embed_utterances(
+    def get_audio_features(
         self,
         input_features: torch.Tensor | None = None,
         input_features_mask: torch.Tensor | None = None,
         speech_features: torch.Tensor | None = None,
         speech_features_mask: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+        **kwargs,
+    ) -> BaseModelOutputWithPooling:
         """All that is computed for an utterance on its own; the arguments are those of `forward`.
 
         Returns:
-            `torch.Tensor` of shape `(num_utterances, hidden_size)`.
+            [`BaseModelOutputWithPooling`]: `pooler_output` of shape `(num_utterances, hidden_size)`.
         """
-        if speech_features is None and input_features is None:
-            raise ValueError(
-                "The utterances are missing: give `input_features`, `speech_features` or `utterance_embeds`."
-            )
-        if speech_features is None:
-            speech_features, speech_features_mask = self.get_speech_features(input_features, input_features_mask)
-        return self.utterance_encoder(speech_features, speech_features_mask)
+        features, mask = self.speech_features_of(
+            input_features, input_features_mask, speech_features, speech_features_mask
+        )
+        return self.utterance_encoder(features, mask, return_dict=True, **kwargs)
 
+    @can_return_tuple
     def forward(
         self,
         input_features: torch.Tensor | None = None,
@@ -162,7 +187,8 @@ class EmoIclForAudioClassification(EmoIclPreTrainedModel):
         utterance_index: torch.Tensor | None = None,
         enrollment_label_ids: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
-        return_dict: bool | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
     ) -> SequenceClassifierOutput:
         r"""
         Args:
@@ -175,13 +201,15 @@ class EmoIclForAudioClassification(EmoIclPreTrainedModel):
             speech_features_mask (`torch.Tensor` of shape `(num_utterances, num_feature_frames)`, *optional*):
                 1 for real frames.
             utterance_embeds (`torch.Tensor` of shape `(num_utterances, hidden_size)`, *optional*):
-                Output of `embed_utterances` in place of all of the above.
+                `pooler_output` of `get_audio_features` in place of all of the above.
             utterance_index (`torch.Tensor` of shape `(batch_size, num_shots + 1)`, *optional*):
                 Rows of the features for the enrollment of each target, and last for the target; -1 for absent shots.
                 By default every row is a target without enrollment.
             enrollment_label_ids (`torch.Tensor` of shape `(batch_size, num_shots)`, *optional*):
                 Place of each shot's label in `config.enrollment_labels`; anything for absent shots.
             labels (`torch.Tensor` of shape `(batch_size,)`, *optional*): Number of each target's label.
+            output_attentions, output_hidden_states (`bool`, *optional*):
+                Whether to return those of the layers above the speech encoder; none with `utterance_embeds`.
 
         Returns:
             [`SequenceClassifierOutput`]: `logits` of shape `(batch_size, num_labels)`, and the `loss`, the cross
@@ -190,25 +218,34 @@ class EmoIclForAudioClassification(EmoIclPreTrainedModel):
         Raises:
             ValueError: If a classifier without `enrollment_labels` is given an enrollment.
         """
+        encoded: Any = BaseModelOutputWithPooling(pooler_output=utterance_embeds)
         if utterance_embeds is None:
-            utterance_embeds = self.embed_utterances(
-                input_features, input_features_mask, speech_features, speech_features_mask
+            encoded = self.get_audio_features(
+                input_features,
+                input_features_mask,
+                speech_features,
+                speech_features_mask,
+                output_attentions=output_attentions,
+                output_hidden_states=output_hidden_states,
             )
+        embeds = encoded.pooler_output
         if utterance_index is None:
-            utterance_index = torch.arange(len(utterance_embeds), device=utterance_embeds.device)[:, None]
-        embeds = utterance_embeds[utterance_index[:, -1]]
+            utterance_index = torch.arange(len(embeds), device=embeds.device)[:, None]
+        target = embeds[utterance_index[:, -1]]
         shot_rows = utterance_index[:, :-1]
         if self.enrollment_attention is not None:
             if enrollment_label_ids is None:
                 enrollment_label_ids = torch.zeros_like(shot_rows)
-            embeds = self.enrollment_attention(
-                embeds, utterance_embeds[shot_rows.clamp(min=0)], enrollment_label_ids, shot_rows >= 0
+            target = self.enrollment_attention(
+                target, embeds[shot_rows.clamp(min=0)], enrollment_label_ids, shot_rows >= 0
             )
-        elif (shot_rows >= 0).any():
-            raise ValueError("This classifier takes no enrollment: its `config.enrollment_labels` is None.")
-        logits = self.classifier(self.dropout(embeds))
+        else:
+            torch_compilable_check(
+                shot_rows < 0, "This classifier takes no enrollment: its `config.enrollment_labels` is None."
+            )
+        logits = self.classifier(self.dropout(target))
         loss = None if labels is None else nn.functional.cross_entropy(logits.float(), labels)
-        return SequenceClassifierOutput(loss=loss, logits=logits)
+        return SequenceClassifierOutput(loss, logits, encoded.hidden_states, encoded.attentions)
 
 
 __all__ = ["EmoIclForAudioClassification"]

@@ -7,6 +7,17 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
 
+# What Whisper's layers, of which the paper's encoder and classifier are built, call the fields of a configuration.
+WHISPER_LAYER_NAMES = {
+    "d_model": "hidden_size",
+    "encoder_attention_heads": "num_attention_heads",
+    "encoder_ffn_dim": "intermediate_size",
+    "activation_function": "hidden_act",
+    "attention_dropout": "dropout",
+    "activation_dropout": "dropout",
+}
+
+
 @strict
 class EmoIclSpeechEncoderConfig(PreTrainedConfig):
     r"""
@@ -23,18 +34,22 @@ class EmoIclSpeechEncoderConfig(PreTrainedConfig):
             Number of attention heads of a layer.
         intermediate_size (`int`, *optional*, defaults to 2048):
             Width of the feed-forward blocks.
+        hidden_act (`str`, *optional*, defaults to `"gelu"`):
+            Activation function of the feed-forward blocks.
         dropout (`float`, *optional*, defaults to 0.1):
             Dropout probability within the transformer layers.
     """
 
     model_type = "emoicl_speech_encoder"
     base_config_key = "speech_config"
+    attribute_map = WHISPER_LAYER_NAMES
 
     num_mel_bins: int = 80
     hidden_size: int = 512
     num_hidden_layers: int = 6
     num_attention_heads: int = 8
     intermediate_size: int = 2048
+    hidden_act: str = "gelu"
     dropout: float | int = 0.1
 
 
@@ -128,6 +143,7 @@ class EmoIclConfig(PreTrainedConfig):
     """
 
     model_type = "emoicl"
+    keys_to_ignore_at_inference = ["past_key_values"]
     # Until 5.19 transformers has no `sub_configs_defaults`.
     sub_configs = {  # pyright: ignore[reportAssignmentType]
         "speech_config": AutoConfig,
@@ -237,6 +253,8 @@ class EmoIclClassifierConfig(PreTrainedConfig):
             Number of attention heads of these layers, and of the attention over the enrollment.
         intermediate_size (`int`, *optional*, defaults to 2048):
             Width of the feed-forward blocks of these layers.
+        hidden_act (`str`, *optional*, defaults to `"gelu"`):
+            Activation function of these blocks.
         feature_dropout (`float`, *optional*, defaults to 0.0):
             Dropout probability on the normalized speech features.
         dropout (`float`, *optional*, defaults to 0.1):
@@ -256,6 +274,7 @@ class EmoIclClassifierConfig(PreTrainedConfig):
     """
 
     model_type = "emoicl_classifier"
+    attribute_map = WHISPER_LAYER_NAMES
     # Until 5.19 transformers has no `sub_configs_defaults`.
     sub_configs = {"speech_config": AutoConfig}  # pyright: ignore[reportAssignmentType]
 
@@ -267,6 +286,7 @@ class EmoIclClassifierConfig(PreTrainedConfig):
     num_hidden_layers: int = 2
     num_attention_heads: int = 8
     intermediate_size: int = 2048
+    hidden_act: str = "gelu"
     feature_dropout: float | int = 0.0
     dropout: float | int = 0.1
     initializer_range: float = 0.02

@@ -1,17 +1,17 @@
 """The personalized speech language model: frozen speech encoder -> Q-Former -> prompt -> language model -> labels."""
 
 # As in all of transformers, what a call may leave out is None in the signature and a tensor where it is used.
-# pyright: reportArgumentType=false
+# pyright: reportArgumentType=false, reportCallIssue=false
 
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModel, AutoModelForSeq2SeqLM, GenerationConfig, GenerationMixin, PreTrainedModel
+from transformers import AutoModelForSeq2SeqLM, Cache, GenerationConfig, GenerationMixin
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutput
-from transformers.utils.generic import ModelOutput
+from transformers.utils.generic import can_return_tuple
+from transformers.utils.import_utils import torch_compilable_check
 
 from .adaptation_emoicl import (
     EmoIclAdaptationMixture,
@@ -20,156 +20,55 @@ from .adaptation_emoicl import (
     label_token_bias,
 )
 from .configuration_emoicl import EmoIclConfig
-from .speech_encoder_emoicl import EmoIclSpeechEncoder, EmoIclWhisperEncoder, build_speech_encoder
+from .outputs_emoicl import EmoIclAudioOutput, EmoIclEncoderOutput, EmoIclModelOutput, EmoIclSeq2SeqLMOutput
+from .pretrained_emoicl import EmoIclPreTrainedModel
+from .qformer_emoicl import EmoIclQFormer
+from .speech_encoder_emoicl import build_speech_encoder
 
 
 IGNORED = -100
+# Of a label in the enrollment. A fixed number, for exported graphs have no sizes that hang on what the tokens are.
+MAX_LABEL_TOKENS = 64
+PROMPT_INPUTS = (
+    "inputs_embeds",
+    "sequence_ids",
+    "segment_ids",
+    "utterance_index",
+    "input_features",
+    "input_features_mask",
+    "speech_features",
+    "speech_features_mask",
+    "query_embeds",
+    "voice_embeds",
+)
 
 
-@dataclass
-class EmoIclUtteranceOutput(ModelOutput):
+class EmoIclModel(EmoIclPreTrainedModel):
     r"""
-    What the language model needs of each utterance; a speaker's enrollment is stored in this form.
+    The speech language model up to the hidden states of its decoder, and all that stands before: speech encoder,
+    Q-Former, prompt, speaker adaptation.
+
+    Its `language_model` has its head, as in [`Blip2Model`]: heads of encoder-decoders differ in more than their
+    weights (scales, biases, soft caps).
 
     Args:
-        query_embeds (`torch.Tensor` of shape `(num_utterances, num_query_tokens, text_hidden_size)`):
-            Q-Former output in the width of the language model.
-        voice_embeds (`torch.Tensor` of shape `(num_utterances, voice_size)`, *optional*):
-            Voice embeddings, where the model has an [`EmoIclSpeakerAdaptation`].
+        config ([`EmoIclConfig`]): Sizes and types of the parts.
     """
 
-    query_embeds: torch.Tensor | None = None
-    voice_embeds: torch.Tensor | None = None
+    _no_split_modules = ["EmoIclQFormer", "EmoIclSpeakerAdaptation", "EmoIclAdaptationMixture"]
+    _skip_keys_device_placement = ["past_key_values"]
 
-
-@dataclass
-class EmoIclEncoderOutput(BaseModelOutput):
-    r"""
-    Output of the language model's encoder with what the enrollment says about each label.
-
-    Args:
-        last_hidden_state (`torch.Tensor` of shape `(batch_size, prompt_length, text_hidden_size)`):
-            Encoded prompt.
-        label_tokens (`torch.Tensor` of shape `(batch_size, num_labels, num_label_tokens)`, *optional*):
-            Labels that the evidence is about.
-        label_evidence (`torch.Tensor` of shape `(batch_size, num_labels)`, *optional*):
-            Evidence of the enrollment for each of these labels, -inf for rows to be passed over.
-    """
-
-    label_tokens: torch.Tensor | None = None
-    label_evidence: torch.Tensor | None = None
-
-
-@dataclass
-class EmoIclSeq2SeqOutput(ModelOutput):
-    r"""
-    Output of [`EmoIclForConditionalGeneration`].
-
-    Args:
-        loss (`torch.Tensor` of shape `()`, *optional*): Cross entropy of the label tokens.
-        logits (`torch.Tensor` of shape `(batch_size, num_steps, vocab_size)`): Scores before the softmax.
-        encoder_last_hidden_state (`torch.Tensor` of shape `(batch_size, prompt_length, text_hidden_size)`):
-            Encoded prompt.
-    """
-
-    loss: torch.Tensor | None = None
-    logits: torch.Tensor | None = None
-    encoder_last_hidden_state: torch.Tensor | None = None
-
-
-class EmoIclQFormer(nn.Module):
-    r"""
-    Turns an utterance of any length into a fixed number of query tokens: `U = QFormer(Q, H)` (the paper, speech LM).
-
-    Args:
-        config ([`EmoIclConfig`]): Sizes of the speech encoder and the Q-Former.
-        text_hidden_size (`int`): Width of the language model's embeddings.
-    """
-
-    def __init__(self, config: EmoIclConfig, text_hidden_size: int):
-        super().__init__()
-        # Not a layer normalization: a few dimensions of pretrained encoders are so large that they would set its scale
-        # for all others, frame by frame.
-        self.feature_scale = nn.Parameter(torch.ones(config.speech_config.hidden_size))
-        self.feature_shift = nn.Parameter(torch.zeros(config.speech_config.hidden_size))
-        self.dropout = nn.Dropout(config.feature_dropout)
-        self.query_tokens = nn.Parameter(torch.zeros(config.num_query_tokens, config.qformer_config.hidden_size))
-        self.qformer = AutoModel.from_config(config.qformer_config)
-        self.projection = nn.Linear(config.qformer_config.hidden_size, text_hidden_size)
-
-    def forward(self, speech_features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        features = speech_features.to(self.feature_scale.dtype) * self.feature_scale + self.feature_shift
-        features = self.dropout(features)
-        queries = self.qformer(
-            query_embeds=self.query_tokens.expand(len(features), -1, -1),
-            encoder_hidden_states=features,
-            encoder_attention_mask=mask,
-        ).last_hidden_state
-        return self.projection(queries)
-
-
-class EmoIclPreTrainedModel(PreTrainedModel):
-    config_class = EmoIclConfig
-    base_model_prefix = "model"
-    main_input_name = "input_ids"
-    input_modalities = ["audio", "text"]
-    supports_gradient_checkpointing = True
-    _supports_sdpa = True
-    speech_encoder: EmoIclSpeechEncoder | EmoIclWhisperEncoder
-
-    @classmethod
-    def from_pretrained(
-        cls, *args: Any, output_loading_info: bool = False, ignore_mismatched_sizes: bool = False, **kwargs: Any
-    ) -> Any:
-        """Loads a checkpoint as [`~transformers.PreTrainedModel.from_pretrained`] does, but all of it or nothing.
-
-        Raises:
-            ValueError: If the checkpoint lacks weights, which would be random, has others than the model, or weights
-                of other shapes without `ignore_mismatched_sizes`.
-        """
-        # Otherwise a mismatch would be raised without its names.
-        loaded: Any = super().from_pretrained(*args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs)
-        model, info = loaded
-        mismatched = () if ignore_mismatched_sizes else info["mismatched_keys"]
-        for names, what in (
-            (info["missing_keys"], "lacks {} weights of {}, which would be random"),
-            (info["unexpected_keys"], "has {} weights that {} has no use for"),
-            ([name for name, *_ in mismatched], "has {} weights of other shapes than {}"),
-        ):
-            if names:
-                raise ValueError(
-                    f"The checkpoint {what.format(len(names), cls.__name__)}, such as "
-                    f"{', '.join(sorted(names)[:5])}. Is its configuration that of another model?"
-                )
-        return (model, info) if output_loading_info else model
-
-    def train(self, mode: bool = True) -> Self:
-        """Switches between training and evaluation; a frozen speech encoder stays as it is.
-
-        Frozen here, for `from_pretrained` makes all parameters anew, trainable, and then calls `eval`.
-        """
-        super().train(mode)
-        if self.config.freeze_speech_encoder:
-            self.speech_encoder.requires_grad_(False).eval()
-        return self
-
-    def get_speech_features(
-        self, input_features: torch.Tensor, input_features_mask: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Output of the speech encoder at `config.speech_layer`.
-
-        Args:
-            input_features (`torch.Tensor` of shape `(num_utterances, feature_size, num_frames)`):
-                What the speech encoder reads: log-mel features, filterbanks or waveforms.
-            input_features_mask (`torch.Tensor` of shape `(num_utterances, num_frames)`): 1 for real frames.
-
-        Returns:
-            `tuple`: features of shape `(num_utterances, num_feature_frames, speech_hidden_size)` and their mask.
-        """
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_speech_encoder):
-            input_features = input_features.to(self.speech_encoder.dtype)
-            features = self.speech_encoder(input_features, attention_mask=input_features_mask).last_hidden_state
-        return features, self.speech_encoder.feature_mask(input_features_mask)
+    def __init__(self, config: EmoIclConfig):
+        super().__init__(config)
+        self.language_model = AutoModelForSeq2SeqLM.from_config(config.text_config)
+        text_hidden_size = self.get_input_embeddings().embedding_dim
+        self.speech_encoder = build_speech_encoder(config.speech_config, normalize=config.speech_layer is None)
+        self.qformer = EmoIclQFormer(config, text_hidden_size)
+        self.segment_embeddings = nn.Embedding(2, text_hidden_size)
+        self.sequence_embeddings = nn.Embedding(2 * config.max_shots + 2, text_hidden_size)
+        adaptation_class = EmoIclAdaptationMixture if config.adaptation_sources else EmoIclSpeakerAdaptation
+        self.adaptation = adaptation_class(config) if config.adaptation_size else None
+        self.post_init()
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
@@ -183,6 +82,253 @@ class EmoIclPreTrainedModel(PreTrainedModel):
         elif isinstance(module, nn.ParameterDict):
             for log_variance in module.values():
                 init.zeros_(log_variance)
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        return self.language_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.language_model.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.language_model.get_output_embeddings()
+
+    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
+        self.language_model.set_output_embeddings(new_embeddings)
+
+    def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Module:
+        return self.language_model.resize_token_embeddings(*args, **kwargs)
+
+    def get_encoder(self, modality: str | None = None) -> Any:
+        """The language model's encoder; with `modality="audio"` the speech encoder."""
+        return self.language_model.get_encoder() if modality is None else super().get_encoder(modality)
+
+    def get_decoder(self) -> Any:
+        """The language model's decoder."""
+        return self.language_model.get_decoder()
+
+    def get_audio_features(
+        self,
+        input_features: torch.Tensor | None = None,
+        input_features_mask: torch.Tensor | None = None,
+        speech_features: torch.Tensor | None = None,
+        speech_features_mask: torch.Tensor | None = None,
+    ) -> EmoIclAudioOutput:
+        """All that is computed for an utterance on its own, whatever prompt it will stand in.
+
+        Args:
+            input_features (`torch.Tensor` of shape `(num_utterances, feature_size, num_frames)`, *optional*):
+                What the speech encoder reads: log-mel features, filterbanks or waveforms.
+            input_features_mask (`torch.Tensor` of shape `(num_utterances, num_frames)`, *optional*):
+                1 for real frames.
+            speech_features (`torch.Tensor` of shape `(num_utterances, num_feature_frames, speech_hidden_size)`,
+                *optional*): Output of [`~EmoIclPreTrainedModel.get_speech_features`], in place of the above.
+            speech_features_mask (`torch.Tensor` of shape `(num_utterances, num_feature_frames)`, *optional*):
+                1 for real frames.
+
+        Returns:
+            [`EmoIclAudioOutput`]
+        """
+        features, mask = self.speech_features_of(
+            input_features, input_features_mask, speech_features, speech_features_mask
+        )
+        return EmoIclAudioOutput(
+            query_embeds=self.qformer(features, mask),
+            voice_embeds=None if self.adaptation is None else self.adaptation.embed(features, mask),
+        )
+
+    def get_placeholder_mask(
+        self, input_ids: torch.Tensor | None, segment_ids: torch.Tensor, utterance_index: torch.Tensor
+    ) -> torch.Tensor:
+        """Where the query tokens of the utterances go, `(batch_size, prompt_length)`: at the audio tokens; without
+        `input_ids`, where the prompt is speech.
+
+        Raises:
+            ValueError: If the placeholders do not match the utterances.
+        """
+        placeholders = segment_ids == 1 if input_ids is None else input_ids == self.config.audio_token_id
+        found = placeholders.sum(1)
+        wanted = self.config.num_query_tokens * (utterance_index >= 0).sum(1)
+        torch_compilable_check(
+            found == wanted,
+            lambda: (
+                f"The batch holds {found.tolist()} audio placeholders, but `utterance_index` asks for "
+                f"{wanted.tolist()}: {self.config.num_query_tokens} for each utterance."
+            ),
+        )
+        return placeholders
+
+    def embed_prompt(
+        self,
+        input_ids: torch.Tensor | None,
+        sequence_ids: torch.Tensor,
+        segment_ids: torch.Tensor,
+        utterance_index: torch.Tensor,
+        query_embeds: torch.Tensor,
+        inputs_embeds: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Puts query tokens in their placeholders: `SeqPosEmb(SegmentEmb([R, U]))` (the paper, speech LM).
+
+        Returns:
+            `torch.Tensor` of shape `(batch_size, prompt_length, text_hidden_size)`.
+
+        Raises:
+            ValueError: If the placeholders do not match the utterances, or the prompt is too long.
+        """
+        num_shots = utterance_index.shape[1] - 1
+        if num_shots > self.config.max_shots:
+            raise ValueError(f"The prompt has {num_shots} shots; this model takes at most {self.config.max_shots}.")
+        longest = getattr(self.config.text_config, "max_position_embeddings", None)
+        if longest is not None and sequence_ids.shape[1] > longest:
+            raise ValueError(
+                f"The prompt has {sequence_ids.shape[1]} tokens; this language model has positions for {longest}. "
+                "Give fewer shots, or train a model with fewer query tokens."
+            )
+        placeholders = self.get_placeholder_mask(input_ids, segment_ids, utterance_index)
+        if inputs_embeds is None:
+            inputs_embeds = self.get_input_embeddings()(input_ids)
+        # The n-th placeholder of a prompt takes query token n of its utterances laid end to end.
+        place = (placeholders.cumsum(1) - 1).clamp(min=0)
+        utterance = utterance_index.gather(1, place // self.config.num_query_tokens).clamp(min=0)
+        queries = query_embeds[utterance, place % self.config.num_query_tokens].to(inputs_embeds)
+        inputs_embeds = torch.where(placeholders[..., None], queries, inputs_embeds)
+        return inputs_embeds + self.segment_embeddings(segment_ids) + self.sequence_embeddings(sequence_ids)
+
+    def shot_labels(
+        self, input_ids: torch.Tensor, sequence_ids: torch.Tensor, utterance_index: torch.Tensor
+    ) -> torch.Tensor:
+        """Reads the enrollment's labels off the prompt: counted back from the target, shot `i` of `k` has its label in
+        sequence `2 (k - i + 1)`.
+
+        Args:
+            input_ids (`torch.Tensor` of shape `(batch_size, prompt_length)`): Tokens of the prompts.
+            sequence_ids (`torch.Tensor` of shape `(batch_size, prompt_length)`): Place of each token's sequence.
+            utterance_index (`torch.Tensor` of shape `(batch_size, num_shots + 1)`): Its utterances, as in `forward`.
+
+        Returns:
+            `torch.Tensor` of shape `(batch_size, num_shots, MAX_LABEL_TOKENS + 1)`: label tokens with the
+            end-of-sequence token, padded with -100.
+
+        Raises:
+            ValueError: If a label has too many tokens.
+        """
+        shots = torch.arange(utterance_index.shape[1] - 1, device=input_ids.device)
+        places = 2 * ((utterance_index[:, 1:] >= 0).sum(1, keepdim=True) - shots)[..., None]
+        of_shot = (sequence_ids[:, None, :] == places) & (places > 0)
+        lengths = of_shot.sum(-1, keepdim=True)
+        torch_compilable_check(
+            lengths <= MAX_LABEL_TOKENS,
+            lambda: f"A label of the enrollment has {lengths.max()} tokens; at most {MAX_LABEL_TOKENS} are read.",
+        )
+        columns = torch.arange(MAX_LABEL_TOKENS + 1, device=input_ids.device)
+        positions = (of_shot.int().argmax(-1, keepdim=True) + columns).clamp(max=input_ids.shape[1] - 1)
+        tokens = input_ids[:, None, :].expand(-1, len(shots), -1).gather(2, positions)
+        tokens = tokens.masked_fill(columns == lengths, self.config.eos_token_id)
+        return tokens.masked_fill((columns > lengths) | (lengths == 0), IGNORED)
+
+    def label_evidence(
+        self,
+        input_ids: torch.Tensor | None,
+        sequence_ids: torch.Tensor,
+        utterance_index: torch.Tensor,
+        voice_embeds: torch.Tensor | None,
+    ) -> dict[str, torch.Tensor]:
+        """What the speaker adaptation says, as the last two fields of [`EmoIclEncoderOutput`]; nothing without one.
+
+        Raises:
+            ValueError: If it lacks the voice embeddings, or the tokens of the enrollment's labels.
+        """
+        if self.adaptation is None:
+            return {}
+        if voice_embeds is None:
+            raise ValueError("`query_embeds` are given without the `voice_embeds` that go with them.")
+        if input_ids is None:
+            raise ValueError("The speaker adaptation reads labels from `input_ids`: give them beside `inputs_embeds`.")
+        shot_labels = self.shot_labels(input_ids, sequence_ids, utterance_index)
+        label_tokens, evidence = self.adaptation(voice_embeds, utterance_index, shot_labels)
+        return {"label_tokens": label_tokens, "label_evidence": evidence}
+
+    def encode(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        sequence_ids: torch.Tensor | None = None,
+        segment_ids: torch.Tensor | None = None,
+        utterance_index: torch.Tensor | None = None,
+        input_features: torch.Tensor | None = None,
+        input_features_mask: torch.Tensor | None = None,
+        speech_features: torch.Tensor | None = None,
+        speech_features_mask: torch.Tensor | None = None,
+        query_embeds: torch.Tensor | None = None,
+        voice_embeds: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> EmoIclEncoderOutput:
+        """Runs everything up to the language model's encoder. The arguments are those of
+        [`EmoIclForConditionalGeneration`], and for its encoder `output_attentions` and `output_hidden_states`.
+
+        Returns:
+            [`EmoIclEncoderOutput`]
+        """
+        if query_embeds is None:
+            audio = self.get_audio_features(input_features, input_features_mask, speech_features, speech_features_mask)
+            query_embeds, voice_embeds = audio.query_embeds, audio.voice_embeds
+        prompt = self.embed_prompt(input_ids, sequence_ids, segment_ids, utterance_index, query_embeds, inputs_embeds)
+        encoded = self.get_encoder()(inputs_embeds=prompt, attention_mask=attention_mask, return_dict=True, **kwargs)
+        return EmoIclEncoderOutput(
+            encoded.last_hidden_state,
+            encoded.hidden_states,
+            encoded.attentions,
+            **self.label_evidence(input_ids, sequence_ids, utterance_index, voice_embeds),
+        )
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        decoder_input_ids: torch.Tensor | None = None,
+        decoder_attention_mask: torch.Tensor | None = None,
+        encoder_outputs: BaseModelOutput | None = None,
+        past_key_values: Cache | None = None,
+        use_cache: bool | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        **prompt: Any,
+    ) -> EmoIclModelOutput:
+        r"""
+        Args:
+            decoder_input_ids (`torch.Tensor` of shape `(batch_size, num_steps)`): Start token and label tokens.
+            **prompt (`torch.Tensor`): The rest of the prompt; this and what is not named here is as in
+                [`EmoIclForConditionalGeneration`].
+
+        Returns:
+            [`EmoIclModelOutput`]
+        """
+        recorded = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
+        if encoder_outputs is None:
+            encoder_outputs = self.encode(input_ids, attention_mask, **prompt, **recorded)
+        decoder_outputs = self.get_decoder()(
+            input_ids=decoder_input_ids,
+            attention_mask=decoder_attention_mask,
+            encoder_hidden_states=encoder_outputs.last_hidden_state,
+            encoder_attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            use_cache=use_cache,
+            return_dict=True,
+            **recorded,
+        )
+        return EmoIclModelOutput(
+            last_hidden_state=decoder_outputs.last_hidden_state,
+            past_key_values=decoder_outputs.past_key_values,
+            decoder_hidden_states=decoder_outputs.hidden_states,
+            decoder_attentions=decoder_outputs.attentions,
+            cross_attentions=decoder_outputs.cross_attentions,
+            encoder_last_hidden_state=encoder_outputs.last_hidden_state,
+            encoder_hidden_states=encoder_outputs.hidden_states,
+            encoder_attentions=encoder_outputs.attentions,
+            label_tokens=encoder_outputs.get("label_tokens"),
+            label_evidence=encoder_outputs.get("label_evidence"),
+        )
 
 
 class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
@@ -199,14 +345,7 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
 
     def __init__(self, config: EmoIclConfig):
         super().__init__(config)
-        self.language_model = AutoModelForSeq2SeqLM.from_config(config.text_config)
-        text_hidden_size = self.get_input_embeddings().embedding_dim
-        self.speech_encoder = build_speech_encoder(config.speech_config, normalize=config.speech_layer is None)
-        self.qformer = EmoIclQFormer(config, text_hidden_size)
-        self.segment_embeddings = nn.Embedding(2, text_hidden_size)
-        self.sequence_embeddings = nn.Embedding(2 * config.max_shots + 2, text_hidden_size)
-        adaptation_class = EmoIclAdaptationMixture if config.adaptation_sources else EmoIclSpeakerAdaptation
-        self.adaptation = adaptation_class(config) if config.adaptation_size else None
+        self.model = EmoIclModel(config)
         # The paper's decoding (its set-up); a label has few tokens, and its score is its log-probability. None of the
         # language model's own habits: BART, for one, forces a first token.
         self.generation_config = GenerationConfig(
@@ -218,163 +357,27 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
             length_penalty=0.0,
         )
         self.post_init()
-        self.train()
 
     def get_input_embeddings(self) -> nn.Embedding:
-        return self.language_model.get_input_embeddings()
+        return self.model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.model.set_input_embeddings(value)
 
     def get_output_embeddings(self) -> nn.Module:
-        return self.language_model.get_output_embeddings()
+        return self.model.get_output_embeddings()
 
-    def resize_token_embeddings(self, *args, **kwargs) -> nn.Module:
-        return self.language_model.resize_token_embeddings(*args, **kwargs)
+    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
+        self.model.set_output_embeddings(new_embeddings)
 
-    def embed_utterances(
-        self,
-        input_features: torch.Tensor | None = None,
-        input_features_mask: torch.Tensor | None = None,
-        speech_features: torch.Tensor | None = None,
-        speech_features_mask: torch.Tensor | None = None,
-    ) -> EmoIclUtteranceOutput:
-        """All that is computed for an utterance on its own, whatever prompt it will stand in.
+    def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Module:
+        return self.model.resize_token_embeddings(*args, **kwargs)
 
-        Args:
-            input_features (`torch.Tensor` of shape `(num_utterances, feature_size, num_frames)`, *optional*):
-                What the speech encoder reads: log-mel features, filterbanks or waveforms.
-            input_features_mask (`torch.Tensor` of shape `(num_utterances, num_frames)`, *optional*):
-                1 for real frames.
-            speech_features (`torch.Tensor` of shape `(num_utterances, num_feature_frames, speech_hidden_size)`,
-                *optional*): Output of [`~EmoIclForConditionalGeneration.get_speech_features`], in place of the above.
-            speech_features_mask (`torch.Tensor` of shape `(num_utterances, num_feature_frames)`, *optional*):
-                1 for real frames.
+    def get_audio_features(self, *args: Any, **kwargs: Any) -> EmoIclAudioOutput:
+        """See [`~EmoIclModel.get_audio_features`]."""
+        return self.model.get_audio_features(*args, **kwargs)
 
-        Returns:
-            [`EmoIclUtteranceOutput`]
-        """
-        if speech_features is None and input_features is None:
-            raise ValueError("The utterances are missing: give `input_features`, `speech_features` or `query_embeds`.")
-        if speech_features is None:
-            speech_features, speech_features_mask = self.get_speech_features(input_features, input_features_mask)
-        return EmoIclUtteranceOutput(
-            query_embeds=self.qformer(speech_features, speech_features_mask),
-            voice_embeds=self.adaptation and self.adaptation.embed(speech_features, speech_features_mask),
-        )
-
-    def embed_prompt(
-        self,
-        input_ids: torch.Tensor,
-        sequence_ids: torch.Tensor,
-        segment_ids: torch.Tensor,
-        utterance_index: torch.Tensor,
-        query_embeds: torch.Tensor,
-    ) -> torch.Tensor:
-        """Puts query tokens in their placeholders: `SeqPosEmb(SegmentEmb([R, U]))` (the paper, speech LM).
-
-        Returns:
-            `torch.Tensor` of shape `(batch_size, prompt_length, text_hidden_size)`.
-
-        Raises:
-            ValueError: If the placeholders do not match the utterances, or there are too many shots.
-        """
-        num_shots = utterance_index.shape[1] - 1
-        if num_shots > self.config.max_shots:
-            raise ValueError(f"The prompt has {num_shots} shots; this model takes at most {self.config.max_shots}.")
-        longest = getattr(self.config.text_config, "max_position_embeddings", None)
-        if longest is not None and input_ids.shape[1] > longest:
-            raise ValueError(
-                f"The prompt has {input_ids.shape[1]} tokens; this language model has positions for {longest}. Give "
-                "fewer shots, or train a model with fewer query tokens."
-            )
-        inputs_embeds = self.get_input_embeddings()(input_ids)
-        placeholders = input_ids == self.config.audio_token_id
-        wanted = self.config.num_query_tokens * (utterance_index >= 0).sum(1)
-        if not torch.equal(placeholders.sum(1), wanted):
-            raise ValueError(
-                f"`input_ids` holds {placeholders.sum(1).tolist()} audio placeholders for each prompt, but "
-                f"`utterance_index` asks for {wanted.tolist()}: {self.config.num_query_tokens} for each utterance."
-            )
-        queries = query_embeds[utterance_index[utterance_index >= 0]].flatten(0, 1)
-        inputs_embeds = inputs_embeds.masked_scatter(placeholders[..., None], queries.to(inputs_embeds.dtype))
-        return inputs_embeds + self.segment_embeddings(segment_ids) + self.sequence_embeddings(sequence_ids)
-
-    def encode(
-        self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        sequence_ids: torch.Tensor,
-        segment_ids: torch.Tensor,
-        utterance_index: torch.Tensor,
-        query_embeds: torch.Tensor | None = None,
-        voice_embeds: torch.Tensor | None = None,
-        **utterances: torch.Tensor | None,
-    ) -> EmoIclEncoderOutput:
-        """Runs everything up to the language model's encoder; the arguments are those of `forward`.
-
-        Returns:
-            [`EmoIclEncoderOutput`]
-        """
-        if query_embeds is None:
-            embedded = self.embed_utterances(**utterances)
-            query_embeds, voice_embeds = embedded.query_embeds, embedded.voice_embeds
-        if self.adaptation is not None and voice_embeds is None:
-            raise ValueError("`query_embeds` are given without the `voice_embeds` that go with them.")
-        inputs_embeds = self.embed_prompt(input_ids, sequence_ids, segment_ids, utterance_index, query_embeds)
-        encoder = self.language_model.get_encoder()
-        hidden_states = encoder(inputs_embeds=inputs_embeds, attention_mask=attention_mask).last_hidden_state
-        label_tokens = evidence = None
-        if self.adaptation is not None:
-            shot_labels = self.shot_labels(input_ids, sequence_ids, (utterance_index[:, 1:] >= 0).sum(1))
-            label_tokens, evidence = self.adaptation(voice_embeds, utterance_index, shot_labels)
-        return EmoIclEncoderOutput(hidden_states, label_tokens=label_tokens, label_evidence=evidence)
-
-    def shot_labels(
-        self, input_ids: torch.Tensor, sequence_ids: torch.Tensor, num_shots: torch.Tensor
-    ) -> torch.Tensor:
-        """Reads the enrollment's labels off the prompt: counted back from the target, shot `i` of `k` has its label in
-        sequence `2 (k - i + 1)`.
-
-        Args:
-            input_ids (`torch.Tensor` of shape `(batch_size, prompt_length)`): Tokens of the prompts.
-            sequence_ids (`torch.Tensor` of shape `(batch_size, prompt_length)`): Place of each token's sequence.
-            num_shots (`torch.Tensor` of shape `(batch_size,)`): Number of shots of each prompt.
-
-        Returns:
-            `torch.Tensor` of shape `(batch_size, max(num_shots), num_label_tokens + 1)`: label tokens with the
-            end-of-sequence token, padded with -100.
-        """
-        if not num_shots.any():
-            return input_ids.new_full((len(input_ids), 0, 1), IGNORED)
-        shots = torch.arange(int(num_shots.max()), device=input_ids.device)
-        places = 2 * (num_shots[:, None] - shots)
-        of_shot = (sequence_ids[:, None, :] == places[..., None]) & (places[..., None] > 0)
-        lengths = of_shot.sum(-1, keepdim=True)
-        columns = torch.arange(int(lengths.max()) + 1, device=input_ids.device)
-        positions = (of_shot.int().argmax(-1, keepdim=True) + columns).clamp(max=input_ids.shape[1] - 1)
-        tokens = input_ids[:, None, :].expand(-1, len(shots), -1).gather(2, positions)
-        tokens = tokens.masked_fill(columns == lengths, self.config.eos_token_id)
-        return tokens.masked_fill((columns > lengths) | (lengths == 0), IGNORED)
-
-    def decode(
-        self, encoder_outputs: EmoIclEncoderOutput, attention_mask: torch.Tensor, decoder_input_ids: torch.Tensor
-    ) -> torch.Tensor:
-        """Logits of the next label token after each of `decoder_input_ids`.
-
-        Returns:
-            `torch.Tensor` of shape `(batch_size, num_steps, vocab_size)`.
-        """
-        logits = self.language_model(
-            encoder_outputs=BaseModelOutput(encoder_outputs.last_hidden_state),
-            attention_mask=attention_mask,
-            decoder_input_ids=decoder_input_ids,
-            use_cache=False,
-        ).logits
-        if encoder_outputs.label_evidence is None:
-            return logits
-        bias = label_token_bias(
-            decoder_input_ids, encoder_outputs.label_tokens, encoder_outputs.label_evidence, logits.shape[-1]
-        )
-        return self.config.language_model_weight * logits + bias.to(logits.dtype)
-
+    @can_return_tuple
     def forward(
         self,
         input_ids: torch.Tensor | None = None,
@@ -388,11 +391,17 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
         speech_features_mask: torch.Tensor | None = None,
         query_embeds: torch.Tensor | None = None,
         voice_embeds: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
         decoder_input_ids: torch.Tensor | None = None,
+        decoder_attention_mask: torch.Tensor | None = None,
+        decoder_prefix_ids: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
-        encoder_outputs: EmoIclEncoderOutput | None = None,
-        return_dict: bool | None = None,
-    ) -> EmoIclSeq2SeqOutput:
+        encoder_outputs: BaseModelOutput | None = None,
+        past_key_values: Cache | None = None,
+        use_cache: bool | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+    ) -> EmoIclSeq2SeqLMOutput:
         r"""
         Args:
             input_ids (`torch.Tensor` of shape `(batch_size, prompt_length)`):
@@ -413,41 +422,87 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
             speech_features_mask (`torch.Tensor` of shape `(num_utterances, num_feature_frames)`, *optional*):
                 1 for real frames.
             query_embeds (`torch.Tensor` of shape `(num_utterances, num_query_tokens, text_hidden_size)`,
-                *optional*): Output of `embed_utterances` in place of all of the above.
+                *optional*): Output of `get_audio_features` in place of all of the above.
             voice_embeds (`torch.Tensor` of shape `(num_utterances, voice_size)`, *optional*):
                 Goes with `query_embeds`.
+            inputs_embeds (`torch.Tensor` of shape `(batch_size, prompt_length, text_hidden_size)`, *optional*):
+                Embeddings in place of those of `input_ids`; anything at the placeholders. A speaker adaptation still
+                reads the enrollment's labels from `input_ids`.
             decoder_input_ids (`torch.Tensor` of shape `(batch_size, num_steps)`, *optional*):
-                Start token and label tokens; made from `labels` if absent.
+                Start token and label tokens; made from `labels` if absent. With a filled cache, those not in it.
+            decoder_attention_mask (`torch.Tensor` of shape `(batch_size, num_steps)`, *optional*):
+                1 for real ones of these.
+            decoder_prefix_ids (`torch.Tensor` of shape `(batch_size, num_steps_so_far)`, *optional*):
+                All of them, those in the cache too, by which the evidence of a speaker adaptation is spread.
             labels (`torch.Tensor` of shape `(batch_size, num_steps)`, *optional*):
                 Label tokens with the end-of-sequence token, padded with -100.
-            encoder_outputs ([`EmoIclEncoderOutput`], *optional*): Output of `encode` in place of the prompt.
+            encoder_outputs ([`EmoIclEncoderOutput`], *optional*): Output of `model.encode` in place of the prompt.
+            past_key_values ([`Cache`], *optional*): The decoder's cache.
+            use_cache (`bool`, *optional*): Whether to fill a cache; without effect beside `labels`.
+            output_attentions, output_hidden_states (`bool`, *optional*):
+                Whether to return those of the language model.
 
         Returns:
-            [`EmoIclSeq2SeqOutput`]
+            [`EmoIclSeq2SeqLMOutput`]
         """
+        if decoder_input_ids is None and labels is None:
+            raise ValueError("Pass `labels` or `decoder_input_ids`; to recognize, call `generate` or `score_labels`.")
+        recorded = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
         if encoder_outputs is None:
-            encoder_outputs = self.encode(
+            encoder_outputs = self.model.encode(
                 input_ids,
                 attention_mask,
                 sequence_ids,
                 segment_ids,
                 utterance_index,
+                input_features,
+                input_features_mask,
+                speech_features,
+                speech_features_mask,
                 query_embeds,
                 voice_embeds,
-                input_features=input_features,
-                input_features_mask=input_features_mask,
-                speech_features=speech_features,
-                speech_features_mask=speech_features_mask,
+                inputs_embeds,
+                **recorded,
             )
-        if decoder_input_ids is None and labels is None:
-            raise ValueError("Pass `labels` or `decoder_input_ids`; to recognize, call `generate` or `score_labels`.")
         if decoder_input_ids is None:
             decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
-        logits = self.decode(encoder_outputs, attention_mask, decoder_input_ids)
+        output = self.model.language_model(
+            encoder_outputs=encoder_outputs,
+            attention_mask=attention_mask,
+            decoder_input_ids=decoder_input_ids,
+            decoder_attention_mask=decoder_attention_mask,
+            past_key_values=past_key_values,
+            use_cache=False if labels is not None else use_cache,
+            return_dict=True,
+            **recorded,
+        )
+        if decoder_prefix_ids is None:
+            decoder_prefix_ids = decoder_input_ids
+        logits = self.add_evidence(output.logits, encoder_outputs, decoder_prefix_ids)
         loss = None
         if labels is not None:
             loss = nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED)
-        return EmoIclSeq2SeqOutput(loss, logits, encoder_outputs.last_hidden_state)
+        evidence = {name: encoder_outputs.get(name) for name in ("label_tokens", "label_evidence")}
+        return EmoIclSeq2SeqLMOutput(**(dict(output) | {"loss": loss, "logits": logits} | evidence))
+
+    def add_evidence(
+        self, logits: torch.Tensor, encoder_outputs: BaseModelOutput, decoder_prefix_ids: torch.Tensor
+    ) -> torch.Tensor:
+        """The logits of the last steps, weighted and with the bias of the label evidence, where there is one.
+
+        Args:
+            logits (`torch.Tensor` of shape `(batch_size, num_steps, vocab_size)`): Those of the language model.
+            encoder_outputs ([`EmoIclEncoderOutput`]): Has the evidence.
+            decoder_prefix_ids (`torch.Tensor` of shape `(batch_size, num_steps_so_far)`): Decoder inputs up to here.
+
+        Returns:
+            `torch.Tensor` of shape `(batch_size, num_steps, vocab_size)`.
+        """
+        tokens, evidence = encoder_outputs.get("label_tokens"), encoder_outputs.get("label_evidence")
+        if evidence is None:
+            return logits
+        bias = label_token_bias(decoder_prefix_ids, tokens, evidence, logits.shape[-1])
+        return self.config.language_model_weight * logits + bias[:, -logits.shape[1] :].to(logits)
 
     def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor) -> torch.Tensor:
         """Shifts `labels` to the right by the decoder's start token, and -100 becomes the padding token."""
@@ -468,95 +523,64 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
         Returns:
             `torch.Tensor` of shape `(batch_size, num_labels)` in float32.
         """
-        encoded, attention_mask, label_ids = self.encode_candidates(label_ids, inputs)
-        tokens, evidence = encoded.label_tokens, encoded.label_evidence
-        if tokens is None or evidence is None:
-            return self.decode_candidates(encoded, attention_mask, label_ids).log_softmax(-1)
-        scores = self.decode_candidates(EmoIclEncoderOutput(encoded.last_hidden_state), attention_mask, label_ids)
-        num_known, weight = len(self.config.label_token_ids or []), self.config.language_model_weight
-        return blend_label_scores(scores, label_ids, tokens, evidence, num_known, weight).log_softmax(-1)
-
-    def label_log_likelihoods(self, label_ids: torch.Tensor, **inputs: torch.Tensor) -> torch.Tensor:
-        """Log-probability of each candidate among all texts that could be written: what `forward` gives its tokens.
-
-        Args:
-            label_ids (`torch.Tensor` of shape `(num_labels, num_label_tokens)`): The candidates' tokens.
-            **inputs (`torch.Tensor`): The prompt, as for `forward`.
-
-        Returns:
-            `torch.Tensor` of shape `(batch_size, num_labels)` in float32.
-        """
-        return self.decode_candidates(*self.encode_candidates(label_ids, inputs))
-
-    def encode_candidates(
-        self, label_ids: torch.Tensor, inputs: dict[str, torch.Tensor]
-    ) -> tuple[EmoIclEncoderOutput, torch.Tensor, torch.Tensor]:
-        """The encoded prompts, their attention mask, and the candidates' tokens on the same device."""
         inputs.pop("labels", None)
         attention_mask = inputs["attention_mask"]
-        return self.encode(**inputs), attention_mask, label_ids.to(attention_mask.device)
+        label_ids = label_ids.to(attention_mask.device)
+        encoded = self.model.encode(**inputs)
+        scores = self.score_by_language_model(label_ids, encoded.last_hidden_state, attention_mask)
+        tokens, evidence = encoded.label_tokens, encoded.label_evidence
+        if evidence is not None:
+            num_known, weight = len(self.config.label_token_ids or []), self.config.language_model_weight
+            scores = blend_label_scores(scores, label_ids, tokens, evidence, num_known, weight)
+        return scores.log_softmax(-1)
 
-    def decode_candidates(
-        self, encoded: EmoIclEncoderOutput, attention_mask: torch.Tensor, label_ids: torch.Tensor
+    def score_by_language_model(
+        self, label_ids: torch.Tensor, encoded: torch.Tensor, attention_mask: torch.Tensor
     ) -> torch.Tensor:
         """Log-likelihoods `(batch_size, num_labels)` of candidates after encoded prompts, in float32."""
-        num_labels, batch_size = len(label_ids), len(attention_mask)
-        encoded = EmoIclEncoderOutput(
-            **{name: state.repeat_interleave(num_labels, dim=0) for name, state in encoded.items()}
-        )
+        num_labels, batch_size = len(label_ids), len(encoded)
         labels = label_ids.repeat(batch_size, 1)
-        logits = self.decode(
-            encoded,
-            attention_mask.repeat_interleave(num_labels, dim=0),
-            self.prepare_decoder_input_ids_from_labels(labels),
-        )
+        logits = self.model.language_model(
+            encoder_outputs=BaseModelOutput(encoded.repeat_interleave(num_labels, dim=0)),
+            attention_mask=attention_mask.repeat_interleave(num_labels, dim=0),
+            decoder_input_ids=self.prepare_decoder_input_ids_from_labels(labels),
+            use_cache=False,
+            return_dict=True,
+        ).logits
         log_likelihoods = -nn.functional.cross_entropy(
             logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none"
         )
         return log_likelihoods.sum(-1).view(batch_size, num_labels)
 
     @torch.no_grad()
-    def generate(
-        self,
-        input_ids: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        sequence_ids: torch.Tensor | None = None,
-        segment_ids: torch.Tensor | None = None,
-        utterance_index: torch.Tensor | None = None,
-        **kwargs,
-    ):
+    def generate(self, input_ids: torch.Tensor | None = None, attention_mask: torch.Tensor | None = None, **kwargs):
         """Writes the label by beam search, the paper's way (beam 4, from the generation config).
 
         Args:
-            input_ids, attention_mask, sequence_ids, segment_ids, utterance_index: The prompt, as for `forward`.
-            **kwargs: Features of the utterances, as for `forward`, and arguments of
-                [`~GenerationMixin.generate`].
+            input_ids, attention_mask (`torch.Tensor`): Prompt and mask, as for `forward`.
+            **kwargs: The rest of the prompt, as for `forward`, and arguments of [`~GenerationMixin.generate`].
 
         Returns:
             `torch.Tensor` of shape `(batch_size, num_steps)`, or a `GenerateOutput` if asked for.
         """
-        features = ("input_features", "speech_features", "query_embeds", "voice_embeds")
-        utterances = {name: kwargs.pop(name) for name in list(kwargs) if name.startswith(features)}
-        encoder_outputs = self.encode(
-            input_ids, attention_mask, sequence_ids, segment_ids, utterance_index, **utterances
-        )
-        # Without a cache the decoder sees all tokens so far, by which the evidence is spread; labels are short.
-        return super().generate(  # pyright: ignore[reportAttributeAccessIssue]
-            encoder_outputs=encoder_outputs, attention_mask=attention_mask, **(kwargs | {"use_cache": False})
-        )
+        prompt = {name: kwargs.pop(name) for name in PROMPT_INPUTS if name in kwargs}
+        kwargs.pop("labels", None)
+        if "encoder_outputs" not in kwargs:
+            config = kwargs.get("generation_config") or self.generation_config
+            recorded = {
+                name: kwargs.get(name, getattr(config, name)) for name in ("output_attentions", "output_hidden_states")
+            }
+            kwargs["encoder_outputs"] = self.model.encode(input_ids, attention_mask, **prompt, **recorded)
+        return super().generate(attention_mask=attention_mask, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
 
-    def prepare_inputs_for_generation(
-        self,
-        input_ids: torch.Tensor,
-        encoder_outputs: EmoIclEncoderOutput | None = None,
-        attention_mask: torch.Tensor | None = None,
-        **kwargs,
-    ) -> dict:
-        return {
-            "decoder_input_ids": input_ids,
-            "encoder_outputs": encoder_outputs,
-            "attention_mask": attention_mask,
-        }
+    def prepare_inputs_for_generation(self, input_ids: torch.Tensor, *args: Any, **kwargs: Any) -> dict:
+        """As in transformers; the label evidence needs all tokens so far, of which the cache leaves only the last."""
+        inputs = super().prepare_inputs_for_generation(input_ids, *args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
+        return inputs | {"decoder_prefix_ids": input_ids}
+
+    def _prepare_cache_for_generation(self, *args: Any, **kwargs: Any) -> Any:
+        # The cache is the language model's, which knows its layers.
+        return self.model.language_model._prepare_cache_for_generation(*args, **kwargs)
 
 
-__all__ = ["EmoIclForConditionalGeneration", "EmoIclPreTrainedModel"]
+__all__ = ["EmoIclForConditionalGeneration", "EmoIclModel"]

@@ -7,6 +7,7 @@ from torch import nn
 from transformers import HubertModel, PreTrainedConfig, Wav2Vec2BertModel, Wav2Vec2Model, WavLMModel
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_outputs import BaseModelOutput
+from transformers.utils.output_capturing import capture_outputs
 
 
 def drop_other_tasks(model: nn.Module) -> None:
@@ -26,9 +27,6 @@ class WaveformEncoderMixin:
 
     Args:
         config (`PreTrainedConfig`): Configuration of the whole model; `num_hidden_layers` layers are built.
-        normalize (`bool`, *optional*, defaults to `True`):
-            Whether the final layer normalization is applied, where there is one (`config.do_stable_layer_norm`). A
-            middle layer has none.
     """
 
     input_type = "waveform"
@@ -38,11 +36,14 @@ class WaveformEncoderMixin:
     feature_extractor: Any
     feature_projection: Any
 
-    def __init__(self, config: PreTrainedConfig, normalize: bool = True):
+    def __init__(self, config: PreTrainedConfig):
         super().__init__(config)  # pyright: ignore[reportCallIssue]
         drop_other_tasks(self)  # pyright: ignore[reportArgumentType]
-        if self.config.do_stable_layer_norm and not normalize:
-            self.encoder.layer_norm = nn.Identity()
+
+    @property
+    def final_norm(self) -> str | None:
+        """The other kind of layers, each of which ends in a normalization, has it before the first layer."""
+        return "encoder.layer_norm" if self.config.do_stable_layer_norm else None
 
     def train(self, mode: bool = True) -> Any:
         """Switches between training and evaluation; the batch normalization that some HuBERT models have keeps its
@@ -64,6 +65,7 @@ class WaveformEncoderMixin:
         frames = torch.arange(self.feature_lengths(mask.shape[1]), device=mask.device)
         return (frames < self.feature_lengths(mask.sum(1, keepdim=True))).to(mask.dtype)
 
+    @capture_outputs
     def forward(self, input_features: torch.Tensor, attention_mask: torch.Tensor, **kwargs) -> BaseModelOutput:
         """
         Args:
@@ -133,13 +135,13 @@ class EmoIclWav2Vec2BertEncoder(Wav2Vec2BertModel):
 
     Args:
         config (`Wav2Vec2BertConfig`): Configuration of the whole model; `num_hidden_layers` layers are built.
-        normalize (`bool`, *optional*, defaults to `True`): Without effect.
     """
 
     input_type = "filterbank"
+    final_norm = None
     checkpoint_key_mapping: dict[str, str] = {}
 
-    def __init__(self, config: PreTrainedConfig, normalize: bool = True):
+    def __init__(self, config: PreTrainedConfig):
         super().__init__(config)  # pyright: ignore[reportArgumentType]
         drop_other_tasks(self)
 
@@ -147,6 +149,7 @@ class EmoIclWav2Vec2BertEncoder(Wav2Vec2BertModel):
         """The mask itself: the encoder keeps the rate of its input, 20 ms."""
         return mask
 
+    @capture_outputs
     def forward(self, input_features: torch.Tensor, attention_mask: torch.Tensor, **kwargs) -> BaseModelOutput:
         """
         Args:

@@ -1,11 +1,6 @@
-"""Speech encoders for utterances of any length: the paper's own, Whisper's without padding to 30 s, and all by name.
+"""Speech encoders for utterances of any length: the paper's own, Whisper's unpadded, and all by name."""
 
-Each has, beside `forward`, the `input_type` that it reads (a field of the feature extractor), `feature_mask`, which
-tells from the mask of its input which frames of its output are real, and `checkpoint_key_mapping`, from the names of
-weights in published checkpoints to its own.
-"""
-
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import nn
@@ -13,7 +8,13 @@ from transformers import PreTrainedConfig, PreTrainedModel, WhisperConfig
 from transformers import initialization as init
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_outputs import BaseModelOutput
-from transformers.models.whisper.modeling_whisper import WhisperEncoder, sinusoids
+from transformers.models.whisper.modeling_whisper import (
+    WhisperAttention,
+    WhisperEncoder,
+    WhisperEncoderLayer,
+    sinusoids,
+)
+from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_emoicl import EmoIclSpeechEncoderConfig
 from .self_supervised_encoder_emoicl import (
@@ -22,6 +23,46 @@ from .self_supervised_encoder_emoicl import (
     EmoIclWav2Vec2Encoder,
     EmoIclWavLMEncoder,
 )
+
+
+class SpeechEncoder(Protocol):
+    r"""
+    What the models ask of a speech encoder, beside its being a [`PreTrainedModel`]. A new one is a class that has
+    this, and a line in `SPEECH_ENCODERS`.
+
+    Attributes:
+        input_type (`str`):
+            What it reads, the field of that name of [`EmoIclFeatureExtractor`]: `"log_mel"`, `"filterbank"` or
+            `"waveform"`.
+        final_norm (`str`, *optional*):
+            Name of the normalization after the last layer, which a middle layer's output does without. `None` if
+            there is none.
+        checkpoint_key_mapping (`dict[str, str]`):
+            From the names of weights in published checkpoints, as regular expressions, to its own.
+    """
+
+    config: Any
+    input_type: ClassVar[str]
+    checkpoint_key_mapping: ClassVar[dict[str, str]]
+
+    @property
+    def final_norm(self) -> str | None: ...
+
+    def feature_mask(self, mask: torch.Tensor) -> torch.Tensor:
+        """Which frames of its output are real, `(batch_size, num_feature_frames)`, from the mask of its input."""
+        ...
+
+    def __call__(self, input_features: torch.Tensor, attention_mask: torch.Tensor, **kwargs: Any) -> BaseModelOutput:
+        """Features of utterances, the same for an utterance alone and in a batch.
+
+        Args:
+            input_features (`torch.Tensor` of shape `(batch_size, feature_size, num_frames)`): What it reads.
+            attention_mask (`torch.Tensor` of shape `(batch_size, num_frames)`): 1 for real frames, 0 for padding.
+
+        Returns:
+            [`BaseModelOutput`]: `last_hidden_state` of shape `(batch_size, num_feature_frames, hidden_size)`.
+        """
+        ...
 
 
 def halve_mask(mask: torch.Tensor) -> torch.Tensor:
@@ -36,36 +77,27 @@ class EmoIclSpeechEncoder(PreTrainedModel):
 
     Args:
         config ([`EmoIclSpeechEncoderConfig`]): Sizes of the encoder.
-        normalize (`bool`, *optional*, defaults to `True`):
-            Whether the final layer normalization is applied. A middle layer has none.
     """
 
     config_class = EmoIclSpeechEncoderConfig
     base_model_prefix = "speech_encoder"
     main_input_name = "input_features"
+    supports_gradient_checkpointing = True
     _supports_sdpa = True
+    _no_split_modules = ["WhisperEncoderLayer"]
+    _can_record_outputs = {"hidden_states": WhisperEncoderLayer, "attentions": WhisperAttention}
     input_type = "log_mel"
+    final_norm = "layer_norm"
     checkpoint_key_mapping: dict[str, str] = {}
 
-    def __init__(self, config: EmoIclSpeechEncoderConfig, normalize: bool = True):
+    def __init__(self, config: EmoIclSpeechEncoderConfig):
         super().__init__(config)
         self.convolutions = nn.ModuleList(
             nn.Conv1d(channels, config.hidden_size, kernel_size=3, padding=1)
             for channels in (config.num_mel_bins, config.hidden_size)
         )
-        self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(
-                config.hidden_size,
-                config.num_attention_heads,
-                config.intermediate_size,
-                config.dropout,
-                activation="gelu",
-                batch_first=True,
-                norm_first=True,
-            )
-            for _ in range(config.num_hidden_layers)
-        )
-        self.layer_norm = nn.LayerNorm(config.hidden_size) if normalize else nn.Identity()
+        self.layers = nn.ModuleList(WhisperEncoderLayer(config) for _ in range(config.num_hidden_layers))  # pyright: ignore[reportArgumentType]
+        self.layer_norm = nn.LayerNorm(config.hidden_size)
         self.post_init()
 
     @torch.no_grad()
@@ -79,6 +111,7 @@ class EmoIclSpeechEncoder(PreTrainedModel):
         """Mask of the features `(batch_size, ceil(num_frames / 4))` from that of the log-mel frames."""
         return halve_mask(halve_mask(mask))
 
+    @capture_outputs
     def forward(self, input_features: torch.Tensor, attention_mask: torch.Tensor, **kwargs) -> BaseModelOutput:
         """
         Args:
@@ -98,8 +131,9 @@ class EmoIclSpeechEncoder(PreTrainedModel):
         hidden_states = (hidden_states * mask[:, None]).transpose(1, 2)
         positions = sinusoids(hidden_states.shape[1], self.config.hidden_size).to(hidden_states)
         hidden_states = hidden_states + positions
+        layer_mask = create_bidirectional_mask(self.config, hidden_states, mask)
         for layer in self.layers:
-            hidden_states = layer(hidden_states, src_key_padding_mask=mask == 0)
+            hidden_states = layer(hidden_states, layer_mask)
         return BaseModelOutput(last_hidden_state=self.layer_norm(hidden_states))
 
 
@@ -110,17 +144,12 @@ class EmoIclWhisperEncoder(WhisperEncoder):
 
     Args:
         config (`WhisperConfig`): Configuration of the Whisper model; `encoder_layers` layers are built.
-        normalize (`bool`, *optional*, defaults to `True`):
-            Whether the final layer normalization is applied. A middle layer has none.
     """
 
+    config: WhisperConfig
     input_type = "log_mel"
+    final_norm = "layer_norm"
     checkpoint_key_mapping = {r"^(model\.)?encoder\.": ""}
-
-    def __init__(self, config: WhisperConfig, normalize: bool = True):
-        super().__init__(config)
-        if not normalize:
-            self.layer_norm = nn.Identity()
 
     def _init_weights(self, module: nn.Module):
         super()._init_weights(module)
@@ -132,6 +161,7 @@ class EmoIclWhisperEncoder(WhisperEncoder):
         """Mask of the features `(batch_size, ceil(num_frames / 2))` from that of the log-mel frames."""
         return halve_mask(mask)
 
+    @capture_outputs
     def forward(self, input_features: torch.Tensor, attention_mask: torch.Tensor, **kwargs) -> BaseModelOutput:
         """
         Args:
@@ -154,14 +184,16 @@ class EmoIclWhisperEncoder(WhisperEncoder):
                 f"An utterance has {input_features.shape[-1]} frames; this encoder has positions for "
                 f"{2 * num_positions} (10 ms each). Cut the recording into shorter utterances."
             )
-        hidden_states = hidden_states + self.embed_positions.weight[: hidden_states.shape[1]]
+        # By a call, not from the weight: where the model is offloaded, a call is what brings the weight here.
+        positions = torch.arange(hidden_states.shape[1], device=hidden_states.device)
+        hidden_states = hidden_states + self.embed_positions(positions)
         mask = create_bidirectional_mask(self.config, hidden_states, self.feature_mask(attention_mask))
         for layer in self.layers:
             hidden_states = layer(hidden_states, mask)
         return BaseModelOutput(last_hidden_state=self.layer_norm(hidden_states))
 
 
-SPEECH_ENCODERS: dict[str, Any] = {
+SPEECH_ENCODERS: dict[str, type] = {
     "emoicl_speech_encoder": EmoIclSpeechEncoder,
     "hubert": EmoIclHubertEncoder,
     "wav2vec2": EmoIclWav2Vec2Encoder,
@@ -185,16 +217,26 @@ def build_speech_encoder(config: PreTrainedConfig, normalize: bool = True) -> An
 
     Args:
         config (`PreTrainedConfig`): Configuration of a supported speech encoder.
-        normalize (`bool`, *optional*, defaults to `True`): Whether its final layer normalization is applied.
+        normalize (`bool`, *optional*, defaults to `True`):
+            Whether its final normalization, where it has one, is applied. A middle layer's output does without.
 
     Returns:
-        `PreTrainedModel`: one of `SPEECH_ENCODERS`.
+        `PreTrainedModel`: one of `SPEECH_ENCODERS`, a [`SpeechEncoder`].
 
     Raises:
         ValueError: If the type of the speech encoder is not supported.
     """
     check_speech_encoder(config)
-    return SPEECH_ENCODERS[config.model_type](config, normalize=normalize)
+    encoder = SPEECH_ENCODERS[config.model_type](config)
+    if not normalize and encoder.final_norm is not None:
+        encoder.set_submodule(encoder.final_norm, nn.Identity())
+    return encoder
 
 
-__all__ = ["EmoIclSpeechEncoder", "EmoIclWhisperEncoder", "build_speech_encoder", "check_speech_encoder"]
+__all__ = [
+    "EmoIclSpeechEncoder",
+    "EmoIclWhisperEncoder",
+    "SpeechEncoder",
+    "build_speech_encoder",
+    "check_speech_encoder",
+]

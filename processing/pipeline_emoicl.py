@@ -168,7 +168,7 @@ class EmoIclPipeline(TimelinePipeline):
         )
 
     def _embed(self, waveforms: list) -> dict[str, torch.Tensor]:
-        return dict(self.model.embed_utterances(**self.processor.feature_extractor(waveforms).to(self.device)))
+        return dict(self.model.get_audio_features(**self.processor.feature_extractor(waveforms).to(self.device)))
 
     def _check_profile(self, profile: Any) -> SpeakerProfile:
         if isinstance(profile, (str, os.PathLike)):

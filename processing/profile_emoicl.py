@@ -38,7 +38,7 @@ BOOKKEEPING = {
 class SpeakerProfile:
     r"""
     The enrollment of a speaker, as [`EmoIclPipeline.enroll`] encodes it: for each labeled utterance the output of
-    the model's `embed_utterances`, its label, and a digest of its waveform. It holds no audio, but it is made of a
+    the model's `get_audio_features`, its label, and a digest of its waveform. It holds no audio, but it is made of a
     person's voice: keep it as their recordings are kept, and delete it when they ask ([`~SpeakerProfile.delete`]).
 
     Only the model that made a profile can read it.

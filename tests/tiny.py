@@ -166,6 +166,19 @@ def tiny_batch() -> dict[str, torch.Tensor]:
     return prompts | tiny_speech(40, 37, 51, 26, 33)
 
 
+def log_likelihoods(model: EmoIclForConditionalGeneration, label_ids: torch.Tensor, **batch: Any) -> torch.Tensor:
+    """Log-probability of each candidate among all texts that could be written, by what `forward` gives its tokens."""
+    encoded = model.model.encode(**batch)
+    columns = []
+    for label in label_ids:
+        label = label[label >= 0]
+        labels = label.expand(len(encoded.last_hidden_state), -1)
+        output = model(encoder_outputs=encoded, attention_mask=batch["attention_mask"], labels=labels)
+        steps = output.logits.float().log_softmax(-1).gather(2, labels[..., None])
+        columns.append(steps.sum((1, 2)))
+    return torch.stack(columns, dim=1)
+
+
 def label_ids(*labels: Sequence[int]) -> torch.Tensor:
     """Label tokens, each with the end-of-sequence token where it has one, padded with -100."""
     return torch.nn.utils.rnn.pad_sequence(

@@ -96,12 +96,14 @@ def describe(model, processor) -> str:
         f"{frames_per_second(model, processor):.0f} frames a second"
     )
     rows = [
-        ("speech encoder", about_speech, model.speech_encoder),
-        ("Q-Former", f"new, {config.num_query_tokens} query tokens for an utterance", model.qformer),
-        ("language model", config.text_config.model_type, model.language_model),
+        ("speech encoder", about_speech, model.model.speech_encoder),
+        ("Q-Former", f"new, {config.num_query_tokens} query tokens for an utterance", model.model.qformer),
+        ("language model", config.text_config.model_type, model.model.language_model),
     ]
-    if model.adaptation is not None:
-        rows.append(("speaker adaptation", f"new, voice embeddings of {config.adaptation_size}", model.adaptation))
+    if model.model.adaptation is not None:
+        rows.append(
+            ("speaker adaptation", f"new, voice embeddings of {config.adaptation_size}", model.model.adaptation)
+        )
     return "\n".join(f"{name:20}{millions(part):>10}  {about}" for name, about, part in rows)
 
 
@@ -110,7 +112,7 @@ def frames_per_second(model, processor, seconds: int = 10) -> float:
 
     extractor = processor.feature_extractor
     hum = np.sin(np.arange(seconds * extractor.sampling_rate)).astype(np.float32)
-    return model.speech_encoder.feature_mask(extractor(hum)["input_features_mask"]).sum().item() / seconds
+    return model.model.speech_encoder.feature_mask(extractor(hum)["input_features_mask"]).sum().item() / seconds
 
 
 def millions(part) -> str:

@@ -55,7 +55,7 @@ def test_seq2seq_trainer(run_example):
     assert trainer.state.global_step == trainer.args.max_steps
     before, after = weights(BUNDLED_MODEL), weights("outputs/seq2seq/model")
     assert {name for name in before if torch.equal(before[name].float(), after[name])} == {
-        name for name in before if name.startswith("speech_encoder.")
+        name for name in before if name.startswith("model.speech_encoder.")
     }
 
 

@@ -76,13 +76,13 @@ def test_speech_features_and_utterance_embeddings_stand_in_for_the_input(system)
     speech = {name: batch.pop(name) for name in ("input_features", "input_features_mask")}
     with torch.no_grad():
         features, mask = model.get_speech_features(**speech)
-        embeds = model.embed_utterances(**speech)
+        embeds = model.get_audio_features(**speech).pooler_output
     assert_close(logits_of(model, batch | {"speech_features": features, "speech_features_mask": mask}), expected)
     assert_close(logits_of(model, batch | {"utterance_embeds": embeds}), expected)
 
 
 def test_a_call_without_utterances():
-    with pytest.raises(ValueError, match="give `input_features`, `speech_features` or `utterance_embeds`"):
+    with pytest.raises(ValueError, match="give `input_features`, `speech_features` or their embeddings"):
         tiny_classifier()()
 
 
@@ -185,7 +185,7 @@ def test_a_checkpoint_carries_its_code(tmp_path):
         "AutoModelForAudioClassification": "classification_emoicl.EmoIclForAudioClassification",
     }
     files = {path.name for path in tmp_path.glob("*.py")}
-    assert {f"{n}_emoicl.py" for n in ("classification", "configuration", "modeling", "speech_encoder")} <= files
+    assert {f"{n}_emoicl.py" for n in ("classification", "configuration", "pretrained", "speech_encoder")} <= files
 
 
 def test_the_defaults_are_the_papers_sizes():

@@ -94,11 +94,13 @@ def test_t5_starts_at_padding_where_nothing_is_named():
 def test_the_papers_sizes():
     with torch.device("meta"):
         model = EmoIclForConditionalGeneration(EmoIclConfig.paper())
-    count = {name: sum(weight.numel() for weight in part.parameters()) / 1e6 for name, part in model.named_children()}
+    count = {
+        name: sum(weight.numel() for weight in part.parameters()) / 1e6 for name, part in model.model.named_children()
+    }
     assert 540 < count["language_model"] < 600
     assert count["speech_encoder"] == pytest.approx(19.8, abs=0.1)
     assert count["qformer"] == pytest.approx(9.0, abs=0.1)
-    assert model.qformer.query_tokens.shape == (150, 512)
+    assert model.model.qformer.query_tokens.shape == (150, 512)
 
 
 def test_paper_takes_other_fields():
@@ -116,5 +118,5 @@ def test_a_configuration_cannot_ask_for_remote_code(tmp_path):
     config = EmoIclConfig.from_pretrained(tmp_path)
     model = EmoIclForConditionalGeneration(config)
     assert type(config.text_config) is type(tiny_text_config())
-    assert type(model.language_model) is type(AutoModelForSeq2SeqLM.from_config(tiny_text_config()))
+    assert type(model.model.language_model) is type(AutoModelForSeq2SeqLM.from_config(tiny_text_config()))
     assert not (tmp_path / "ran").exists()

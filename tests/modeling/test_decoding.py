@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import EOS, label_ids, tiny_batch, tiny_model, tiny_prompts, tiny_speech, tiny_text_config
+from tiny import EOS, label_ids, log_likelihoods, tiny_batch, tiny_model, tiny_prompts, tiny_speech, tiny_text_config
 from torch.testing import assert_close
 
 
@@ -43,7 +43,6 @@ def test_scores_are_the_probabilities_that_forward_gives(text, adaptation_size):
     for column, label in enumerate(CANDIDATES):
         log_probabilities = model(**batch, labels=torch.tensor([label] * 3)).logits.log_softmax(-1)
         expected[:, column] = log_probabilities[:, range(len(label)), label].sum(1)
-    assert_close(model.label_log_likelihoods(label_ids(*CANDIDATES), **batch), expected, atol=1e-4, rtol=1e-4)
     if not adaptation_size:
         assert_close(scores, expected.log_softmax(1), atol=1e-4, rtol=1e-4)
     assert scores.dtype == torch.float32
@@ -58,10 +57,10 @@ def test_scores_blend_language_model_and_evidence():
     # Of the shots' labels, 13 14 15 is not known. 16 is neither.
     known = model.config.label_token_ids
     candidates = [*known, [13, 14, 15, EOS], [16, EOS]]
-    encoded = model.encode(**batch)
+    encoded = model.model.encode(**batch)
     tokens, evidence = encoded.label_tokens, encoded.label_evidence
-    model.adaptation = None
-    alone = model.label_log_likelihoods(label_ids(*candidates), **batch)
+    model.model.adaptation = None
+    alone = log_likelihoods(model, label_ids(*candidates), **batch)
     expected = torch.empty(len(alone), len(candidates))
     for row, (of_model, found) in enumerate(zip(alone, evidence, strict=True)):
         slots = {tuple(ids[ids >= 0].tolist()): e for ids, e in zip(tokens[row], found, strict=True) if e.isfinite()}
@@ -78,16 +77,16 @@ def test_scores_blend_language_model_and_evidence():
 
 def test_a_labels_likelihood_does_not_hang_on_the_other_candidates():
     model, batch = tiny_model(), tiny_batch()
-    together = model.label_log_likelihoods(label_ids(*CANDIDATES), **batch)
+    together = log_likelihoods(model, label_ids(*CANDIDATES), **batch)
     for column, label in enumerate(CANDIDATES):
-        alone = model.label_log_likelihoods(label_ids(label), **batch)
+        alone = log_likelihoods(model, label_ids(label), **batch)
         assert_close(alone[:, 0], together[:, column], atol=1e-5, rtol=1e-5)
 
 
 def test_the_language_models_encoder_runs_once():
     model = tiny_model()
     runs = []
-    model.language_model.encoder.register_forward_hook(lambda *_: runs.append(1))
+    model.model.language_model.encoder.register_forward_hook(lambda *_: runs.append(1))
     model.score_labels(label_ids(*CANDIDATES), **tiny_batch())
     assert len(runs) == 1
     model.generate(**tiny_batch())
@@ -105,7 +104,7 @@ def test_labels_in_the_batch_do_not_disturb_the_answer():
 @pytest.mark.parametrize("text", TEXTS)
 def test_probabilities_of_all_texts_add_up_to_one(text):
     model = tiny_model(text=text, **SMALL)
-    likelihoods = model.label_log_likelihoods(label_ids(*every_text(3)), **small_batch())
+    likelihoods = log_likelihoods(model, label_ids(*every_text(3)), **small_batch())
     assert_close(likelihoods.exp().sum(1), torch.ones(3))
 
 
@@ -114,7 +113,7 @@ def test_probabilities_of_all_texts_add_up_to_one(text):
 def test_beam_search_that_keeps_everything_finds_the_likeliest_text(text, seed):
     model = tiny_model(seed, text=text, **SMALL)
     texts = every_text(3)
-    likelihoods = model.label_log_likelihoods(label_ids(*texts), **small_batch())
+    likelihoods = log_likelihoods(model, label_ids(*texts), **small_batch())
     found = model.generate(
         **small_batch(), num_beams=len(texts), max_new_tokens=3, return_dict_in_generate=True, output_scores=True
     )
@@ -129,7 +128,7 @@ def test_beam_search_that_keeps_everything_finds_the_likeliest_text(text, seed):
 def test_the_score_of_an_answer_is_its_log_likelihood(text, adaptation_size):
     model = tiny_model(1, text=text, **SMALL, adaptation_size=adaptation_size)
     found = model.generate(**small_batch(), return_dict_in_generate=True, output_scores=True)
-    likelihoods = model.label_log_likelihoods(without_padding(found.sequences), **small_batch())
+    likelihoods = log_likelihoods(model, without_padding(found.sequences), **small_batch())
     assert_close(found.sequences_scores, likelihoods.diagonal(), atol=1e-4, rtol=1e-4)
 
 
@@ -172,5 +171,5 @@ def test_generate_takes_stored_utterances():
     features, mask = model.get_speech_features(**speech)
     assert model.generate(**batch, speech_features=features, speech_features_mask=mask).equal(expected)
     with torch.no_grad():
-        stored = model.embed_utterances(**speech)
+        stored = model.get_audio_features(**speech)
     assert model.generate(**batch, **stored).equal(expected)

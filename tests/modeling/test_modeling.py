@@ -1,6 +1,6 @@
 import pytest
 import torch
-from tiny import LABELS, label_ids, tiny_batch, tiny_model, tiny_processor, tiny_prompts, tiny_speech
+from tiny import LABELS, label_ids, log_likelihoods, tiny_batch, tiny_model, tiny_processor, tiny_prompts, tiny_speech
 from torch.testing import assert_close
 
 
@@ -36,15 +36,15 @@ def test_one_step_changes_every_trainable_weight_and_no_other(speech, text):
     model(**tiny_batch(), labels=TARGETS).loss.backward()
     optimizer.step()
     unchanged = {name for name, weight in model.named_parameters() if torch.equal(weight, before[name])}
-    assert unchanged == {name for name in before if name.startswith("speech_encoder.")}
-    assert all(weight.grad is None for weight in model.speech_encoder.parameters())
+    assert unchanged == {name for name in before if name.startswith("model.speech_encoder.")}
+    assert all(weight.grad is None for weight in model.model.speech_encoder.parameters())
 
 
 def test_an_encoder_that_is_not_frozen_learns_too():
     model = tiny_model(speech="emoicl", freeze_speech_encoder=False).train()
-    assert model.speech_encoder.training
+    assert model.model.speech_encoder.training
     model(**tiny_batch(), labels=TARGETS).loss.backward()
-    gradients = [weight.grad for weight in model.speech_encoder.parameters()]
+    gradients = [weight.grad for weight in model.model.speech_encoder.parameters()]
     assert all(gradient is not None and gradient.any() for gradient in gradients)
 
 
@@ -52,7 +52,11 @@ def test_a_frozen_encoder_stays_in_evaluation_mode():
     model = tiny_model(speech="emoicl")
     for mode in (True, False):
         model.train(mode)
-        assert (model.training, model.qformer.training, model.speech_encoder.training) == (mode, mode, False)
+        assert (model.training, model.model.qformer.training, model.model.speech_encoder.training) == (
+            mode,
+            mode,
+            False,
+        )
     speech = tiny_speech(20, 33)
     model.train()
     assert_close(model.get_speech_features(**speech)[0], model.get_speech_features(**speech)[0])
@@ -112,7 +116,7 @@ def test_features_may_be_handed_over_at_any_stage():
     with torch.no_grad():
         features, mask = model.get_speech_features(**speech)
         assert_close(logits_of(model, batch | {"speech_features": features, "speech_features_mask": mask}), expected)
-        stored = model.embed_utterances(speech_features=features, speech_features_mask=mask)
+        stored = model.get_audio_features(speech_features=features, speech_features_mask=mask)
     shapes = {name: tuple(embeds.shape) for name, embeds in stored.items()}
     assert shapes == {"query_embeds": (5, 3, 24), "voice_embeds": (5, 6)}
     assert_close(logits_of(model, batch | dict(stored)), expected)
@@ -145,19 +149,19 @@ def test_embeddings_of_segment_and_sequence_take_effect(name):
     model = tiny_model(adaptation_size=0)
     before = logits_of(model, tiny_batch())
     with torch.no_grad():
-        getattr(model, name).weight[1] += 1  # speech, and the first utterance
+        getattr(model.model, name).weight[1] += 1  # speech, and the first utterance
     assert_different(logits_of(model, tiny_batch()), before)
 
 
 def test_only_its_sequence_embedding_tells_where_a_shot_stands():
     model = tiny_model()
-    encoder_positions = model.language_model.encoder.block[0].layer[0].SelfAttention.relative_attention_bias
+    encoder_positions = model.model.language_model.encoder.block[0].layer[0].SelfAttention.relative_attention_bias
     torch.nn.init.zeros_(encoder_positions.weight)
     speech = tiny_speech(30, 41, 26)
     forth = tiny_prompts(([(0, JOY), (1, SADNESS)], 2)) | speech
     back = tiny_prompts(([(1, SADNESS), (0, JOY)], 2)) | speech
     assert_different(logits_of(model, forth), logits_of(model, back))
-    torch.nn.init.zeros_(model.sequence_embeddings.weight)
+    torch.nn.init.zeros_(model.model.sequence_embeddings.weight)
     assert_close(logits_of(model, forth), logits_of(model, back), atol=1e-4, rtol=1e-4)
 
 
@@ -174,18 +178,19 @@ def test_the_enrollments_labels_and_voices_take_effect(adaptation_size):
 def test_the_enrollment_speaks_through_the_adaptation_alone_too():
     """With the language model deaf to its prompt, the shots still move the label that they resemble."""
     model = tiny_model(probe_weight=0.0)
-    torch.nn.init.zeros_(model.qformer.projection.weight)
+    torch.nn.init.zeros_(model.model.qformer.projection.weight)
     batch = tiny_prompts(([(0, JOY)], 1), ([(0, JOY)], 2)) | tiny_speech(30, 30, 26)
     batch["input_features"][1] = batch["input_features"][0]
-    same_voice, other_voice = model.label_log_likelihoods(label_ids([10, 1], [11, 12, 1]), **batch)
+    same_voice, other_voice = log_likelihoods(model, label_ids([10, 1], [11, 12, 1]), **batch)
     assert same_voice[0] - same_voice[1] > other_voice[0] - other_voice[1] + 0.1
 
 
 def test_the_labels_of_the_shots_are_read_off_the_prompt():
     batch = tiny_batch()
-    labels = tiny_model().shot_labels(batch["input_ids"], batch["sequence_ids"], torch.tensor([2, 3, 0]))
+    labels = tiny_model().model.shot_labels(batch["input_ids"], batch["sequence_ids"], batch["utterance_index"])
     empty = [-100] * 4
-    assert labels.tolist() == [
+    assert (labels[..., 4:] == -100).all()
+    assert labels[..., :4].tolist() == [
         [[10, 1, -100, -100], [11, 12, 1, -100], empty],
         [[10, 1, -100, -100], [13, 14, 15, 1], [13, 14, 15, 1]],
         [empty, empty, empty],

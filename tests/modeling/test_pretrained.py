@@ -11,7 +11,8 @@ from transformers.models.whisper.modeling_whisper import sinusoids
 
 import emoicl
 from emoicl.modeling.configuration_emoicl import EmoIclConfig
-from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration, EmoIclPreTrainedModel
+from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
+from emoicl.modeling.pretrained_emoicl import EmoIclPreTrainedModel
 
 
 TARGETS = label_ids([10, 1], [11, 12, 1], [13, 14, 15, 1])
@@ -39,8 +40,10 @@ def load_in_part(folder):
 
 def test_a_checkpoint_without_some_weights_is_refused(tmp_path):
     tiny_model().save_pretrained(tmp_path)
-    drop_weights(tmp_path, "qformer.projection", "adaptation.label_means")
-    with pytest.raises(ValueError, match="lacks 3 weights .* such as adaptation.label_means, qformer.projection.bias"):
+    drop_weights(tmp_path, "model.qformer.projection", "model.adaptation.label_means")
+    with pytest.raises(
+        ValueError, match="lacks 3 weights .* such as model.adaptation.label_means, model.qformer.proj"
+    ):
         AutoModelForSpeechSeq2Seq.from_pretrained(tmp_path)
 
 
@@ -62,28 +65,30 @@ def test_a_reloaded_model_is_still_frozen_and_decodes_alike(tmp_path):
     model.generation_config.num_beams = 2
     model.save_pretrained(tmp_path)
     reloaded = EmoIclForConditionalGeneration.from_pretrained(tmp_path)
-    assert not any(weight.requires_grad for weight in reloaded.speech_encoder.parameters())
-    assert reloaded.qformer.query_tokens.requires_grad
+    assert not any(weight.requires_grad for weight in reloaded.model.speech_encoder.parameters())
+    assert reloaded.model.qformer.query_tokens.requires_grad
     assert (reloaded.generation_config.num_beams, reloaded.generation_config.length_penalty) == (2, 0.0)
 
 
 def test_a_new_model_is_frozen_before_anyone_calls_train():
     model = EmoIclForConditionalGeneration(tiny_config())
-    assert not any(weight.requires_grad for weight in model.speech_encoder.parameters())
-    assert model.training and not model.speech_encoder.training
+    assert not any(weight.requires_grad for weight in model.model.speech_encoder.parameters())
+    assert model.training and not model.model.speech_encoder.training
 
 
 def test_layers_above_are_not_saved(tmp_path):
     tiny_model(speech_layer=2).save_pretrained(tmp_path)
     names = load_file(tmp_path / "model.safetensors")
-    assert any(name.startswith("speech_encoder.layers.1.") for name in names)
-    assert not any(name.startswith(("speech_encoder.layers.2.", "speech_encoder.layer_norm")) for name in names)
+    assert any(name.startswith("model.speech_encoder.layers.1.") for name in names)
+    assert not any(
+        name.startswith(("model.speech_encoder.layers.2.", "model.speech_encoder.layer_norm")) for name in names
+    )
 
 
 def test_float16_weights_load_as_the_float32_that_the_configuration_says(tmp_path):
     model = tiny_model()
     model.save_pretrained(tmp_path, state_dict={name: weight.half() for name, weight in model.state_dict().items()})
-    assert load_file(tmp_path / "model.safetensors")["qformer.query_tokens"].dtype == torch.float16
+    assert load_file(tmp_path / "model.safetensors")["model.qformer.query_tokens"].dtype == torch.float16
     reloaded = EmoIclForConditionalGeneration.from_pretrained(tmp_path)
     assert {weight.dtype for weight in reloaded.parameters()} == {torch.float32}
     assert_close(logits_of(reloaded), logits_of(model), atol=0.05, rtol=0.05)
@@ -109,7 +114,7 @@ def test_attention_implementations_agree(tmp_path, implementation, speech):
     model = tiny_model(speech=speech)
     model.save_pretrained(tmp_path)
     reloaded = EmoIclForConditionalGeneration.from_pretrained(tmp_path, attn_implementation=implementation)
-    assert reloaded.qformer.qformer.config._attn_implementation == implementation
+    assert reloaded.model.qformer.qformer.config._attn_implementation == implementation
     assert_close(logits_of(reloaded), logits_of(model), atol=1e-4, rtol=1e-4)
 
 
@@ -117,7 +122,12 @@ def test_what_a_checkpoint_lacks_is_initialized(tmp_path):
     """Loading builds the model without memory: a weight that no initialization knows would hold whatever lay there."""
     tiny_model(speech="emoicl", speech_layer=None).save_pretrained(tmp_path)
     kept = drop_weights(
-        tmp_path, "speech_encoder.", "qformer.", "adaptation.", "segment_embeddings.", "sequence_embeddings."
+        tmp_path,
+        "model.speech_encoder.",
+        "model.qformer.",
+        "model.adaptation.",
+        "model.segment_embeddings.",
+        "model.sequence_embeddings.",
     )
     torch.manual_seed(0)
     model = load_in_part(tmp_path)
@@ -125,24 +135,22 @@ def test_what_a_checkpoint_lacks_is_initialized(tmp_path):
     assert_close({name: weights[name] for name in kept}, kept)
     std = model.config.initializer_range
     for name, weight in weights.items():
-        if name in kept or name.startswith("language_model."):
+        if name in kept or name.startswith("model.language_model."):
             continue
         if name.endswith(("bias", "shift")) or "log_" in name:
             assert not weight.any(), name
         elif name.endswith("scale") or "norm" in name.lower():
             assert (weight == 1).all(), name
         else:
-            usual = {"qformer.query_tokens": 1.0}.get(name, std)
-            if "in_proj" in name:  # Xavier, as torch has it
-                usual = (2 / sum(weight.shape)) ** 0.5
-            elif "convolutions" in name:  # Kaiming
+            usual = {"model.qformer.query_tokens": 1.0}.get(name, std)
+            if "convolutions" in name:  # Kaiming
                 usual = (2 / weight[0].numel()) ** 0.5
             assert weight.std().item() == pytest.approx(usual, rel=0.4), name
 
 
 def test_whisper_without_weights_has_its_sinusoids(tmp_path):
     tiny_model().save_pretrained(tmp_path)
-    name = "speech_encoder.embed_positions.weight"
+    name = "model.speech_encoder.embed_positions.weight"
     drop_weights(tmp_path, name)
     positions = load_in_part(tmp_path).get_parameter(name)
     assert_close(positions.detach(), sinusoids(*positions.shape))
@@ -152,7 +160,12 @@ def test_whisper_without_weights_has_its_sinusoids(tmp_path):
 
 @pytest.mark.parametrize(
     "dropped",
-    ["adaptation.label_means", "adaptation.log_variances", "qformer.query_tokens", "speech_encoder.layers.0.linear1"],
+    [
+        "model.adaptation.label_means",
+        "model.adaptation.log_variances",
+        "model.qformer.query_tokens",
+        "model.speech_encoder.layers.0.fc1",
+    ],
 )
 def test_initializing_one_weight_leaves_its_neighbors_alone(tmp_path, dropped):
     tiny_model(speech="emoicl").save_pretrained(tmp_path)
@@ -196,5 +209,14 @@ def test_a_checkpoint_carries_its_code(tmp_path):
     files = {path.name for path in tmp_path.glob("*.py")}
     assert files == {
         f"{n}_emoicl.py"
-        for n in ("adaptation", "configuration", "modeling", "self_supervised_encoder", "speech_encoder")
+        for n in (
+            "adaptation",
+            "configuration",
+            "modeling",
+            "outputs",
+            "pretrained",
+            "qformer",
+            "self_supervised_encoder",
+            "speech_encoder",
+        )
     }

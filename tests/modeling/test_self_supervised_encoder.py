@@ -135,7 +135,7 @@ def test_in_a_model_it_is_saved_and_loaded_alike(kind, layer, tmp_path):
     model.save_pretrained(tmp_path)
     reloaded = EmoIclForConditionalGeneration.from_pretrained(tmp_path)
     assert_close(reloaded.get_speech_features(features, mask)[0], expected)
-    names = list(model.speech_encoder.state_dict())
+    names = list(model.model.speech_encoder.state_dict())
     assert any(name.startswith("encoder.layers.2.") for name in names) == (layer is None)
     assert "masked_spec_embed" not in names
 

@@ -49,7 +49,7 @@ def test_a_middle_layer_is_whispers_before_the_normalization(whisper, layer):
     speech = tiny_speech(3000)
     expected = original(speech["input_features"], output_hidden_states=True).hidden_states[layer]
     config.encoder_layers = layer
-    encoder = EmoIclWhisperEncoder(config, normalize=False).eval()
+    encoder = build_speech_encoder(config, normalize=False).eval()
     encoder.load_state_dict(original.state_dict(), strict=False)
     assert_close(encode(encoder, *speech.values()), expected)
 
@@ -102,24 +102,24 @@ def test_every_weight_learns_where_the_encoder_is_not_frozen(kind):
     model = tiny_model(speech=kind, freeze_speech_encoder=False, speech_layer=None).train()
     features, _ = model.get_speech_features(**tiny_speech(20, 33))
     features.square().sum().backward()
-    still = {name for name, weight in model.speech_encoder.named_parameters() if weight.grad is None}
+    still = {name for name, weight in model.model.speech_encoder.named_parameters() if weight.grad is None}
     assert still == ({"embed_positions.weight"} if kind == "whisper" else set()), "Whisper's sinusoids are constants"
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
 def test_layers_above_are_neither_built_nor_normalized(kind):
     model = tiny_model(speech=kind, speech_layer=2)
-    assert len(model.speech_encoder.layers) == 2
-    names = {name for name, _ in model.speech_encoder.named_parameters()}
+    assert len(model.model.speech_encoder.layers) == 2
+    names = {name for name, _ in model.model.speech_encoder.named_parameters()}
     assert not any(name.startswith(("layers.2", "layer_norm")) for name in names)
-    assert len(tiny_model(speech=kind, speech_layer=None).speech_encoder.layers) == 3
+    assert len(tiny_model(speech=kind, speech_layer=None).model.speech_encoder.layers) == 3
 
 
 def test_loading_whisper_leaves_the_upper_layers_behind(whisper, tmp_path):
     config, original = whisper
     original.save_pretrained(tmp_path)
     config.encoder_layers = 2
-    encoder = EmoIclWhisperEncoder.from_pretrained(tmp_path, config=config, normalize=False)
+    encoder = EmoIclWhisperEncoder.from_pretrained(tmp_path, config=config)
     assert_close(dict(encoder.state_dict()), {name: original.state_dict()[name] for name in encoder.state_dict()})
 
 

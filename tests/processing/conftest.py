@@ -42,11 +42,11 @@ def processor(tokenizer):
 def encoded_utterances(recognizer, monkeypatch):
     """Number of utterances in each run of the speech encoder."""
     counts = []
-    encode = recognizer.model.get_speech_features
+    encode = recognizer.model.model.get_speech_features
 
     def counting(input_features, input_features_mask):
         counts.append(len(input_features))
         return encode(input_features, input_features_mask)
 
-    monkeypatch.setattr(recognizer.model, "get_speech_features", counting)
+    monkeypatch.setattr(recognizer.model.model, "get_speech_features", counting)
     return counts

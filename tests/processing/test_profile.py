@@ -202,7 +202,7 @@ print(json.dumps([recognizer(target, profile={str(saved)!r}), recognizer(target,
 def test_profiles_of_other_models_are_refused(recognizer, profile):
     others = [make_recognizer(seed=1), make_recognizer(adaptation_size=0), make_recognizer()]
     with torch.no_grad():
-        others[2].model.qformer.query_tokens[0, 0] += 1e-3
+        others[2].model.model.qformer.query_tokens[0, 0] += 1e-3
     for other in others:
         with pytest.raises(ValueError, match="made with another model .* or enroll the speaker's recordings with"):
             other(TARGETS[0], profile=profile)
@@ -223,8 +223,8 @@ def test_a_model_that_is_trained_further_is_another():
     # As a trainer leaves it.
     recognizer.model.train()
     assert_same(recognizer(TARGETS[0], profile=profile), recognizer(TARGETS[0], enrollment=ENROLLMENT))
-    optimizer = torch.optim.SGD(recognizer.model.qformer.parameters(), lr=0.1)
-    for weight in recognizer.model.qformer.parameters():
+    optimizer = torch.optim.SGD(recognizer.model.model.qformer.parameters(), lr=0.1)
+    for weight in recognizer.model.model.qformer.parameters():
         weight.grad = torch.ones_like(weight)
     optimizer.step()
     with pytest.raises(ValueError, match="another model"):

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 
-from emoicl.modeling.modeling_emoicl import EmoIclPreTrainedModel
+from emoicl.modeling.pretrained_emoicl import EmoIclPreTrainedModel
 from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
 from emoicl.training.data.corpus import Utterance
 
@@ -113,7 +113,7 @@ def fingerprint(model: EmoIclPreTrainedModel, feature_extractor: EmoIclFeatureEx
     settings.pop("auto_map", None)
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     digest.update(f"{model.config.speech_config.model_type} {model.config.speech_layer} {DTYPE}".encode())
-    for name, weight in sorted(model.speech_encoder.state_dict().items()):
+    for name, weight in sorted(model.get_encoder(modality="audio").state_dict().items()):
         digest.update(name.encode())
         digest.update(weight.detach().cpu().float().numpy().tobytes())
     return digest.hexdigest()[:16]

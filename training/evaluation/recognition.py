@@ -104,7 +104,7 @@ class SpeechLmRecognizer:
             for start in range(0, len(corpus), self.batch_size):
                 batch = self.features.load(corpus.utterances[start : start + self.batch_size])
                 batch = {name: tensor.to(self.model.device) for name, tensor in batch.items()}
-                for name, embeds in self.model.embed_utterances(**batch).items():
+                for name, embeds in self.model.get_audio_features(**batch).items():
                     embedded.setdefault(name, []).append(embeds)
             self._embedded = corpus, {name: torch.cat(embeds) for name, embeds in embedded.items()}
         return self._embedded[1]

@@ -255,7 +255,7 @@ def train_model(recipe: Recipe) -> TrainedModel:
         **without_adaptation,
     )
     if tuned is not None:
-        model.speech_encoder.load_state_dict(tuned.state_dict())
+        model.model.speech_encoder.load_state_dict(tuned.state_dict())
     features = FeatureCache(model, processor.feature_extractor, recipe.cache_folder)
     for corpus in (training, validation):
         features.fill(corpus.utterances[processes.process_index :: processes.num_processes])
@@ -318,7 +318,7 @@ def tune_speech_encoder(recipe: Recipe, training: Corpus) -> PreTrainedModel:
         start_adaptation(model, corpus, inputs)
         return EncoderTrainer(model, EncoderTrainingArguments(**arguments), corpus, recipe.labels, inputs)
 
-    return run_stage(stage_dir, model, make_tuner).speech_encoder
+    return run_stage(stage_dir, model, make_tuner).model.speech_encoder
 
 
 def save_model(recipe: Recipe, trained: TrainedModel) -> None:

@@ -139,7 +139,7 @@ def count_parameters(checkpoint: Path) -> dict[str, int]:
     for path in weight_files(checkpoint):
         with safe_open(path, framework="numpy") as file:
             for name in file.keys():  # noqa: SIM118
-                part = name.partition(".")[0]
+                part = name.removeprefix("model.").partition(".")[0]
                 counts[part] = counts.get(part, 0) + math.prod(file.get_slice(name).get_shape())
     return counts
 

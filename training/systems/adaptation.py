@@ -66,7 +66,7 @@ def add_adaptation(
     config = EmoIclConfig.from_dict(model.config.to_dict() | fields)
     adapted = EmoIclForConditionalGeneration(config)
     adapted.load_state_dict(model.state_dict(), strict=False)
-    adaptation: Any = adapted.adaptation
+    adaptation: Any = adapted.model.adaptation
     if isinstance(floor, BaselineMixture):
         copy_mixture(floor, adaptation)
     else:

@@ -266,6 +266,6 @@ class ClassifierRecognizer:
             for start in range(0, len(corpus), self.batch_size):
                 batch = self.speech.load(corpus.utterances[start : start + self.batch_size])
                 batch = {name: tensor.to(self.model.device) for name, tensor in batch.items()}
-                embeds.append(self.model.embed_utterances(**batch))
+                embeds.append(self.model.get_audio_features(**batch).pooler_output)
             self._embedded = corpus, torch.cat(embeds)
         return self._embedded[1]

@@ -16,7 +16,8 @@ from transformers import (
 )
 
 from emoicl.modeling.configuration_emoicl import EmoIclConfig
-from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration, EmoIclPreTrainedModel
+from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
+from emoicl.modeling.pretrained_emoicl import EmoIclPreTrainedModel
 from emoicl.modeling.speech_encoder_emoicl import check_speech_encoder
 from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
 from emoicl.processing.processing_emoicl import INSTRUCTION, EmoIclProcessor
@@ -85,7 +86,7 @@ def compose(
     model = EmoIclForConditionalGeneration(config)
     load_speech_encoder(model, speech_encoder)
     if pretrained is not None:
-        model.language_model.load_state_dict(pretrained.state_dict())
+        model.model.language_model.load_state_dict(pretrained.state_dict())
     processor = EmoIclProcessor(
         load_feature_extractor(model, speech_encoder),
         tokenizer,
@@ -154,20 +155,21 @@ def load_speech_encoder(model: EmoIclPreTrainedModel, checkpoint: str) -> None:
     Raises:
         `ValueError`: If the checkpoint lacks weights that the encoder has.
     """
-    encoder: Any = model.speech_encoder
+    encoder: Any = model.get_encoder(modality="audio")
     # What a checkpoint has beyond the encoder (layers above, a decoder, heads) is left away, and not worth a report.
     quiet = type(type(encoder).__name__, (type(encoder),), {"_keys_to_ignore_on_load_unexpected": ["."]})
     loaded: Any = quiet.from_pretrained(
         checkpoint,
         config=copy.deepcopy(encoder.config),
-        normalize=model.config.speech_layer is None,
         key_mapping=encoder.checkpoint_key_mapping,
         dtype=encoder.dtype,
         output_loading_info=True,
     )
     pretrained, info = loaded
-    refuse_missing(checkpoint, "speech encoder", info["missing_keys"])
-    encoder.load_state_dict(pretrained.state_dict())
+    # A middle layer is taken without the final normalization, which the checkpoint may have or not.
+    weights = {name: weight for name, weight in pretrained.state_dict().items() if name in encoder.state_dict()}
+    refuse_missing(checkpoint, "speech encoder", [name for name in info["missing_keys"] if name in weights])
+    encoder.load_state_dict(weights)
 
 
 def refuse_missing(checkpoint: str, part: str, missing: Sequence[str]) -> None:
@@ -189,7 +191,7 @@ def load_feature_extractor(model: EmoIclPreTrainedModel, checkpoint: str) -> Emo
     Returns:
         [`EmoIclFeatureExtractor`]
     """
-    encoder: Any = model.speech_encoder
+    encoder: Any = model.get_encoder(modality="audio")
     if encoder.input_type == "log_mel":
         return EmoIclFeatureExtractor(feature_size=encoder.config.num_mel_bins)
     if encoder.input_type == "filterbank":

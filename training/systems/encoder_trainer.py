@@ -216,15 +216,15 @@ class EncoderTrainer(Trainer):
         inputs: InputCache,
         **kwargs: Any,
     ):
-        if model.config.freeze_speech_encoder or not isinstance(model.adaptation, EmoIclSpeakerAdaptation):
+        if model.config.freeze_speech_encoder or not isinstance(model.model.adaptation, EmoIclSpeakerAdaptation):
             raise ValueError(
                 "Tuning takes a model with `freeze_speech_encoder=False`, an `adaptation_size` and no "
                 "`adaptation_sources`."
             )
-        if model.speech_encoder.input_type != "log_mel":
+        if model.model.speech_encoder.input_type != "log_mel":
             raise ValueError(
                 f"Speech encoders that read log-mel features can be tuned; this one reads "
-                f"{model.speech_encoder.input_type}s, of which pseudo-speakers cannot be made."
+                f"{model.model.speech_encoder.input_type}s, of which pseudo-speakers cannot be made."
             )
         if args.world_size > 1:
             raise ValueError(
@@ -232,7 +232,7 @@ class EncoderTrainer(Trainer):
                 "done, and a run by several processes goes on from there."
             )
         for name, parameter in model.named_parameters():
-            if not name.startswith(("speech_encoder.", "adaptation.")):
+            if not name.startswith(("model.speech_encoder.", "model.adaptation.")):
                 parameter.requires_grad_(False)
         known_labels = model.config.label_words or []
         blocks = SpeakerBlocks(train_dataset, candidate_labels, args.open_share, args.seed)
@@ -252,7 +252,7 @@ class EncoderTrainer(Trainer):
         """Cross entropy of the right one among an episode's candidates."""
         with self.compute_loss_context_manager():
             features, mask = self.model.get_speech_features(inputs["input_features"], inputs["input_features_mask"])
-        adaptation: Any = self.model.adaptation
+        adaptation: Any = self.model.model.adaptation
         voice_embeds = adaptation.embed(features.float(), mask)
         evidence = adaptation.evidence(voice_embeds, inputs["utterance_index"], inputs["slots"])
         evidence = evidence.masked_fill(~inputs["candidates"], float("-inf"))
@@ -271,7 +271,7 @@ def start_adaptation(model: EmoIclForConditionalGeneration, corpus: Corpus, inpu
     pooled = pool_voices(model, corpus, inputs)
     words = model.config.label_words or []
     floor = PrototypeBaseline(corpus, lambda _: pooled, words, weight=0.0, size=model.config.adaptation_size)
-    adaptation: Any = model.adaptation
+    adaptation: Any = model.model.adaptation
     copy_floor(floor, adaptation)
 
 

@@ -36,7 +36,7 @@ def fit_feature_normalization(
     batch = features.load(corpus.utterances[:: max(1, len(corpus) // num_utterances)])
     frames = batch["speech_features"][batch["speech_features_mask"].bool()].float()
     mean, spread = frames.mean(0), frames.std(0) + 1e-4
-    reader = model.utterance_encoder if isinstance(model, EmoIclForAudioClassification) else model.qformer
+    reader = model.utterance_encoder if isinstance(model, EmoIclForAudioClassification) else model.model.qformer
     with torch.no_grad():
         reader.feature_scale.copy_(1 / spread)
         reader.feature_shift.copy_(-mean / spread)

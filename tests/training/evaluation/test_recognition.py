@@ -66,9 +66,11 @@ def test_labels_of_shots_are_what_the_episode_says(loud, corpus, episodes):
 def test_each_utterance_is_embedded_once(loud, corpus, episodes, monkeypatch):
     model, processor = loud
     embedded = []
-    embed = model.embed_utterances
+    embed = model.get_audio_features
     monkeypatch.setattr(
-        model, "embed_utterances", lambda **inputs: embedded.append(len(inputs["speech_features"])) or embed(**inputs)
+        model,
+        "get_audio_features",
+        lambda **inputs: embedded.append(len(inputs["speech_features"])) or embed(**inputs),
     )
     recognizer = SpeechLmRecognizer(model, processor)
     for start in range(0, len(corpus), 12):

@@ -152,10 +152,14 @@ def test_a_tuned_speech_encoder(write, whisper, tmp_path):
     folder = Path(recipe.output_dir)
     tuned, final = (load_file(folder / at / "model.safetensors") for at in ("speech_encoder/model", "model"))
     published = load_file(whisper / "model.safetensors")
-    of_encoder = {name.partition(".")[2]: w for name, w in final.items() if name.startswith("speech_encoder.")}
-    assert of_encoder and all(torch.equal(tuned[f"speech_encoder.{name}"], w) for name, w in of_encoder.items())
+    of_encoder = {
+        name.partition("speech_encoder.")[2]: w
+        for name, w in final.items()
+        if name.startswith("model.speech_encoder.")
+    }
+    assert of_encoder and all(torch.equal(tuned[f"model.speech_encoder.{name}"], w) for name, w in of_encoder.items())
     assert not torch.equal(of_encoder["conv1.weight"], published["conv1.weight"])
-    assert tuned["adaptation.label_means"].shape == (len(LABELS) + 1, 32)
+    assert tuned["model.adaptation.label_means"].shape == (len(LABELS) + 1, 32)
     card = (folder / "model" / "README.md").read_text()
     assert "1. `speech_encoder`: 2 steps" in card and "3. `in_context`: 2 steps" in card
     assert "training (speech_encoder, zero_shot, in_context)" in card or "Awe" in card

@@ -41,14 +41,14 @@ def test_composed(folder):
     fields = {"qformer": SIZES["qformer"]} | MODEL_FIELDS
     model, processor = compose(str(encoder), LABELS, language_model=str(language_model), **fields)
     weights = EmoIclSpeechEncoder.from_pretrained(encoder).state_dict()
-    taken = model.speech_encoder.state_dict()
+    taken = model.model.speech_encoder.state_dict()
     assert taken
     assert all(torch.equal(weights[name], weight) for name, weight in taken.items())
     assert model.config.text_config.d_model == 192
     assert len(processor.tokenizer) == model.config.text_config.vocab_size
     taught = AutoModelForSeq2SeqLM.from_pretrained(language_model)
     assert taught.config.use_cache
-    torch.testing.assert_close(model.language_model.shared.weight, taught.shared.weight, rtol=0, atol=0)
+    torch.testing.assert_close(model.model.language_model.shared.weight, taught.shared.weight, rtol=0, atol=0)
     inputs = processor(audio=tiny_corpus()[0].audio, enrollment=None)
     scores = model.score_labels(processor.label_ids(LABELS), **inputs)
     assert scores.shape == (1, 3)

@@ -293,10 +293,11 @@ def test_a_classifier_lives_on_without_the_package(exported, tmp_path):
 
 def test_a_speech_language_model_lives_on_without_the_package(exported, tmp_path):
     broken = [
-        change_weights(copy(exported["lm"], tmp_path / "missing"), lambda w: w.pop("qformer.query_tokens")),
+        change_weights(copy(exported["lm"], tmp_path / "missing"), lambda w: w.pop("model.qformer.query_tokens")),
         change_weights(copy(exported["lm"], tmp_path / "extra"), lambda w: w.update(head=torch.zeros(2))),
         change_weights(
-            copy(exported["lm"], tmp_path / "shape"), lambda w: w.update({"qformer.query_tokens": torch.zeros(2, 12)})
+            copy(exported["lm"], tmp_path / "shape"),
+            lambda w: w.update({"model.qformer.query_tokens": torch.zeros(2, 12)}),
         ),
     ]
     seen = run_alone(exported["lm"], AutoModelForSpeechSeq2Seq, tmp_path, broken)
@@ -309,10 +310,10 @@ def test_a_speech_language_model_lives_on_without_the_package(exported, tmp_path
         assert seen[answer] == pytest.approx(seen["expected"], rel=1e-3)
     assert [message.partition(". ")[0] for message in seen["broken"]] == [
         "The checkpoint lacks 1 weights of EmoIclForConditionalGeneration, which would be random, such as "
-        "qformer.query_tokens",
+        "model.qformer.query_tokens",
         "The checkpoint has 1 weights that EmoIclForConditionalGeneration has no use for, such as head",
         "The checkpoint has 1 weights of other shapes than EmoIclForConditionalGeneration, such as "
-        "qformer.query_tokens",
+        "model.qformer.query_tokens",
     ]
     assert seen["windows"] == 3
     assert seen["package"] == []
@@ -321,7 +322,7 @@ def test_a_speech_language_model_lives_on_without_the_package(exported, tmp_path
 def test_verification_finds_a_changed_weight(exported, tmp_path):
     folder = copy(exported["lm"], tmp_path / "lm")
     recognizer = load_pipeline(folder)
-    change_weights(folder, lambda weights: weights["qformer.projection.bias"].mul_(1.5))
+    change_weights(folder, lambda weights: weights["model.qformer.projection.bias"].mul_(1.5))
     with pytest.raises(ValueError, match="differently .*: the weights are not the same; logits of request 0 differ"):
         verify(folder, recognizer, noise_requests(recognizer))
 
@@ -347,7 +348,7 @@ def test_a_model_does_not_differ_from_itself(checkpoints, kind):
 
 def test_a_weight_that_no_request_reaches_is_compared_too(checkpoints):
     original, changed = (load_pipeline(checkpoints["lm"]) for _ in range(2))
-    changed.model.sequence_embeddings.weight.data[-1] += 1
+    changed.model.model.sequence_embeddings.weight.data[-1] += 1
     assert differences(measured(original), measured(changed), 1e-4) == ["the weights are not the same"]
 
 

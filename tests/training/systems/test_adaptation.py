@@ -123,11 +123,11 @@ def test_the_blend_is_better_than_its_parts(untrained, adapted, corpora):
 def test_the_noise_is_that_of_new_speakers(adapted, corpora):
     _, _, test, features = corpora
     embeds = np.concatenate(
-        [adapted.adaptation.embed(*features.load([u]).values()).detach().double().numpy() for u in test]
+        [adapted.model.adaptation.embed(*features.load([u]).values()).detach().double().numpy() for u in test]
     )
     cells = np.array([f"{u.speaker_id} {u.label}" for u in test])
     noise = ((embeds - group_means(embeds, cells)) ** 2).sum(0) / (len(embeds) - len(set(cells)))
-    learned = adapted.adaptation.variance("noise").detach().numpy()
+    learned = adapted.model.adaptation.variance("noise").detach().numpy()
     assert learned.mean() == pytest.approx(noise.mean(), rel=0.15)
 
 

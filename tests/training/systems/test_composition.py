@@ -32,7 +32,7 @@ def test_weights_of_an_encoder_or_of_a_whole_model(kind, whole_config, tmp_path)
     pretrained.save_pretrained(tmp_path)
     encoder = pretrained if kind is WhisperEncoder else pretrained.get_encoder()
     model, _ = compose_tiny(tmp_path, speech_layer=None)
-    weights = model.speech_encoder.state_dict()
+    weights = model.model.speech_encoder.state_dict()
     assert weights.keys() == encoder.state_dict().keys()
     assert all(torch.equal(weights[name], weight) for name, weight in encoder.state_dict().items())
 
@@ -40,13 +40,13 @@ def test_weights_of_an_encoder_or_of_a_whole_model(kind, whole_config, tmp_path)
 def test_layers_above_the_one_that_is_used_are_absent(whisper, tmp_path):
     pretrained = load_file(whisper / "model.safetensors")
     model, _ = compose_tiny(whisper, speech_layer=2)
-    weights = model.speech_encoder.state_dict()
+    weights = model.model.speech_encoder.state_dict()
     assert {name for name in pretrained if name not in weights} == {
         name for name in pretrained if name.startswith(("layers.2.", "layer_norm."))
     }
     assert all(torch.equal(weight, pretrained[name]) for name, weight in weights.items())
     model.save_pretrained(tmp_path)
-    assert not [name for name in load_file(tmp_path / "model.safetensors") if "speech_encoder.layers.2" in name]
+    assert not [name for name in load_file(tmp_path / "model.safetensors") if "model.speech_encoder.layers.2" in name]
 
 
 def test_missing_weights_are_not_made_up(whisper, tmp_path):
@@ -62,7 +62,7 @@ def test_missing_weights_are_not_made_up(whisper, tmp_path):
 def test_weights_of_a_self_supervised_encoder(kind, tmp_path):
     pretrained = published_encoder(kind).state_dict()
     model, processor = compose_tiny(save_speech_encoder(kind, tmp_path), speech_layer=2)
-    weights = model.speech_encoder.state_dict()
+    weights = model.model.speech_encoder.state_dict()
     assert all(torch.equal(weight, pretrained[name]) for name, weight in weights.items())
     is_above = ("encoder.layers.2.", "masked_spec_embed") + (("encoder.layer_norm.",) if "large" in kind else ())
     assert pretrained.keys() - weights.keys() == {name for name in pretrained if name.startswith(is_above)}
@@ -90,7 +90,9 @@ def test_what_is_left_away_is_no_cause_for_alarm(whisper, tmp_path, caplog):
     transformers_logger.removeHandler(caplog.handler)
     assert "REPORT" not in caplog.text
     pretrained = with_head.wav2vec2.state_dict()
-    assert all(torch.equal(pretrained[name], weight) for name, weight in model.speech_encoder.state_dict().items())
+    assert all(
+        torch.equal(pretrained[name], weight) for name, weight in model.model.speech_encoder.state_dict().items()
+    )
 
 
 @pytest.mark.parametrize("do_normalize", [True, False])
@@ -128,7 +130,7 @@ def test_labels_may_be_known_without_being_candidates(whisper):
     model, processor = compose(str(whisper), LABELS[:2], known_labels=LABELS, adaptation_size=3, **SIZES)
     assert processor.candidate_labels == list(LABELS[:2])
     assert model.config.label_words == list(LABELS)
-    assert model.state_dict()["adaptation.label_means"].shape == (3, 3)
+    assert model.state_dict()["model.adaptation.label_means"].shape == (3, 3)
 
 
 def test_saved_and_loaded_by_the_auto_classes(composed, tmp_path):

@@ -142,7 +142,7 @@ def test_only_candidates_count(tuned, corpus, tmp_path):
 def test_only_encoder_and_adaptation_are_trained(tuned, corpus, tmp_path):
     before = {name: weight.clone() for name, weight in tuned[0].state_dict().items()}
     make_tuner(tuned, corpus, tmp_path, learning_rate=1e-2).train()
-    changed = {name.split(".")[0] for name, weight in tuned[0].state_dict().items() if not weight.equal(before[name])}
+    changed = {name.split(".")[1] for name, weight in tuned[0].state_dict().items() if not weight.equal(before[name])}
     assert changed == {"speech_encoder", "adaptation"}
 
 

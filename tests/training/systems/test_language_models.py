@@ -51,7 +51,7 @@ def test_the_pretrained_weights_and_tokens_are_taken_over(language_model, whispe
     pretrained = AutoModelForSeq2SeqLM.from_pretrained(language_model).state_dict()
     tokenizer, config = processor.tokenizer, model.config
     old_size = len(tokenizer) - 1
-    for name, weight in model.language_model.state_dict().items():
+    for name, weight in model.model.language_model.state_dict().items():
         # Tokens that are new to the model have rows of their own.
         rows = slice(0, old_size) if weight.shape != pretrained[name].shape else slice(None)
         where = (..., rows) if name == "final_logits_bias" else rows
@@ -68,11 +68,17 @@ def test_gradients_reach_the_qformer_and_the_language_model(composed):
     model, processor = composed
     model.zero_grad()
     model(**inputs_of(processor, 0, 2, labels=["Joy", "Anger"])).loss.backward()
-    for part in (model.qformer.query_tokens, model.qformer.projection.weight, model.segment_embeddings.weight):
+    for part in (
+        model.model.qformer.query_tokens,
+        model.model.qformer.projection.weight,
+        model.model.segment_embeddings.weight,
+    ):
         assert part.grad.any()
-    assert all(weight.grad is not None for weight in model.language_model.parameters())
-    assert all(weight.grad.any() for weight in model.language_model.get_encoder().parameters() if weight.dim() > 1)
-    assert all(weight.grad is None for weight in model.speech_encoder.parameters())
+    assert all(weight.grad is not None for weight in model.model.language_model.parameters())
+    assert all(
+        weight.grad.any() for weight in model.model.language_model.get_encoder().parameters() if weight.dim() > 1
+    )
+    assert all(weight.grad is None for weight in model.model.speech_encoder.parameters())
 
 
 def test_saved_and_loaded(composed, tmp_path):

@@ -15,7 +15,7 @@ from emoicl.training.systems.meta_icl_trainer import MetaIclTrainer, MetaIclTrai
 
 peft = pytest.importorskip("peft")
 
-LANGUAGE_MODEL = {"r": 2, "target_modules": r"language_model\..*\.(q|v)"}
+LANGUAGE_MODEL = {"r": 2, "target_modules": r".*language_model\..*\.(q|v)"}
 
 
 @pytest.fixture
@@ -85,8 +85,8 @@ def test_a_part_can_be_trained_whole_beside_them(make_trainer, base, corpus):
     trainer = make_trainer(LANGUAGE_MODEL | {"modules_to_save": ["adaptation"]}, adaptation_learning_rate=1e-3)
     of_base, adapters = trained(trainer)
     assert adapters
-    names = {name for name, _ in base().adaptation.named_parameters()}
-    assert of_base == {f"base_model.model.adaptation.modules_to_save.default.{name}" for name in names}
+    names = {name for name, _ in base().model.adaptation.named_parameters()}
+    assert of_base == {f"base_model.model.model.adaptation.modules_to_save.default.{name}" for name in names}
     adapted = probabilities(trainer.model, trainer, corpus)
     merged = trainer.model.merge_and_unload()
     assert not any("modules_to_save" in name for name in merged.state_dict())

@@ -65,9 +65,9 @@ def test_the_speech_encoder_is_kept_and_all_else_is_trained(make_trainer):
     trainer.train()
     after = weights(trainer.model)
     unchanged = {name for name in before if torch.equal(before[name], after[name])}
-    assert unchanged == {name for name in before if name.startswith("speech_encoder.")}
-    assert not trainer.model.speech_encoder.training
-    assert trainer.model.qformer.training
+    assert unchanged == {name for name in before if name.startswith("model.speech_encoder.")}
+    assert not trainer.model.model.speech_encoder.training
+    assert trainer.model.model.qformer.training
 
 
 def test_labels_are_smoothed_as_the_trainer_of_transformers_does(make_trainer):
@@ -135,15 +135,15 @@ def test_radam_with_decay_on_matrices_alone(make_trainer):
     assert type(optimizer) is torch.optim.RAdam
     groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}
     for name, parameter in trainer.model.named_parameters():
-        if name.startswith("speech_encoder."):
+        if name.startswith("model.speech_encoder."):
             assert id(parameter) not in groups
             continue
         group = groups[id(parameter)]
-        adapts = name.startswith("adaptation.")
+        adapts = name.startswith("model.adaptation.")
         assert group["lr"] == (1e-4 if adapts else 1e-2), name
         if name.endswith("bias") or "layer_norm" in name or adapts:
             assert group["weight_decay"] == 0, name
-    assert groups[id(trainer.model.qformer.projection.weight)]["weight_decay"] == 0.1
+    assert groups[id(trainer.model.model.qformer.projection.weight)]["weight_decay"] == 0.1
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(groups)
 
 

@@ -1,0 +1,114 @@
+"""What the speech language model and the classifiers share: loading, the frozen speech encoder, and its features."""
+
+# As in all of transformers, what a call may leave out is None in the signature and a tensor where it is used.
+# pyright: reportArgumentType=false, reportReturnType=false
+
+from typing import Any, Self
+
+import torch
+from transformers import PreTrainedModel
+
+from .configuration_emoicl import EmoIclConfig
+
+
+class EmoIclPreTrainedModel(PreTrainedModel):
+    config_class = EmoIclConfig
+    base_model_prefix = "model"
+    main_input_name = "input_ids"
+    input_modalities = ["audio", "text"]
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+
+    @classmethod
+    def from_pretrained(
+        cls, *args: Any, output_loading_info: bool = False, ignore_mismatched_sizes: bool = False, **kwargs: Any
+    ) -> Any:
+        """Loads a checkpoint as [`~transformers.PreTrainedModel.from_pretrained`] does, but all of it or nothing.
+
+        Raises:
+            ValueError: If the checkpoint lacks weights, which would be random, has others than the model, or weights
+                of other shapes without `ignore_mismatched_sizes`.
+        """
+        # Otherwise a mismatch would be raised without its names.
+        loaded: Any = super().from_pretrained(*args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs)
+        model, info = loaded
+        mismatched = () if ignore_mismatched_sizes else info["mismatched_keys"]
+        for names, what in (
+            (info["missing_keys"], "lacks {} weights of {}, which would be random"),
+            (info["unexpected_keys"], "has {} weights that {} has no use for"),
+            ([name for name, *_ in mismatched], "has {} weights of other shapes than {}"),
+        ):
+            if names:
+                raise ValueError(
+                    f"The checkpoint {what.format(len(names), cls.__name__)}, such as "
+                    f"{', '.join(sorted(names)[:5])}. Is its configuration that of another model?"
+                )
+        # Loading makes all parameters anew, trainable.
+        model.freeze_speech_encoder()
+        return (model, info) if output_loading_info else model
+
+    def post_init(self) -> None:
+        """What transformers does when a model is built; then the speech encoder is frozen, if it is to be."""
+        super().post_init()
+        # Resuming a Trainer takes them for missing otherwise: tied weights are saved once.
+        self._keys_to_ignore_on_save = set(self.all_tied_weights_keys)
+        self.freeze_speech_encoder()
+
+    def freeze_speech_encoder(self) -> None:
+        """Stops training the speech encoder where `config.freeze_speech_encoder` says so: when a model is built or
+        loaded. `requires_grad_(True)` afterwards makes it trainable again, in evaluation mode."""
+        if self.config.freeze_speech_encoder:
+            self.get_encoder(modality="audio").requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Switches between training and evaluation; a frozen speech encoder stays in evaluation mode."""
+        super().train(mode)
+        if self.config.freeze_speech_encoder:
+            self.get_encoder(modality="audio").eval()
+        return self
+
+    def get_speech_features(
+        self, input_features: torch.Tensor, input_features_mask: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Output of the speech encoder at `config.speech_layer`.
+
+        Args:
+            input_features (`torch.Tensor` of shape `(num_utterances, feature_size, num_frames)`):
+                What the speech encoder reads: log-mel features, filterbanks or waveforms.
+            input_features_mask (`torch.Tensor` of shape `(num_utterances, num_frames)`): 1 for real frames.
+
+        Returns:
+            `tuple`: features of shape `(num_utterances, num_feature_frames, speech_hidden_size)` and their mask.
+        """
+        encoder: Any = self.get_encoder(modality="audio")
+        features = encoder(input_features.to(encoder.dtype), attention_mask=input_features_mask).last_hidden_state
+        return features, encoder.feature_mask(input_features_mask)
+
+    def speech_features_of(
+        self,
+        input_features: torch.Tensor | None,
+        input_features_mask: torch.Tensor | None,
+        speech_features: torch.Tensor | None,
+        speech_features_mask: torch.Tensor | None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The speech features that are given, else those of what the speech encoder reads.
+
+        Raises:
+            ValueError: If neither is given.
+        """
+        if speech_features is not None:
+            return speech_features, speech_features_mask
+        if input_features is None:
+            raise ValueError(
+                "The utterances are missing: give `input_features`, `speech_features` or their embeddings."
+            )
+        return self.get_speech_features(input_features, input_features_mask)
+
+    def _flash_attn_can_dispatch(self, *args: Any, **kwargs: Any) -> bool:
+        raise ValueError(
+            f'{type(self).__name__} runs with `attn_implementation` "sdpa" or "eager": flash attention cannot add the '
+            "relative positions of T5-like language models, and transformers' Q-Former does without it."
+        )
+
+
+__all__ = ["EmoIclPreTrainedModel"]

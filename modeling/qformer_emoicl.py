@@ -1,0 +1,50 @@
+"""The Q-Former, between the speech encoder and the language model."""
+
+import torch
+from torch import nn
+from transformers import AutoModel
+
+from .configuration_emoicl import EmoIclConfig
+
+
+class EmoIclQFormer(nn.Module):
+    r"""
+    Turns an utterance of any length into a fixed number of query tokens: `U = QFormer(Q, H)` (the paper, speech LM).
+
+    Args:
+        config ([`EmoIclConfig`]): Sizes of the speech encoder and the Q-Former.
+        text_hidden_size (`int`): Width of the language model's embeddings.
+    """
+
+    def __init__(self, config: EmoIclConfig, text_hidden_size: int):
+        super().__init__()
+        # Not a layer normalization: a few dimensions of pretrained encoders are so large that they would set its scale
+        # for all others, frame by frame.
+        self.feature_scale = nn.Parameter(torch.ones(config.speech_config.hidden_size))
+        self.feature_shift = nn.Parameter(torch.zeros(config.speech_config.hidden_size))
+        self.dropout = nn.Dropout(config.feature_dropout)
+        self.query_tokens = nn.Parameter(torch.zeros(config.num_query_tokens, config.qformer_config.hidden_size))
+        self.qformer = AutoModel.from_config(config.qformer_config)
+        self.projection = nn.Linear(config.qformer_config.hidden_size, text_hidden_size)
+
+    def forward(self, speech_features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """
+        Args:
+            speech_features (`torch.Tensor` of shape `(num_utterances, num_feature_frames, speech_hidden_size)`):
+                Output of the speech encoder.
+            mask (`torch.Tensor` of shape `(num_utterances, num_feature_frames)`): 1 for real frames.
+
+        Returns:
+            `torch.Tensor` of shape `(num_utterances, num_query_tokens, text_hidden_size)`.
+        """
+        features = speech_features.to(self.feature_scale.dtype) * self.feature_scale + self.feature_shift
+        features = self.dropout(features)
+        queries = self.qformer(
+            query_embeds=self.query_tokens.expand(len(features), -1, -1),
+            encoder_hidden_states=features,
+            encoder_attention_mask=mask,
+        ).last_hidden_state
+        return self.projection(queries)
+
+
+__all__ = ["EmoIclQFormer"]
