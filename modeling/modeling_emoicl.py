@@ -14,7 +14,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils.generic import ModelOutput
 
 from .adaptation_emoicl import (
-    EmoIclAdaptationMixture,
+    EmoIclLinearOfSources,
     EmoIclSpeakerAdaptation,
     blend_label_scores,
     label_token_bias,
@@ -178,6 +178,9 @@ class EmoIclPreTrainedModel(PreTrainedModel):
             init.normal_(module.query_tokens, mean=0.0, std=1.0)
             init.ones_(module.feature_scale)
             init.zeros_(module.feature_shift)
+        elif isinstance(module, EmoIclLinearOfSources):
+            init.normal_(module.weight, mean=0.0, std=self.config.initializer_range)
+            init.zeros_(module.bias)
         elif isinstance(module, EmoIclSpeakerAdaptation):
             init.normal_(module.label_means, mean=0.0, std=self.config.initializer_range)
         elif isinstance(module, nn.ParameterDict):
@@ -205,8 +208,8 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
         self.qformer = EmoIclQFormer(config, text_hidden_size)
         self.segment_embeddings = nn.Embedding(2, text_hidden_size)
         self.sequence_embeddings = nn.Embedding(2 * config.max_shots + 2, text_hidden_size)
-        adaptation_class = EmoIclAdaptationMixture if config.adaptation_sources else EmoIclSpeakerAdaptation
-        self.adaptation = adaptation_class(config) if config.adaptation_size else None
+        adaptation_config = config.adaptation_config
+        self.adaptation = EmoIclSpeakerAdaptation(adaptation_config) if adaptation_config is not None else None
         # The paper's decoding (its set-up); a label has few tokens, and its score is its log-probability. None of the
         # language model's own habits: BART, for one, forces a first token.
         self.generation_config = GenerationConfig(
@@ -373,7 +376,7 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
         bias = label_token_bias(
             decoder_input_ids, encoder_outputs.label_tokens, encoder_outputs.label_evidence, logits.shape[-1]
         )
-        return self.config.language_model_weight * logits + bias.to(logits.dtype)
+        return self.config.adaptation_config.language_model_weight * logits + bias.to(logits.dtype)
 
     def forward(
         self,
@@ -473,7 +476,8 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
         if tokens is None or evidence is None:
             return self.decode_candidates(encoded, attention_mask, label_ids).log_softmax(-1)
         scores = self.decode_candidates(EmoIclEncoderOutput(encoded.last_hidden_state), attention_mask, label_ids)
-        num_known, weight = len(self.config.label_token_ids or []), self.config.language_model_weight
+        adaptation_config = self.config.adaptation_config
+        num_known, weight = len(adaptation_config.label_words), adaptation_config.language_model_weight
         return blend_label_scores(scores, label_ids, tokens, evidence, num_known, weight).log_softmax(-1)
 
     def label_log_likelihoods(self, label_ids: torch.Tensor, **inputs: torch.Tensor) -> torch.Tensor:
