@@ -17,7 +17,7 @@ def main(table: str) -> None:
     for name in ("all of it", "without the language model", "the language model alone"):
         model = AutoModelForSpeechSeq2Seq.from_pretrained(BUNDLED_MODEL)
         if name == "without the language model":
-            model.config.language_model_weight = 0.0
+            model.config.adaptation_config.language_model_weight = 0.0
         elif name == "the language model alone":
             model.model.adaptation = None
         report = evaluate(SpeechLmRecognizer(model, processor), corpus, shots=(0, 1, 3, 5, 7), seeds=(0, 1))

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from emoicl import evaluate, load_corpus
 from emoicl.processing.processing_emoicl import CANDIDATE_LABELS
-from emoicl.training.baselines.prototypes import PooledFeatures, PrototypeBaseline
+from emoicl.training.baselines.pooling import PooledFeatures
+from emoicl.training.baselines.prototypes import PrototypeBaseline
 from emoicl.training.data.features import FeatureCache
 from emoicl.training.systems.composition import compose
 

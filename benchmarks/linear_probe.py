@@ -9,7 +9,8 @@ from transformers import AutoConfig
 
 from emoicl import evaluate, load_corpus
 from emoicl.processing.processing_emoicl import CANDIDATE_LABELS
-from emoicl.training.baselines.prototypes import LinearProbe, PooledFeatures
+from emoicl.training.baselines.pooling import PooledFeatures
+from emoicl.training.baselines.prototypes import LinearProbe
 from emoicl.training.data.features import FeatureCache
 from emoicl.training.systems.composition import compose
 

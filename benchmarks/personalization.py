@@ -20,11 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 
 from emoicl import evaluate, load_corpus
 from emoicl.commands.train import parse_overrides
-from emoicl.training.baselines.prototypes import PooledFeatures, PrototypeBaseline
+from emoicl.training.baselines.pooling import PooledFeatures
+from emoicl.training.baselines.prototypes import LinearProbe, PrototypeBaseline
 from emoicl.training.data.corpus import Corpus
 from emoicl.training.data.features import FeatureCache
 from emoicl.training.episodes.enrollment import speaker_max_shots
@@ -83,7 +85,7 @@ def tests(recipe: Recipe, number: int) -> dict[str, Corpus]:
 def changed(trained: TrainedModel, **weights: float) -> Recognizer:
     model = copy.deepcopy(trained.model)
     for name, weight in weights.items():
-        setattr(model.config, name, weight)
+        setattr(model.config.adaptation_config, name, weight)
     return SpeechLmRecognizer(model, trained.processor, trained.features)
 
 
@@ -102,8 +104,10 @@ def systems(recipe: Recipe, trained: TrainedModel) -> Iterator[tuple[str, Callab
 
     def one_for_all(corpus: str) -> Recognizer:
         model = copy.deepcopy(trained.model)
-        mixture: Any = model.model.adaptation
-        model.model.adaptation = mixture.of_sources[0]
+        adaptation: Any = model.model.adaptation
+        # Whatever it hears, it takes it for the first source: all corpora as one.
+        adaptation.source_classifier.weight.data.zero_()
+        adaptation.source_classifier.bias.data = -1e4 * torch.arange(len(adaptation.label_means))
         return SpeechLmRecognizer(model, trained.processor, trained.features)
 
     def zero_shot_stage(corpus: str) -> Recognizer:
@@ -123,7 +127,7 @@ def systems(recipe: Recipe, trained: TrainedModel) -> Iterator[tuple[str, Callab
     yield "full prototypes", lambda corpus: changed(trained, enrolled_share_exponent=0.0)
     yield FLOOR, lambda corpus: floor()
     yield OWN_FLOOR, own_floor
-    yield "probe", lambda corpus: floor().probe
+    yield "probe", lambda corpus: LinearProbe(training, pooled, labels)
     # Last, so that its predictions tell that a fold is done.
     yield MODEL, lambda corpus: SpeechLmRecognizer(*trained)
 

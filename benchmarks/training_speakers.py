@@ -20,7 +20,8 @@ from matplotlib.figure import Figure
 
 from emoicl import evaluate, load_corpus
 from emoicl.commands.train import parse_overrides
-from emoicl.training.baselines.prototypes import PooledFeatures, PrototypeBaseline
+from emoicl.training.baselines.pooling import PooledFeatures
+from emoicl.training.baselines.prototypes import PrototypeBaseline
 from emoicl.training.data.corpus import Corpus
 from emoicl.training.data.features import FeatureCache
 from emoicl.training.experiments.recipe import Recipe, tune_speech_encoder

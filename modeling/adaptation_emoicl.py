@@ -7,69 +7,70 @@ speaker's own class means is exact for any number of shots. Its evidence is blen
 candidate labels, and biases the decoder towards their tokens where a text is written.
 """
 
-import itertools
-from typing import Any, NamedTuple
+import math
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from .configuration_emoicl import EmoIclConfig
+from .configuration_emoicl import EmoIclAdaptationConfig
 
 
-# By how much another recording may differ from the training corpus: its room and its voices, its noise, and whether
-# its labels sound as they do there. Of a few values on speakers of other corpora, no finer steps did better.
-SPEAKER_SCALES = (1.0, 8.0, 64.0)
-NOISE_SCALES = (0.35, 0.6, 1.0, 1.7)
-MEAN_SCALES = (1.0, 0.0)
+class PriorScales(NamedTuple):
+    """
+    By which factors a recording may differ from the training corpora. All combinations are tried; the first of each
+    is 1: as there.
+
+    Args:
+        speaker (`tuple[float]`): Of the variance of speakers: its room and its voices.
+        noise (`tuple[float]`): Of the variance of noise.
+        means (`tuple[float]`): Of the labels' means: whether labels sound as they do there.
+    """
+
+    speaker: tuple[float, ...] = (1.0,)
+    noise: tuple[float, ...] = (1.0,)
+    means: tuple[float, ...] = (1.0,)
+
+
+PLAIN_PRIOR = PriorScales()
+# Of a few values on speakers of other corpora, no finer steps did better.
+PROMPT_SCALES = PriorScales(speaker=(1.0, 8.0, 64.0), noise=(1.0, 0.35, 0.6, 1.7), means=(1.0, 0.0))
 
 
 class SpeakerPrior(NamedTuple):
     """
-    What is known before any enrollment, by the Gaussian model of [`EmoIclSpeakerAdaptation`].
+    What is known before any enrollment, by the Gaussian model of [`EmoIclSpeakerAdaptation`]: one prior for each
+    combination of [`PriorScales`] and each source. Its tensors broadcast over the axes
+    `(num_speaker_scales, num_noise_scales, num_mean_scales, num_sources, batch_size, ...)`, called `...` below.
 
     Args:
-        means (`torch.Tensor` of shape `(num_slots, size)`): Means of the labels.
-        label_variances (`torch.Tensor` of shape `(num_slots, size)`): Variances of `speaker_label`.
-        speaker (`torch.Tensor` of shape `(size,)`): Variance of `speaker`.
-        noise (`torch.Tensor` of shape `(size,)`): Variance of `noise`.
-        probe_weight (`float`): Weight of the probe's log-probabilities.
-        prototype_weight (`float`): Weight of the prototypes' log-likelihood ratios.
+        means (`torch.Tensor` of shape `(..., num_slots, size)`): Means of the labels.
+        label_variances (`torch.Tensor` of shape `(..., num_slots, size)`): Variances of `speaker_label`.
+        speaker (`torch.Tensor` of shape `(..., size)`): Variance of `speaker`.
+        noise (`torch.Tensor` of shape `(..., size)`): Variance of `noise`.
+        probe_weight (`torch.Tensor` of shape `(..., 1)`): Weight of the probe's log-probabilities.
+        prototype_weight (`torch.Tensor` of shape `(..., 1)`): Weight of the prototypes' log-likelihood ratios.
     """
 
     means: torch.Tensor
     label_variances: torch.Tensor
     speaker: torch.Tensor
     noise: torch.Tensor
-    probe_weight: float
-    prototype_weight: float
-
-    def scaled(self, speaker: float, noise: float, means: float) -> "SpeakerPrior":
-        """The prior of recordings that differ from the training corpus by these factors.
-
-        The weights were chosen on the training corpora. Less noise would make the prototypes surer than they were
-        there, and a probe is worth less where labels sound otherwise.
-        """
-        return SpeakerPrior(
-            means * self.means,
-            self.label_variances,
-            speaker * self.speaker,
-            noise * self.noise,
-            self.probe_weight * (1 + means) / 2,
-            self.prototype_weight * min(noise, 1.0) ** 2,
-        )
+    probe_weight: torch.Tensor
+    prototype_weight: torch.Tensor
 
 
 class SpeakerPosterior(NamedTuple):
     """
-    What the enrollment tells of its speaker, by the Gaussian model of [`EmoIclSpeakerAdaptation`].
+    What the enrollment tells of its speaker under a [`SpeakerPrior`], over the same axes.
 
     Args:
-        center (`torch.Tensor` of shape `(batch_size, size)`): Mean of `speaker`.
-        variance (`torch.Tensor` of shape `(batch_size, size)`): Variance of `speaker`.
-        prototypes (`torch.Tensor` of shape `(batch_size, num_slots, size)`): Means of utterances of each label.
-        spreads (`torch.Tensor` of shape `(batch_size, num_slots, size)`): Their variances.
+        center (`torch.Tensor` of shape `(..., size)`): Mean of `speaker`.
+        variance (`torch.Tensor` of shape `(..., size)`): Variance of `speaker`.
+        prototypes (`torch.Tensor` of shape `(..., num_slots, size)`): Means of utterances of each label.
+        spreads (`torch.Tensor` of shape `(..., num_slots, size)`): Their variances.
         enrolled (`torch.Tensor` of shape `(batch_size, num_slots)`): Which labels have shots.
-        log_likelihood (`torch.Tensor` of shape `(batch_size,)`): Log-density of the enrollment, up to a constant.
+        log_likelihood (`torch.Tensor` of shape `(...)`): Log-density of the enrollment, up to a constant.
     """
 
     center: torch.Tensor
@@ -78,6 +79,25 @@ class SpeakerPosterior(NamedTuple):
     spreads: torch.Tensor
     enrolled: torch.Tensor
     log_likelihood: torch.Tensor
+
+
+class EmoIclLinearOfSources(nn.Module):
+    """A linear layer of each source, side by side.
+
+    Args:
+        num_sources (`int`): How many there are.
+        in_features (`int`): Size of what each reads.
+        out_features (`int`): Size of what each gives.
+    """
+
+    def __init__(self, num_sources: int, in_features: int, out_features: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(num_sources, out_features, in_features))
+        self.bias = nn.Parameter(torch.zeros(num_sources, out_features))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`(..., 1 or num_sources, batch_size, in_features)` to `(..., num_sources, batch_size, out_features)`."""
+        return x @ self.weight.transpose(1, 2).to(x.dtype) + self.bias[:, None].to(x.dtype)
 
 
 class EmoIclSpeakerAdaptation(nn.Module):
@@ -98,31 +118,36 @@ class EmoIclSpeakerAdaptation(nn.Module):
        labels outside `config.label_words` nobody knows the second term; that of an average known label's prototype
        takes its place. All of it counts by `config.enrolled_share_exponent` for less while few labels are enrolled.
 
-    With `config.fit_prior_to_prompt` the evidence is the mean over priors whose speaker and noise are larger or
-    smaller, and whose label means are all alike, by how probable each makes the prompt's own utterances. Otherwise a
-    shot from a room that the training corpus knows nothing of is nearer to any other utterance from there than to
-    every mean, so that the likelihood ratio of its label explodes.
+    Two means are taken over such evidence:
+
+    - Over priors whose speaker and noise are larger or smaller, and whose label means are all alike
+      ([`PriorScales`]), by how probable each makes the prompt's own utterances. Otherwise a shot from a room that the
+      training corpus knows nothing of is nearer to any other utterance from there than to every mean, so that the
+      likelihood ratio of its label explodes. Without enrollment nothing tells, and the prior stays as it is.
+    - Over all training corpora as one and each of `config.sources` on its own, by how probably the prompt's utterances
+      were recorded as each source was. Every parameter has an axis for them, which comes first.
 
     Args:
-        config ([`EmoIclConfig`]): `adaptation_size`, `label_words`, `label_token_ids`, the two weights and
-            `fit_prior_to_prompt` are read.
+        config ([`EmoIclAdaptationConfig`]): Sizes, sources, known labels and weights.
     """
 
-    def __init__(self, config: EmoIclConfig):
+    def __init__(self, config: EmoIclAdaptationConfig):
         super().__init__()
         self.config = config
-        size = config.adaptation_size
-        self.label_token_ids = config.label_token_ids or []
-        self.projection = nn.Linear(2 * config.speech_config.hidden_size, size)
-        self.label_means = nn.Parameter(torch.zeros(len(self.label_token_ids), size))
+        num_sources, num_labels, size = 1 + len(config.sources), len(config.label_words), config.size
+        if size is None or config.feature_size is None:
+            raise ValueError("`adaptation_config` lacks its `feature_size`; `EmoIclConfig` sets it.")
+        self.projection = EmoIclLinearOfSources(num_sources, config.feature_size, size)
+        self.label_means = nn.Parameter(torch.zeros(num_sources, num_labels, size))
         self.log_variances = nn.ParameterDict(
             {
-                source: nn.Parameter(torch.zeros(size))
-                for source in ("speaker", "speaker_label", "unknown_label", "noise")
+                component: nn.Parameter(torch.zeros(num_sources, size))
+                for component in ("speaker", "speaker_label", "unknown_label", "noise")
             }
         )
-        self.probe = nn.Linear(size, len(self.label_token_ids))
-        self.centred_probe = nn.Linear(size, len(self.label_token_ids))
+        self.probe = EmoIclLinearOfSources(num_sources, size, num_labels)
+        self.centered_probe = EmoIclLinearOfSources(num_sources, size, num_labels)
+        self.source_classifier = nn.Linear(size, num_sources) if num_sources > 1 else None
 
     def embed(self, speech_features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Voice embeddings: a linear map of the mean and standard deviation of the speech features over time.
@@ -132,19 +157,23 @@ class EmoIclSpeakerAdaptation(nn.Module):
             mask (`torch.Tensor` of shape `(num_utterances, num_frames)`): 1 for real frames.
 
         Returns:
-            `torch.Tensor` of shape `(num_utterances, adaptation_size)`.
+            `torch.Tensor` of shape `(num_utterances, num_sources * size)`.
         """
-        statistics = pool_statistics(speech_features, mask).to(self.projection.weight.dtype)
+        return self.project(pool_statistics(speech_features, mask))
+
+    def project(self, statistics: torch.Tensor) -> torch.Tensor:
+        """Voice embeddings of pooled speech features `(num_utterances, feature_size)`."""
         # The projection takes a large mean away, which half precision would not survive.
         with torch.autocast(statistics.device.type, enabled=False):
-            return self.projection(statistics)
+            embeds = self.projection(statistics.to(self.projection.weight.dtype))
+        return embeds.transpose(0, 1).flatten(1)
 
     def forward(
         self, voice_embeds: torch.Tensor, utterance_index: torch.Tensor, shot_labels: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """
         Args:
-            voice_embeds (`torch.Tensor` of shape `(num_utterances, adaptation_size)`):
+            voice_embeds (`torch.Tensor` of shape `(num_utterances, num_sources * size)`):
                 Voice embeddings of all utterances of the batch.
             utterance_index (`torch.Tensor` of shape `(batch_size, num_shots + 1)`):
                 Rows of `voice_embeds`: the enrollment, then the target; -1 for padding at the right.
@@ -166,71 +195,179 @@ class EmoIclSpeakerAdaptation(nn.Module):
         utterance_index: torch.Tensor,
         slots: torch.Tensor,
         num_slots: int | None = None,
+        scales: PriorScales = PROMPT_SCALES,
     ) -> torch.Tensor:
         """
         The evidence for labels that are given by their number: the known ones, then others.
 
         Args:
-            voice_embeds (`torch.Tensor` of shape `(num_utterances, adaptation_size)`):
+            voice_embeds (`torch.Tensor` of shape `(num_utterances, num_sources * size)`):
                 Voice embeddings of all utterances of the batch.
             utterance_index (`torch.Tensor` of shape `(batch_size, num_shots + 1)`):
                 Rows of `voice_embeds`: the enrollment, then the target; -1 for padding at the right.
             slots (`torch.Tensor` of shape `(batch_size, num_shots)`): Number of each shot's label.
             num_slots (`int`, *optional*): How many labels there are; by default the known ones.
+            scales ([`PriorScales`], *optional*): The priors to take the mean over.
 
         Returns:
             `torch.Tensor` of shape `(batch_size, num_slots)`, in float32.
         """
         shot_mask = utterance_index[:, 1:] >= 0
         target_column = shot_mask.sum(1, keepdim=True)
-        target = voice_embeds[utterance_index.gather(1, target_column)[:, 0]].float()
-        shots = voice_embeds[utterance_index[:, :-1].clamp(min=0)].float()
+        voices = voice_embeds.unflatten(-1, (len(self.label_means), -1)).transpose(0, 1).float()
+        target = voices[:, utterance_index.gather(1, target_column)[:, 0]]
+        shots = voices[:, utterance_index[:, :-1].clamp(min=0)]
+        scales = scales if shots.shape[2] else PLAIN_PRIOR
         # In half precision a log-density over hundreds of dimensions would be noise.
         with torch.autocast(target.device.type, enabled=False):
-            prior = self.prior(num_slots or len(self.label_means))
-            if not self.config.fit_prior_to_prompt or not shots.shape[1]:
-                return self.evidence_under(prior, target, shots, slots, shot_mask)[0]
-            readings = [
-                self.evidence_under(prior.scaled(*scales), target, shots, slots, shot_mask)
-                for scales in itertools.product(SPEAKER_SCALES, NOISE_SCALES, MEAN_SCALES)
-            ]
-        evidence, log_likelihoods = (torch.stack(parts) for parts in zip(*readings, strict=True))
-        return (log_likelihoods.softmax(0)[..., None] * evidence).sum(0)
+            prior = self.prior(num_slots or self.label_means.shape[1], scales)
+            posterior = self.posterior(shots, slots, shot_mask, prior)
+            log_densities = log_density(target, posterior.prototypes, posterior.spreads)
+            evidence = self.probe_evidence(target, posterior, prior)
+            evidence = evidence + self.prototype_evidence(target, posterior, prior, log_densities)
+            shares = self.prior_shares(posterior, log_densities) * self.source_shares(voices[0], utterance_index)
+        return (shares[..., None] * evidence).sum((0, 1, 2, 3))
 
-    def evidence_under(
-        self,
-        prior: SpeakerPrior,
-        target: torch.Tensor,
-        shots: torch.Tensor,
-        slots: torch.Tensor,
-        shot_mask: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The evidence under one prior, of shape `(batch_size, num_slots)`, and the log-density of all utterances."""
-        posterior = self.posterior(shots, slots, shot_mask, prior)
-        probe = prior.probe_weight * self.probe_evidence(target, posterior, prior)
-        of_labels = log_density(target, posterior.prototypes, posterior.spreads)
-        known = torch.arange(len(prior.means), device=slots.device) < len(self.label_means)
-        of_target = of_labels.masked_fill(~(known | posterior.enrolled), float("-inf")).logsumexp(-1)
-        evidence = probe + self.prototype_evidence(target, posterior, prior, of_labels)
-        return evidence, posterior.log_likelihood + of_target
+    def variance(self, component: str) -> torch.Tensor:
+        """Variances of a component of the voice embeddings, of shape `(num_sources, size)`."""
+        return self.log_variances[component].float().exp()
 
-    def variance(self, source: str) -> torch.Tensor:
-        return self.log_variances[source].float().exp()
+    def prior(self, num_slots: int, scales: PriorScales = PLAIN_PRIOR) -> SpeakerPrior:
+        """What holds for everybody: labels that are known, then `num_slots` less these that are not.
 
-    def prior(self, num_slots: int) -> SpeakerPrior:
-        """What holds for everybody: labels that are known, then `num_slots` less these that are not."""
-        num_unknown = num_slots - len(self.label_means)
-        known = self.variance("speaker_label").expand(len(self.label_means), -1)
-        unknown = (self.variance("speaker_label") + self.variance("unknown_label")).expand(num_unknown, -1)
-        means = torch.cat([self.label_means.float(), self.label_means.new_zeros(unknown.shape, dtype=torch.float)])
+        The weights were chosen on the training corpora. Less noise would make the prototypes surer than they were
+        there, and a probe is worth less where labels sound otherwise.
+        """
+        known_means = self.label_means.float()
+        num_unknown = num_slots - known_means.shape[1]
+        known = self.variance("speaker_label")[:, None]
+        unknown = known + self.variance("unknown_label")[:, None]
+        means = nn.functional.pad(known_means, (0, 0, 0, num_unknown))
+        variances = torch.cat([known.expand_as(known_means), unknown.expand(-1, num_unknown, -1)], dim=1)
+
+        def scale(values: tuple[float, ...], num_axes: int) -> torch.Tensor:
+            return torch.tensor(values, device=means.device).view(-1, *[1] * num_axes)
+
         return SpeakerPrior(
-            means,
-            torch.cat([known, unknown]),
-            self.variance("speaker"),
-            self.variance("noise"),
-            self.config.probe_weight,
-            self.config.prototype_weight,
+            means=scale(scales.means, 4) * means[:, None],
+            label_variances=variances[:, None],
+            speaker=scale(scales.speaker, 5) * self.variance("speaker")[:, None],
+            noise=scale(scales.noise, 4) * self.variance("noise")[:, None],
+            probe_weight=self.config.probe_weight * (1 + scale(scales.means, 3)) / 2,
+            prototype_weight=self.config.prototype_weight * scale(scales.noise, 4).clamp(max=1) ** 2,
         )
+
+    def posterior(
+        self, shots: torch.Tensor, slots: torch.Tensor, shot_mask: torch.Tensor, prior: SpeakerPrior
+    ) -> SpeakerPosterior:
+        """Gaussian conditioning, dimension by dimension: a label's mean residual is `speaker`, plus what differs by
+        label, plus the mean of what differs by shot.
+
+        Args:
+            shots (`torch.Tensor` of shape `(num_sources, batch_size, num_shots, size)`): Embeddings of the enrollment.
+            slots (`torch.Tensor` of shape `(batch_size, num_shots)`): Label of each shot, as a row of `prior.means`.
+            shot_mask (`torch.Tensor` of shape `(batch_size, num_shots)`): True for real shots.
+            prior ([`SpeakerPrior`]): What holds for everybody.
+
+        Returns:
+            [`SpeakerPosterior`]
+        """
+        means, label_variances, speaker, noise, *_ = prior
+        of_label = slots[..., None] == torch.arange(means.shape[-2], device=slots.device)
+        of_label = (of_label & shot_mask[..., None]).to(shots.dtype)
+        num_shots = of_label.sum(1)[..., None]
+        label_shots = (of_label.transpose(1, 2) @ shots) / num_shots.clamp(min=1)
+        residuals = torch.where(num_shots > 0, label_shots - means, 0.0)
+
+        precision = num_shots / (num_shots * label_variances + noise[..., None, :])
+        variance = 1 / (1 / speaker + precision.sum(-2))
+        center = variance * (precision * residuals).sum(-2)
+
+        gain = label_variances * precision
+        prototypes = means + center[..., None, :] + gain * (residuals - center[..., None, :])
+        spreads = noise[..., None, :] + label_variances * (1 - gain) + (1 - gain).square() * variance[..., None, :]
+
+        # Of the shots around their label's mean, of these means around the speaker, and of the speaker.
+        within = ((shots - of_label @ label_shots).square() * shot_mask[..., None]).sum(-2)
+        within = within / noise + (num_shots - 1).clamp(min=0).sum(1) * noise.log()
+        between = (precision * residuals.square() - torch.where(num_shots > 0, precision, 1.0).log()).sum(-2)
+        shift = (speaker / variance).log() - center.square() / variance
+        # Less what is expected of it, as the digits of a large sum would be lost.
+        expected = shot_mask.sum(1)[:, None]
+        log_likelihood = -0.5 * (within + between + shift - expected).sum(-1)
+        return SpeakerPosterior(center, variance, prototypes, spreads, num_shots[..., 0] > 0, log_likelihood)
+
+    def probe_evidence(self, target: torch.Tensor, posterior: SpeakerPosterior, prior: SpeakerPrior) -> torch.Tensor:
+        """Log-probabilities of the known labels by the probes, and that of an average one for others, weighted.
+
+        Returns:
+            `torch.Tensor` of shape `(..., num_slots)`.
+        """
+        num_known, num_slots = self.label_means.shape[1], prior.means.shape[-2]
+        if not num_known:
+            return target.new_zeros(*target.shape[:-1], num_slots)
+        certainty = 1 - posterior.variance.sum(-1, keepdim=True) / prior.speaker.sum(-1, keepdim=True)
+        centered = target - posterior.center
+        plain, personal = (probe(centered).log_softmax(-1) for probe in (self.probe, self.centered_probe))
+        known = (1 - certainty) * plain + certainty * personal
+        average = known.logsumexp(-1, keepdim=True) - math.log(num_known)
+        others = average.expand(*average.shape[:-1], num_slots - num_known)
+        return prior.probe_weight * torch.cat([known, others], dim=-1)
+
+    def prototype_evidence(
+        self, target: torch.Tensor, posterior: SpeakerPosterior, prior: SpeakerPrior, log_densities: torch.Tensor
+    ) -> torch.Tensor:
+        """
+        Log-likelihood ratio of the target, weighted: of a known label between the speaker's own prototype and
+        everybody's around the speaker; of another label between its prototype and an average known one.
+
+        Args:
+            log_densities (`torch.Tensor` of shape `(..., num_slots)`): Of the target, by the prototypes.
+
+        Returns:
+            `torch.Tensor` of shape `(..., num_slots)`.
+        """
+        num_known, num_slots = self.label_means.shape[1], prior.means.shape[-2]
+        enrolled = posterior.enrolled.float()
+        share = enrolled.sum(1, keepdim=True) / (num_known + enrolled[:, num_known:].sum(1, keepdim=True)).clamp(min=1)
+        weight = prior.prototype_weight * share**self.config.enrolled_share_exponent
+        # Where no label is known, all are compared with themselves as nobody in particular would say them.
+        compared = num_known or num_slots
+        expected = prior.means[..., :compared, :] + posterior.center[..., None, :]
+        spreads = prior.label_variances[..., :compared, :] + (prior.noise + posterior.variance)[..., None, :]
+        prototypes, others = weight * log_densities, weight * log_density(target, expected, spreads)
+        average = prototypes[..., :compared].logsumexp(-1, keepdim=True) - math.log(compared)
+        others = torch.cat([others, average.expand(*average.shape[:-1], num_slots - compared)], dim=-1)
+        return prototypes - others
+
+    def prior_shares(self, posterior: SpeakerPosterior, log_densities: torch.Tensor) -> torch.Tensor:
+        """Probabilities of the priors given all utterances of a prompt, of shape `(..., batch_size)`.
+
+        Args:
+            log_densities (`torch.Tensor` of shape `(..., num_slots)`): Of the target, by the prototypes.
+        """
+        known = torch.arange(log_densities.shape[-1], device=log_densities.device) < self.label_means.shape[1]
+        of_target = log_densities.masked_fill(~(known | posterior.enrolled), float("-inf")).logsumexp(-1)
+        of_priors = (posterior.log_likelihood + of_target).flatten(0, 2)
+        plain = torch.arange(len(of_priors), device=of_priors.device)[:, None, None] == 0
+        of_priors = of_priors.masked_fill(~(plain | posterior.enrolled.any(1)), float("-inf"))
+        return of_priors.softmax(0).view(log_densities.shape[:-1])
+
+    def source_shares(self, voices: torch.Tensor, utterance_index: torch.Tensor) -> torch.Tensor:
+        """Probabilities of the sources, of the mean logits over a prompt's utterances: they share one recording.
+
+        Args:
+            voices (`torch.Tensor` of shape `(num_utterances, size)`): Voice embeddings of all sources as one.
+
+        Returns:
+            `torch.Tensor` of shape `(num_sources, batch_size)`.
+        """
+        if self.source_classifier is None:
+            return voices.new_ones(1, 1)
+        weight, bias = self.source_classifier.weight.float(), self.source_classifier.bias.float()
+        present = (utterance_index >= 0)[..., None]
+        logits = nn.functional.linear(voices, weight, bias)[utterance_index.clamp(min=0)] * present
+        return (logits.sum(1) / present.sum(1)).softmax(-1).T
 
     def label_slots(
         self, shot_labels: torch.Tensor, shot_mask: torch.Tensor
@@ -242,9 +379,9 @@ class EmoIclSpeakerAdaptation(nn.Module):
             `(batch_size, num_shots)`, and which slots are in use `(batch_size, num_slots)`.
         """
         batch_size, num_shots, length = shot_labels.shape
-        num_known = len(self.label_token_ids)
-        length = max([length, *map(len, self.label_token_ids)])
-        known = shot_labels.new_tensor([ids + [-100] * (length - len(ids)) for ids in self.label_token_ids])
+        label_ids = self.config.label_token_ids
+        num_known, length = len(label_ids), max([length, *map(len, label_ids)])
+        known = shot_labels.new_tensor([ids + [-100] * (length - len(ids)) for ids in label_ids])
         known = known.view(1, num_known, length).expand(batch_size, -1, -1)
         shot_labels = nn.functional.pad(shot_labels, (0, length - shot_labels.shape[-1]), value=-100)
         label_tokens = torch.cat([known, shot_labels], dim=1)
@@ -255,142 +392,6 @@ class EmoIclSpeakerAdaptation(nn.Module):
         first_of_its_kind = (slots == own_slot) & shot_mask
         active = torch.cat([first_of_its_kind.new_ones(batch_size, num_known), first_of_its_kind], dim=1)
         return label_tokens, slots, active
-
-    def posterior(
-        self, shots: torch.Tensor, slots: torch.Tensor, shot_mask: torch.Tensor, prior: SpeakerPrior
-    ) -> SpeakerPosterior:
-        """Gaussian conditioning, dimension by dimension: a label's mean residual is `speaker`, plus what differs by
-        label, plus the mean of what differs by shot.
-
-        Args:
-            shots (`torch.Tensor` of shape `(batch_size, num_shots, size)`): Voice embeddings of the enrollment.
-            slots (`torch.Tensor` of shape `(batch_size, num_shots)`): Label of each shot, as a row of `prior.means`.
-            shot_mask (`torch.Tensor` of shape `(batch_size, num_shots)`): True for real shots.
-            prior ([`SpeakerPrior`]): What holds for everybody.
-
-        Returns:
-            [`SpeakerPosterior`]
-        """
-        means, label_variances, speaker, noise, *_ = prior
-        of_label = slots[..., None] == torch.arange(len(means), device=slots.device)
-        of_label = (of_label & shot_mask[..., None]).to(shots.dtype)
-        num_shots = of_label.sum(1)[..., None]
-        label_shots = (of_label.transpose(1, 2) @ shots) / num_shots.clamp(min=1)
-        residuals = torch.where(num_shots > 0, label_shots - means, 0.0)
-
-        precision = num_shots / (num_shots * label_variances + noise)
-        variance = 1 / (1 / speaker + precision.sum(1))
-        center = variance * (precision * residuals).sum(1)
-
-        gain = label_variances * precision
-        prototypes = means + center[:, None] + gain * (residuals - center[:, None])
-        spreads = noise + label_variances * (1 - gain) + (1 - gain).square() * variance[:, None]
-
-        # Of the shots around their label's mean, of these means around the speaker, and of the speaker.
-        within = (shots - of_label @ label_shots).square() * shot_mask[..., None]
-        within = within.sum(1) / noise + (num_shots - 1).clamp(min=0).sum(1) * noise.log()
-        between = (precision * residuals.square() - torch.where(num_shots > 0, precision, 1.0).log()).sum(1)
-        shift = (speaker / variance).log() - center.square() / variance
-        log_likelihood = -0.5 * (within + between + shift).sum(-1)
-        return SpeakerPosterior(center, variance, prototypes, spreads, num_shots[..., 0] > 0, log_likelihood)
-
-    def probe_evidence(self, target: torch.Tensor, posterior: SpeakerPosterior, prior: SpeakerPrior) -> torch.Tensor:
-        """Log-probabilities of the known labels by the probes, and that of an average one for others.
-
-        Returns:
-            `torch.Tensor` of shape `(batch_size, num_slots)`.
-        """
-        num_known, num_slots = len(self.label_means), len(prior.means)
-        if not num_known:
-            return target.new_zeros(len(target), num_slots)
-        certainty = 1 - posterior.variance.sum(-1, keepdim=True) / prior.speaker.sum()
-        centered = (target - posterior.center).to(self.probe.weight.dtype)
-        plain, personal = (probe(centered).float().log_softmax(-1) for probe in (self.probe, self.centred_probe))
-        known = (1 - certainty) * plain + certainty * personal
-        average = known.logsumexp(-1, keepdim=True) - torch.tensor(float(num_known)).log()
-        return torch.cat([known, average.expand(-1, num_slots - num_known)], dim=1)
-
-    def prototype_evidence(
-        self, target: torch.Tensor, posterior: SpeakerPosterior, prior: SpeakerPrior, of_labels: torch.Tensor
-    ) -> torch.Tensor:
-        """
-        Log-likelihood ratio of the target, weighted: of a known label between the speaker's own prototype and
-        everybody's around the speaker; of another label between its prototype and an average known one.
-
-        Args:
-            of_labels (`torch.Tensor` of shape `(batch_size, num_slots)`): Log-density of the target by the prototypes.
-
-        Returns:
-            `torch.Tensor` of shape `(batch_size, num_slots)`.
-        """
-        num_known, num_slots = len(self.label_means), len(prior.means)
-        enrolled = posterior.enrolled.to(target.dtype)
-        share = enrolled.sum(1, keepdim=True) / (num_known + enrolled[:, num_known:].sum(1, keepdim=True)).clamp(min=1)
-        weight = prior.prototype_weight * share**self.config.enrolled_share_exponent
-        prototypes = weight * of_labels
-        expected = prior.means + posterior.center[:, None]
-        spreads = prior.noise + prior.label_variances + posterior.variance[:, None]
-        others = weight * log_density(target, expected, spreads)
-        if 0 < num_known < num_slots:
-            average = prototypes[:, :num_known].logsumexp(-1, keepdim=True) - torch.tensor(float(num_known)).log()
-            others = torch.cat([others[:, :num_known], average.expand(-1, num_slots - num_known)], dim=1)
-        return prototypes - others
-
-
-class EmoIclAdaptationMixture(nn.Module):
-    """
-    Speaker adaptations side by side: one of all source corpora, and one of each in `config.adaptation_sources`, for
-    corpora whose voices, rooms and manners of speaking differ too much for one Gaussian. The evidence is the mean of
-    theirs, weighted by how probably a prompt's utterances were recorded as each source was.
-
-    Args:
-        config ([`EmoIclConfig`]): That of [`EmoIclSpeakerAdaptation`], with `adaptation_sources`.
-    """
-
-    def __init__(self, config: EmoIclConfig):
-        super().__init__()
-        num_sources = 1 + len(config.adaptation_sources or [])
-        self.size = config.adaptation_size
-        self.of_sources: Any = nn.ModuleList(EmoIclSpeakerAdaptation(config) for _ in range(num_sources))
-        self.source_classifier = nn.Linear(self.size, num_sources)
-
-    def embed(self, speech_features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Voice embeddings of each adaptation, then what the classifier says of the source.
-
-        Args:
-            speech_features (`torch.Tensor` of shape `(num_utterances, num_frames, hidden_size)`): Encoder output.
-            mask (`torch.Tensor` of shape `(num_utterances, num_frames)`): 1 for real frames.
-
-        Returns:
-            `torch.Tensor` of shape `(num_utterances, num_sources * adaptation_size + num_sources)`.
-        """
-        voices = [adaptation.embed(speech_features, mask) for adaptation in self.of_sources]
-        return torch.cat([*voices, self.source_classifier(voices[0])], dim=-1)
-
-    def forward(
-        self, voice_embeds: torch.Tensor, utterance_index: torch.Tensor, shot_labels: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Arguments and results are those of [`EmoIclSpeakerAdaptation`]."""
-        num_sources = len(self.of_sources)
-        *voices, source_logits = voice_embeds.split([*[self.size] * num_sources, num_sources], dim=-1)
-        shares = self.source_shares(source_logits, utterance_index)
-        label_tokens, slots, active = self.of_sources[0].label_slots(shot_labels, utterance_index[:, 1:] >= 0)
-        evidence = [
-            adaptation.evidence(of_source, utterance_index, slots, label_tokens.shape[1])
-            for adaptation, of_source in zip(self.of_sources, voices, strict=True)
-        ]
-        mean = (shares[:, None] * torch.stack(evidence, dim=-1)).sum(-1)
-        return label_tokens, mean.masked_fill(~active, float("-inf"))
-
-    def source_shares(self, source_logits: torch.Tensor, utterance_index: torch.Tensor) -> torch.Tensor:
-        """Probabilities of the sources, of the mean logits over a prompt's utterances: they share one recording.
-
-        Returns:
-            `torch.Tensor` of shape `(batch_size, num_sources)`, in float32.
-        """
-        present = (utterance_index >= 0)[..., None]
-        logits = source_logits[utterance_index.clamp(min=0)].float() * present
-        return (logits.sum(1) / present.sum(1)).softmax(-1)
 
 
 def pool_statistics(speech_features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -403,8 +404,9 @@ def pool_statistics(speech_features: torch.Tensor, mask: torch.Tensor) -> torch.
 
 
 def log_density(x: torch.Tensor, means: torch.Tensor, variances: torch.Tensor) -> torch.Tensor:
-    """Log-density of `x` `(batch_size, size)` under diagonal Gaussians `(..., num_slots, size)`, up to a constant."""
-    return -0.5 * ((x[:, None] - means).square() / variances + variances.log()).sum(-1)
+    """Log-density of `x` `(..., size)` under diagonal Gaussians `(..., num_slots, size)`, up to a constant."""
+    # The 1 is what is expected of the first term: the digits of a large sum would be lost.
+    return -0.5 * ((x[..., None, :] - means).square() / variances + variances.log() - 1).sum(-1)
 
 
 def label_token_bias(
@@ -498,9 +500,9 @@ def mean_evidence(evidence: torch.Tensor, among: torch.Tensor) -> torch.Tensor:
 
 
 __all__ = [
-    "EmoIclAdaptationMixture",
+    "EmoIclLinearOfSources",
     "EmoIclSpeakerAdaptation",
-    "SpeakerPosterior",
+    "PriorScales",
     "blend_label_scores",
     "label_token_bias",
     "pool_statistics",

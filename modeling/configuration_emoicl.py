@@ -1,6 +1,7 @@
 """Configurations of the personalized speech language model and of the paper's speech encoder."""
 
 import copy
+from dataclasses import field
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
@@ -53,9 +54,85 @@ class EmoIclSpeechEncoderConfig(PreTrainedConfig):
     dropout: float | int = 0.1
 
 
+@strict
+class EmoIclAdaptationConfig(PreTrainedConfig):
+    r"""
+    Configuration of [`EmoIclSpeakerAdaptation`], which classifies the target and compares it with the enrollment by
+    statistics of the training speakers.
+
+    Args:
+        size (`int`, *optional*):
+            Number of dimensions of the voice embeddings, by default all of the pooled speech features.
+        feature_size (`int`, *optional*):
+            Number of pooled speech features, mean and standard deviation; [`EmoIclConfig`] sets it.
+        sources (`list[str]`, *optional*):
+            Source corpora with statistics of their own, beside those of all: for corpora whose voices, rooms and
+            manners of speaking differ too much for one Gaussian.
+        label_words (`list[str]`, *optional*):
+            Label words whose mean voice embedding is learned. Other words are read from the enrollment alone.
+        label_token_ids (`list[list[int]]`, *optional*):
+            Tokens of each of `label_words`, with the end-of-sequence token.
+        language_model_weight (`float`, *optional*, defaults to 1.0):
+            Weight of the language model's logits beside the evidence for a label.
+        probe_weight (`float`, *optional*, defaults to 1.0):
+            Weight of the probe's log-probabilities in the evidence.
+        prototype_weight (`float`, *optional*, defaults to 0.1):
+            Weight of the prototypes' log-likelihood ratios in it. Small, as dimensions and frames are not as
+            independent as the Gaussians have it.
+        enrolled_share_exponent (`float`, *optional*, defaults to 0.0):
+            Power of the share of labels that are enrolled, by which the prototypes count. Above 0 they count for less
+            while few labels are: what all utterances of a speaker share, such as a sentence read over and over, speaks
+            for an enrolled label against the others, until all are enrolled.
+    """
+
+    model_type = "emoicl_adaptation"
+    base_config_key = "adaptation_config"
+
+    size: int | None = None
+    feature_size: int | None = None
+    sources: list[str] = field(default_factory=list)
+    label_words: list[str] = field(default_factory=list)
+    label_token_ids: list[list[int]] = field(default_factory=list)
+    language_model_weight: float | int = 1.0
+    probe_weight: float | int = 1.0
+    prototype_weight: float | int = 0.1
+    enrolled_share_exponent: float | int = 0.0
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        for name in ("language_model_weight", "probe_weight", "prototype_weight", "enrolled_share_exponent"):
+            if not 0 <= (value := getattr(self, name)) < float("inf"):
+                raise ValueError(f"`adaptation_config.{name}` is {value}; it must be 0 or a number above.")
+        for name in ("sources", "label_words"):
+            if len(set(words := getattr(self, name))) < len(words):
+                raise ValueError(f"`adaptation_config.{name}` are {', '.join(words)}; name each of them once.")
+        if len(self.label_words) != len(self.label_token_ids) or not all(self.label_token_ids):
+            raise ValueError(
+                f"`adaptation_config` has {len(self.label_words)} `label_words` and tokens of "
+                f"{sum(map(bool, self.label_token_ids))} in `label_token_ids`; it needs those of each, in this order."
+            )
+        self.set_feature_size(self.feature_size)
+
+    def set_feature_size(self, feature_size: int | None) -> None:
+        """Fits the configuration to so many pooled speech features; `None` leaves that open.
+
+        Raises:
+            ValueError: If `size` is not in their range.
+        """
+        self.feature_size = feature_size
+        self.size = self.size if self.size is not None else feature_size
+        if self.size is not None and not 1 <= self.size <= (feature_size or self.size):
+            raise ValueError(
+                f"`adaptation_config.size` is {self.size}; it must be from 1 to "
+                f"{feature_size or 'the number of pooled speech features'}, the mean and standard deviation of each "
+                "speech feature, or None for all of them."
+            )
+
+
 # Here rather than in the package's face: a sub-configuration is built by its type, also where only the files of this
 # folder are at hand.
 AutoConfig.register("emoicl_speech_encoder", EmoIclSpeechEncoderConfig, exist_ok=True)
+AutoConfig.register("emoicl_adaptation", EmoIclAdaptationConfig, exist_ok=True)
 
 
 def sub_config(config: dict | PreTrainedConfig | None, model_type: str) -> PreTrainedConfig:
@@ -107,29 +184,8 @@ class EmoIclConfig(PreTrainedConfig):
             Dropout probability on the normalized speech features before the Q-Former.
         audio_token_id (`int`, *optional*, defaults to 3):
             Token that holds the place of a query token in `input_ids`.
-        adaptation_size (`int`, *optional*, defaults to 0):
-            Number of dimensions of the voice embeddings by which [`EmoIclSpeakerAdaptation`] classifies the target
-            and compares it with the enrollment. 0 leaves it out: the paper's model.
-        adaptation_sources (`list[str]`, *optional*):
-            Source corpora with a speaker adaptation of their own, beside that of all; see [`EmoIclAdaptationMixture`].
-        language_model_weight (`float`, *optional*, defaults to 1.0):
-            Weight of the language model's logits where there is a speaker adaptation.
-        probe_weight (`float`, *optional*, defaults to 1.0):
-            Weight of the probe's log-probabilities in the evidence for a label.
-        prototype_weight (`float`, *optional*, defaults to 0.1):
-            Weight of the prototypes' log-likelihood ratios in it. Small, as dimensions and frames are not as
-            independent as the Gaussians have it.
-        enrolled_share_exponent (`float`, *optional*, defaults to 0.0):
-            Power of the share of labels that are enrolled, by which the prototypes count. Above 0 they count for less
-            while few labels are: what all utterances of a speaker share, such as a sentence read over and over, speaks
-            for an enrolled label against the others, until all are enrolled.
-        fit_prior_to_prompt (`bool`, *optional*, defaults to `False`):
-            Whether rooms, noise and manners of expression that differ from the training corpora are allowed for, by
-            what the utterances of a prompt have in common. One shot from elsewhere is misleading without it.
-        label_words (`list[str]`, *optional*):
-            Label words whose mean voice embedding is learned. Other words are read from the enrollment alone.
-        label_token_ids (`list[list[int]]`, *optional*):
-            Tokens of each of `label_words`, with the end-of-sequence token.
+        adaptation_config (`EmoIclAdaptationConfig` or `dict`, *optional*):
+            Configuration of the speaker adaptation. `None` leaves it out: the paper's model.
         initializer_range (`float`, *optional*, defaults to 0.02):
             Standard deviation of the initial weights, segment and sequence-position embeddings.
 
@@ -149,6 +205,7 @@ class EmoIclConfig(PreTrainedConfig):
         "speech_config": AutoConfig,
         "qformer_config": AutoConfig,
         "text_config": AutoConfig,
+        "adaptation_config": AutoConfig,
     }
 
     speech_config: Any = None
@@ -160,15 +217,7 @@ class EmoIclConfig(PreTrainedConfig):
     freeze_speech_encoder: bool = True
     feature_dropout: float | int = 0.0
     audio_token_id: int = 3
-    adaptation_size: int = 0
-    adaptation_sources: list[str] | None = None
-    language_model_weight: float | int = 1.0
-    probe_weight: float | int = 1.0
-    prototype_weight: float | int = 0.1
-    enrolled_share_exponent: float | int = 0.0
-    fit_prior_to_prompt: bool = False
-    label_words: list[str] | None = None
-    label_token_ids: list[list[int]] | None = None
+    adaptation_config: Any = None
     initializer_range: float = 0.02
     is_encoder_decoder: bool = True
 
@@ -176,6 +225,8 @@ class EmoIclConfig(PreTrainedConfig):
         self.speech_config = sub_config(self.speech_config, model_type="emoicl_speech_encoder")
         self.qformer_config = sub_config(self.qformer_config, model_type="blip_2_qformer")
         self.text_config = sub_config(self.text_config, model_type="t5")
+        if self.adaptation_config is not None:
+            self.adaptation_config = sub_config(self.adaptation_config, model_type="emoicl_adaptation")
         super().__post_init__(**kwargs)
         if not self.text_config.is_encoder_decoder:
             raise ValueError(
@@ -183,8 +234,8 @@ class EmoIclConfig(PreTrainedConfig):
                 "model. Choose one such as T5, Flan-T5, mT5, UMT5, BART or T5Gemma."
             )
         keep_speech_layers(self.speech_config, self.speech_layer)
-        if len(self.label_words or []) != len(self.label_token_ids or []):
-            raise ValueError("`label_words` and `label_token_ids` must name the same labels, in the same order.")
+        if self.adaptation_config is not None:
+            self.adaptation_config.set_feature_size(2 * self.speech_config.hidden_size)
         self.qformer_config.encoder_hidden_size = self.speech_config.hidden_size
         self.pad_token_id = self.text_config.pad_token_id
         self.eos_token_id = self.text_config.eos_token_id
@@ -307,4 +358,4 @@ class EmoIclClassifierConfig(PreTrainedConfig):
             )
 
 
-__all__ = ["EmoIclClassifierConfig", "EmoIclConfig", "EmoIclSpeechEncoderConfig"]
+__all__ = ["EmoIclAdaptationConfig", "EmoIclClassifierConfig", "EmoIclConfig", "EmoIclSpeechEncoderConfig"]

@@ -14,7 +14,7 @@ from transformers.utils.generic import can_return_tuple
 from transformers.utils.import_utils import torch_compilable_check
 
 from .adaptation_emoicl import (
-    EmoIclAdaptationMixture,
+    EmoIclLinearOfSources,
     EmoIclSpeakerAdaptation,
     blend_label_scores,
     label_token_bias,
@@ -55,7 +55,7 @@ class EmoIclModel(EmoIclPreTrainedModel):
         config ([`EmoIclConfig`]): Sizes and types of the parts.
     """
 
-    _no_split_modules = ["EmoIclQFormer", "EmoIclSpeakerAdaptation", "EmoIclAdaptationMixture"]
+    _no_split_modules = ["EmoIclQFormer", "EmoIclSpeakerAdaptation"]
     _skip_keys_device_placement = ["past_key_values"]
 
     def __init__(self, config: EmoIclConfig):
@@ -66,8 +66,8 @@ class EmoIclModel(EmoIclPreTrainedModel):
         self.qformer = EmoIclQFormer(config, text_hidden_size)
         self.segment_embeddings = nn.Embedding(2, text_hidden_size)
         self.sequence_embeddings = nn.Embedding(2 * config.max_shots + 2, text_hidden_size)
-        adaptation_class = EmoIclAdaptationMixture if config.adaptation_sources else EmoIclSpeakerAdaptation
-        self.adaptation = adaptation_class(config) if config.adaptation_size else None
+        adaptation_config = config.adaptation_config
+        self.adaptation = EmoIclSpeakerAdaptation(adaptation_config) if adaptation_config is not None else None
         self.post_init()
 
     @torch.no_grad()
@@ -77,6 +77,9 @@ class EmoIclModel(EmoIclPreTrainedModel):
             init.normal_(module.query_tokens, mean=0.0, std=1.0)
             init.ones_(module.feature_scale)
             init.zeros_(module.feature_shift)
+        elif isinstance(module, EmoIclLinearOfSources):
+            init.normal_(module.weight, mean=0.0, std=self.config.initializer_range)
+            init.zeros_(module.bias)
         elif isinstance(module, EmoIclSpeakerAdaptation):
             init.normal_(module.label_means, mean=0.0, std=self.config.initializer_range)
         elif isinstance(module, nn.ParameterDict):
@@ -502,7 +505,7 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
         if evidence is None:
             return logits
         bias = label_token_bias(decoder_prefix_ids, tokens, evidence, logits.shape[-1])
-        return self.config.language_model_weight * logits + bias[:, -logits.shape[1] :].to(logits)
+        return self.config.adaptation_config.language_model_weight * logits + bias[:, -logits.shape[1] :].to(logits)
 
     def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor) -> torch.Tensor:
         """Shifts `labels` to the right by the decoder's start token, and -100 becomes the padding token."""
@@ -530,7 +533,8 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
         scores = self.score_by_language_model(label_ids, encoded.last_hidden_state, attention_mask)
         tokens, evidence = encoded.label_tokens, encoded.label_evidence
         if evidence is not None:
-            num_known, weight = len(self.config.label_token_ids or []), self.config.language_model_weight
+            adaptation_config = self.config.adaptation_config
+            num_known, weight = len(adaptation_config.label_words), adaptation_config.language_model_weight
             scores = blend_label_scores(scores, label_ids, tokens, evidence, num_known, weight)
         return scores.log_softmax(-1)
 

@@ -85,11 +85,15 @@ def tiny_config(
         "max_shots": 5,
         "speech_layer": 2,
         "audio_token_id": AUDIO,
-        "adaptation_size": 6,
-        "label_words": list(KNOWN_LABELS),
-        "label_token_ids": list(KNOWN_LABELS.values()),
+        "adaptation_config": tiny_adaptation(),
     }
     return EmoIclConfig(**(defaults | fields))
+
+
+def tiny_adaptation(**fields: Any) -> dict[str, Any]:
+    """Fields of a speaker adaptation that knows `KNOWN_LABELS`."""
+    labels = {"label_words": list(KNOWN_LABELS), "label_token_ids": list(KNOWN_LABELS.values())}
+    return {"size": 6} | labels | fields
 
 
 def tiny_model(seed: int = 0, **fields: Any) -> EmoIclForConditionalGeneration:

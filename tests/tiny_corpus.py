@@ -22,7 +22,12 @@ SIZES: dict[str, Any] = {
     "qformer": {"hidden_size": 12, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24},
     "text": {"d_model": 24, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_decoder_layers": 1, "num_heads": 2},
 }
-MODEL_FIELDS: dict[str, Any] = {"speech_layer": 2, "num_query_tokens": 2, "max_shots": 7, "adaptation_size": 4}
+MODEL_FIELDS: dict[str, Any] = {
+    "speech_layer": 2,
+    "num_query_tokens": 2,
+    "max_shots": 7,
+    "adaptation_config": {"size": 4},
+}
 
 
 def tone(frequency: float, seconds: float = 0.2, seed: int = 0) -> bytes:

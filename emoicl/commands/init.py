@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> None:
         qformer=qformer_sizes(options),
         num_query_tokens=options.num_query_tokens,
         max_shots=options.max_shots,
-        adaptation_size=options.adaptation_size,
+        adaptation_config={"size": options.adaptation_size} if options.adaptation_size else None,
     )
     save_checkpoint(model, processor, options.out)
     Provenance.of_model(model).save(options.out)
@@ -102,7 +102,7 @@ def describe(model, processor) -> str:
     ]
     if model.model.adaptation is not None:
         rows.append(
-            ("speaker adaptation", f"new, voice embeddings of {config.adaptation_size}", model.model.adaptation)
+            ("speaker adaptation", f"new, voice embeddings of {config.adaptation_config.size}", model.model.adaptation)
         )
     return "\n".join(f"{name:20}{millions(part):>10}  {about}" for name, about, part in rows)
 
@@ -128,8 +128,10 @@ def next_step(options: argparse.Namespace) -> str:
         fields["labels"] = f"'[{options.labels}]'"
     # The recipe has a layer of its own.
     fields["model.speech_layer"] = "null" if options.speech_layer is None else options.speech_layer
-    for name in ("num_query_tokens", "max_shots", "adaptation_size"):
+    for name in ("num_query_tokens", "max_shots"):
         fields[f"model.{name}"] = getattr(options, name)
+    size = options.adaptation_size
+    fields |= {"model.adaptation_config.size": size} if size else {"model.adaptation_config": "null"}
     fields |= {f"qformer.{name}": size for name, size in qformer_sizes(options).items()}
     arguments = "".join(f" \\\n    --{name} {value}" for name, value in fields.items())
     return (

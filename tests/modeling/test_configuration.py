@@ -3,11 +3,14 @@ import json
 
 import pytest
 import torch
-from tiny import tiny_config, tiny_speech_config, tiny_text_config
+from tiny import tiny_adaptation, tiny_config, tiny_speech_config, tiny_text_config
 from transformers import AutoConfig, AutoModelForSeq2SeqLM
 
 from emoicl.modeling.configuration_emoicl import EmoIclConfig, EmoIclSpeechEncoderConfig
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
+
+
+PARTS = ("speech_config", "qformer_config", "text_config", "adaptation_config")
 
 
 def test_parts_default_to_the_papers_encoder_a_qformer_and_t5():
@@ -40,18 +43,18 @@ def test_save_and_load_gives_an_equal_configuration(tmp_path, speech, text):
     config.save_pretrained(tmp_path)
     reloaded = EmoIclConfig.from_pretrained(tmp_path)
     assert reloaded.to_dict() == EmoIclConfig.from_dict(config.to_dict()).to_dict()
-    for name in ("speech_config", "qformer_config", "text_config"):
+    for name in PARTS:
         assert type(getattr(reloaded, name)) is type(getattr(config, name))
         saved, loaded = getattr(config, name).to_dict(), getattr(reloaded, name).to_dict()
         assert {key: loaded[key] for key in saved} == saved
-    fields = "num_query_tokens max_shots speech_layer feature_dropout adaptation_size label_words label_token_ids"
+    fields = "num_query_tokens max_shots speech_layer feature_dropout"
     for name in [*fields.split(), "freeze_speech_encoder", "audio_token_id", "decoder_start_token_id"]:
         assert getattr(reloaded, name) == getattr(config, name)
 
 
 def test_dicts_and_configurations_mean_the_same():
     config = tiny_config()
-    parts = {name: getattr(config, name).to_dict() for name in ("speech_config", "qformer_config", "text_config")}
+    parts = {name: getattr(config, name).to_dict() for name in PARTS}
     from_dicts = tiny_config(**copy.deepcopy(parts))
     for name, part in parts.items():
         assert getattr(from_dicts, name).to_dict() == part
@@ -68,6 +71,32 @@ def test_speech_layer_cuts_the_encoder_short(speech):
 def test_speech_layer_must_exist(layer):
     with pytest.raises(ValueError, match=f"`speech_layer` is {layer}, but the speech encoder has 3 layers"):
         tiny_config(speech_layer=layer)
+
+
+def test_the_speaker_adaptation_is_as_wide_as_what_it_reads():
+    whole = tiny_config(adaptation_config=tiny_adaptation(size=None)).adaptation_config
+    assert whole.size == whole.feature_size == 32
+    assert tiny_config().adaptation_config.size == 6
+    assert EmoIclConfig().adaptation_config is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"size": 33}, "`adaptation_config.size` is 33; it must be from 1 to 32"),
+        ({"size": 0}, "size` is 0; it must be from 1 to "),
+        ({"probe_weight": float("nan")}, "probe_weight` is nan; it must be 0 or a number above"),
+        ({"language_model_weight": float("inf")}, "language_model_weight` is inf"),
+        ({"prototype_weight": -0.1}, "prototype_weight` is -0.1"),
+        ({"enrolled_share_exponent": -1}, "enrolled_share_exponent` is -1"),
+        ({"sources": ["ravdess", "ravdess"]}, "sources` are ravdess, ravdess; name each of them once"),
+        ({"label_words": ["Joy"]}, "has 1 `label_words` and tokens of 2 in `label_token_ids`"),
+        ({"label_token_ids": [[10, 1], []]}, "has 2 `label_words` and tokens of 1 in `label_token_ids`"),
+    ],
+)
+def test_a_speaker_adaptation_that_cannot_be(fields, message):
+    with pytest.raises(ValueError, match=message):
+        tiny_config(adaptation_config=tiny_adaptation(**fields))
 
 
 @pytest.mark.parametrize("model_type", ["gpt2", "bert"])

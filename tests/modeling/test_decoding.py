@@ -3,7 +3,17 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import EOS, label_ids, log_likelihoods, tiny_batch, tiny_model, tiny_prompts, tiny_speech, tiny_text_config
+from tiny import (
+    EOS,
+    label_ids,
+    log_likelihoods,
+    tiny_adaptation,
+    tiny_batch,
+    tiny_model,
+    tiny_prompts,
+    tiny_speech,
+    tiny_text_config,
+)
 from torch.testing import assert_close
 
 
@@ -11,7 +21,10 @@ from torch.testing import assert_close
 CANDIDATES = [[10, EOS], [11, 12, EOS], [11, 13, EOS], [11, 12, 13, EOS], [40, 41, 42, 43, EOS]]
 TEXTS = ["t5", "bart", "t5gemma"]
 # pad, eos, a word, the placeholder and two more words: few enough to try every text of three tokens.
-SMALL: dict[str, Any] = {"vocab_size": 6, "label_words": ["a", "b"], "label_token_ids": [[4, EOS], [5, 2, EOS]]}
+SMALL: dict[str, Any] = {
+    "vocab_size": 6,
+    "adaptation_config": tiny_adaptation(label_words=["a", "b"], label_token_ids=[[4, EOS], [5, 2, EOS]]),
+}
 
 
 def every_text(length):
@@ -34,16 +47,16 @@ def without_padding(sequences):
 
 
 @pytest.mark.parametrize("text", TEXTS)
-@pytest.mark.parametrize("adaptation_size", [0, 6])
-def test_scores_are_the_probabilities_that_forward_gives(text, adaptation_size):
-    model = tiny_model(text=text, adaptation_size=adaptation_size)
+@pytest.mark.parametrize("adaptation_config", [None, tiny_adaptation()], ids=["the paper's", "adapted"])
+def test_scores_are_the_probabilities_that_forward_gives(text, adaptation_config):
+    model = tiny_model(text=text, adaptation_config=adaptation_config)
     batch = tiny_batch()
     scores = model.score_labels(label_ids(*CANDIDATES), **batch)
     expected = torch.empty(3, len(CANDIDATES))
     for column, label in enumerate(CANDIDATES):
         log_probabilities = model(**batch, labels=torch.tensor([label] * 3)).logits.log_softmax(-1)
         expected[:, column] = log_probabilities[:, range(len(label)), label].sum(1)
-    if not adaptation_size:
+    if adaptation_config is None:
         assert_close(scores, expected.log_softmax(1), atol=1e-4, rtol=1e-4)
     assert scores.dtype == torch.float32
     assert_close(scores.exp().sum(1), torch.ones(3))
@@ -52,10 +65,10 @@ def test_scores_are_the_probabilities_that_forward_gives(text, adaptation_size):
 def test_scores_blend_language_model_and_evidence():
     """A weighted sum of what each says, in which an enrolled new word is no worse to the language model than an
     average known one, and a word that is neither known nor enrolled has average evidence."""
-    model: Any = tiny_model(language_model_weight=0.3)
+    model: Any = tiny_model(adaptation_config=tiny_adaptation(language_model_weight=0.3))
     batch = tiny_batch()
     # Of the shots' labels, 13 14 15 is not known. 16 is neither.
-    known = model.config.label_token_ids
+    known = model.config.adaptation_config.label_token_ids
     candidates = [*known, [13, 14, 15, EOS], [16, EOS]]
     encoded = model.model.encode(**batch)
     tokens, evidence = encoded.label_tokens, encoded.label_evidence
@@ -71,7 +84,7 @@ def test_scores_blend_language_model_and_evidence():
             by_model = torch.maximum(of_model[column], average) if is_new else of_model[column]
             expected[row, column] = 0.3 * by_model + by_evidence
     assert any((13, 14, 15, EOS) == tuple(ids[ids >= 0].tolist()) for ids in tokens.flatten(0, 1))
-    model = tiny_model(language_model_weight=0.3)
+    model = tiny_model(adaptation_config=tiny_adaptation(language_model_weight=0.3))
     assert_close(model.score_labels(label_ids(*candidates), **batch), expected.log_softmax(1), atol=1e-4, rtol=1e-4)
 
 
@@ -124,9 +137,9 @@ def test_beam_search_that_keeps_everything_finds_the_likeliest_text(text, seed):
 
 
 @pytest.mark.parametrize("text", TEXTS)
-@pytest.mark.parametrize("adaptation_size", [0, 6])
-def test_the_score_of_an_answer_is_its_log_likelihood(text, adaptation_size):
-    model = tiny_model(1, text=text, **SMALL, adaptation_size=adaptation_size)
+@pytest.mark.parametrize("adapted", [False, True])
+def test_the_score_of_an_answer_is_its_log_likelihood(text, adapted):
+    model = tiny_model(1, text=text, **(SMALL if adapted else SMALL | {"adaptation_config": None}))
     found = model.generate(**small_batch(), return_dict_in_generate=True, output_scores=True)
     likelihoods = log_likelihoods(model, without_padding(found.sequences), **small_batch())
     assert_close(found.sequences_scores, likelihoods.diagonal(), atol=1e-4, rtol=1e-4)

@@ -1,6 +1,16 @@
 import pytest
 import torch
-from tiny import LABELS, label_ids, log_likelihoods, tiny_batch, tiny_model, tiny_processor, tiny_prompts, tiny_speech
+from tiny import (
+    LABELS,
+    label_ids,
+    log_likelihoods,
+    tiny_adaptation,
+    tiny_batch,
+    tiny_model,
+    tiny_processor,
+    tiny_prompts,
+    tiny_speech,
+)
 from torch.testing import assert_close
 
 
@@ -146,7 +156,7 @@ def test_the_processors_batch_fits_the_model():
 
 @pytest.mark.parametrize("name", ["segment_embeddings", "sequence_embeddings"])
 def test_embeddings_of_segment_and_sequence_take_effect(name):
-    model = tiny_model(adaptation_size=0)
+    model = tiny_model(adaptation_config=None)
     before = logits_of(model, tiny_batch())
     with torch.no_grad():
         getattr(model.model, name).weight[1] += 1  # speech, and the first utterance
@@ -165,9 +175,9 @@ def test_only_its_sequence_embedding_tells_where_a_shot_stands():
     assert_close(logits_of(model, forth), logits_of(model, back), atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("adaptation_size", [0, 6])
-def test_the_enrollments_labels_and_voices_take_effect(adaptation_size):
-    model = tiny_model(adaptation_size=adaptation_size)
+@pytest.mark.parametrize("adaptation_config", [None, tiny_adaptation()])
+def test_the_enrollments_labels_and_voices_take_effect(adaptation_config):
+    model = tiny_model(adaptation_config=adaptation_config)
     speech = tiny_speech(30, 41, 26)
     base = logits_of(model, tiny_prompts(([(0, JOY)], 2)) | speech)
     assert_different(logits_of(model, tiny_prompts(([(0, ANGER)], 2)) | speech), base)
@@ -177,7 +187,7 @@ def test_the_enrollments_labels_and_voices_take_effect(adaptation_size):
 
 def test_the_enrollment_speaks_through_the_adaptation_alone_too():
     """With the language model deaf to its prompt, the shots still move the label that they resemble."""
-    model = tiny_model(probe_weight=0.0)
+    model = tiny_model(adaptation_config=tiny_adaptation(probe_weight=0.0))
     torch.nn.init.zeros_(model.model.qformer.projection.weight)
     batch = tiny_prompts(([(0, JOY)], 1), ([(0, JOY)], 2)) | tiny_speech(30, 30, 26)
     batch["input_features"][1] = batch["input_features"][0]

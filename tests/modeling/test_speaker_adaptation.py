@@ -1,13 +1,24 @@
 """The closed form against its definition: Gaussians over the enrollment and the target, and two probes."""
 
+from itertools import product
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
-from tiny import EOS, tiny_config
+from tiny import EOS
 from torch.distributions import MultivariateNormal, Normal
 from torch.testing import assert_close
 
-from emoicl.modeling.adaptation_emoicl import EmoIclSpeakerAdaptation, label_token_bias, pool_statistics
+from emoicl.modeling.adaptation_emoicl import (
+    PLAIN_PRIOR,
+    PROMPT_SCALES,
+    EmoIclSpeakerAdaptation,
+    PriorScales,
+    label_token_bias,
+    pool_statistics,
+)
+from emoicl.modeling.configuration_emoicl import EmoIclAdaptationConfig
 
 
 # Three known labels and two that only an enrollment can tell about.
@@ -17,23 +28,27 @@ SIZE = 2
 PROBE_WEIGHT, PROTOTYPE_WEIGHT = 0.7, 0.4
 
 
-@pytest.fixture(params=[0.0, 0.5])
-def adaptation(request):
+def make_adaptation(labels: str = KNOWN, **fields: Any) -> EmoIclSpeakerAdaptation:
     torch.manual_seed(0)
-    known = [LABELS[label] for label in KNOWN]
-    module = EmoIclSpeakerAdaptation(
-        tiny_config(
-            adaptation_size=SIZE,
-            label_words=list(KNOWN),
-            label_token_ids=known,
-            probe_weight=PROBE_WEIGHT,
-            prototype_weight=PROTOTYPE_WEIGHT,
-            enrolled_share_exponent=request.param,
-        )
-    ).double()
+    defaults = {"probe_weight": PROBE_WEIGHT, "prototype_weight": PROTOTYPE_WEIGHT}
+    known = {"label_words": list(labels), "label_token_ids": [LABELS[label] for label in labels]}
+    config = EmoIclAdaptationConfig(size=SIZE, feature_size=4, **known, **(defaults | fields))
+    module = EmoIclSpeakerAdaptation(config).double()
     for parameter in module.parameters():
         parameter.data.normal_(std=0.5)
     return module
+
+
+@pytest.fixture(params=[0.0, 0.5])
+def adaptation(request):
+    return make_adaptation(enrolled_share_exponent=request.param)
+
+
+def under_plain_prior(module, voices, index, tokens):
+    """What the module gives without looking for the prior of a prompt."""
+    label_tokens, slots, active = module.label_slots(tokens, index[:, 1:] >= 0)
+    evidence = module.evidence(voices, index, slots, label_tokens.shape[1], PLAIN_PRIOR)
+    return label_tokens, evidence.masked_fill(~active, float("-inf"))
 
 
 def batch(episodes):
@@ -60,11 +75,17 @@ def read(tokens, evidence):
     return dict(found)
 
 
-def conditional(module, voices, labels, shots, label=None):
+def scaled_prior(module, scales=(1.0, 1.0, 1.0)):
+    """Variances and label means of the first source, under factors for speaker, noise and means."""
+    variance = {component: log.detach()[0].exp() for component, log in module.log_variances.items()}
+    variance["speaker"], variance["noise"] = scales[0] * variance["speaker"], scales[1] * variance["noise"]
+    return variance, dict(zip(KNOWN, scales[2] * module.label_means.detach()[0], strict=True))
+
+
+def conditional(prior, voices, labels, shots, label=None):
     """Mean and variance of the speaker, or of an utterance with `label`, given the enrollment: from the joint
     covariance of all of them."""
-    variance = {source: log.detach().exp() for source, log in module.log_variances.items()}
-    means = dict(zip(KNOWN, module.label_means.detach(), strict=True))
+    variance, means = prior
 
     def mean(label):
         return means[label] if label in means else torch.zeros(SIZE).double()
@@ -95,74 +116,94 @@ def conditional(module, voices, labels, shots, label=None):
     return (results[0] + (mean(label) if label is not None else 0)), results[1]
 
 
-def brute_force(module, voices, labels, shots, target, label):
-    """The evidence, by its definition."""
+def brute_force(module, voices, labels, shots, target, label, scales=(1.0, 1.0, 1.0)):
+    """The evidence under one prior, by its definition."""
     x = voices[target]
-    center, uncertainty = conditional(module, voices, labels, shots)
-    speaker = module.log_variances["speaker"].detach().exp()
-    certainty = 1 - uncertainty.sum() / speaker.sum()
-    plain, personal = (probe(x - center).log_softmax(-1) for probe in (module.probe, module.centred_probe))
+    prior = variance, means = scaled_prior(module, scales)
+    center, uncertainty = conditional(prior, voices, labels, shots)
+    certainty = 1 - uncertainty.sum() / variance["speaker"].sum()
+    plain, personal = (
+        probe((x - center)[None])[0, 0].log_softmax(-1) for probe in (module.probe, module.centered_probe)
+    )
     probe = (1 - certainty) * plain + certainty * personal
     by_probe = probe[KNOWN.index(label)] if label in KNOWN else probe.exp().mean().log()
 
     share = len(set(labels)) / len(set(KNOWN) | set(labels))
-    weight = PROTOTYPE_WEIGHT * share**module.config.enrolled_share_exponent
+    weight = PROTOTYPE_WEIGHT * min(scales[1], 1) ** 2 * share**module.config.enrolled_share_exponent
 
     def by_prototype(label):
-        mean, variance = conditional(module, voices, labels, shots, label)
-        return weight * Normal(mean, variance.sqrt()).log_prob(x).sum()
+        mean, spread = conditional(prior, voices, labels, shots, label)
+        return weight * Normal(mean, spread.sqrt()).log_prob(x).sum()
 
     if label in KNOWN:
         # Another label of the same mean, whose manner the enrollment does not show.
-        unseen_mean = center + module.label_means[KNOWN.index(label)]
-        unseen_variance = conditional(module, voices, [], [], label)[1] - speaker + uncertainty
+        unseen_mean = center + means[label]
+        unseen_variance = conditional(prior, voices, [], [], label)[1] - variance["speaker"] + uncertainty
         other = weight * Normal(unseen_mean, unseen_variance.sqrt()).log_prob(x).sum()
     else:
         other = torch.stack([by_prototype(one) for one in KNOWN]).exp().mean().log()
-    return (PROBE_WEIGHT * by_probe + by_prototype(label) - other).item()
+    return (PROBE_WEIGHT * (1 + scales[2]) / 2 * by_probe + by_prototype(label) - other).item()
 
 
-def log_likelihood(prior, voices, labels, shots):
-    """Log-density of the shots under a prior: from the joint covariance of all of them."""
-    slots = [list(LABELS).index(label) for label in labels]
+def log_likelihood(module, voices, labels, utterances, scales):
+    """Log-density of utterances with these labels under a prior: from the joint covariance of all of them."""
+    variance, means = scaled_prior(module, scales)
+    same = torch.tensor([[one == other for other in labels] for one in labels])
     total = 0.0
     for d in range(SIZE):
-        covariance = prior.speaker[d] + torch.eye(len(shots)).double() * prior.noise[d]
-        same = torch.tensor([[one == other for other in slots] for one in slots])
-        covariance = covariance + same * prior.label_variances[slots, d]
-        mean = prior.means[slots, d]
-        total += MultivariateNormal(mean, covariance).log_prob(voices[shots, d]).item()
+        of_labels = [
+            variance["speaker_label"][d] + variance["unknown_label"][d] * (one not in KNOWN) for one in labels
+        ]
+        covariance = variance["speaker"][d] + torch.eye(len(labels)).double() * variance["noise"][d]
+        covariance = covariance + same * torch.stack(of_labels)
+        mean = torch.tensor([means[label][d].item() if label in means else 0.0 for label in labels]).double()
+        total += MultivariateNormal(mean, covariance).log_prob(voices[utterances, d]).item()
     return total
 
 
 def test_log_likelihood_is_that_of_the_joint_gaussian(adaptation):
     labels, shots = ["a", "x", "a", "c", "a"], [3, 1, 4, 0, 5]
-    voices = torch.randn(6, SIZE, generator=torch.Generator().manual_seed(1)).double()
+    voices = torch.randn(6, SIZE, generator=torch.Generator().manual_seed(1))
     slots = torch.tensor([[list(LABELS).index(label) for label in labels]])
-    prior = adaptation.prior(len(LABELS))
+    prior = adaptation.prior(len(LABELS), PriorScales((1.0, 8.0), (1.0, 0.35), (1.0, 0.0)))
+    found = adaptation.posterior(voices[shots][None, None], slots, torch.ones(1, len(shots)).bool(), prior)
+    found = found.log_likelihood[..., 0, 0]
     # Up to a constant, which is that of a prior with other scales.
-    found, expected = [], []
-    for scaled in (prior, prior.scaled(8.0, 0.35, 0.0)):
-        scaled = scaled._replace(**{name: getattr(scaled, name).double() for name in scaled._fields[:4]})
-        posterior = adaptation.posterior(voices[shots][None], slots, torch.ones(1, len(shots)).bool(), scaled)
-        found.append(posterior.log_likelihood.item())
-        expected.append(log_likelihood(scaled, voices, labels, shots))
-    assert found[0] - found[1] == pytest.approx(expected[0] - expected[1], rel=1e-5)
+    for place, scales in (((1, 0, 0), (8, 1, 1)), ((0, 1, 0), (1, 0.35, 1)), ((1, 1, 1), (8, 0.35, 0))):
+        of_scaled, of_plain = (
+            log_likelihood(adaptation, voices.double(), labels, shots, one) for one in (scales, (1, 1, 1))
+        )
+        assert (found[place] - found[0, 0, 0]).item() == pytest.approx(of_scaled - of_plain, rel=1e-4)
+
+
+@pytest.mark.parametrize("labels", ["a", "cxc"])
+def test_evidence_is_the_mean_over_priors_by_how_probable_they_make_the_prompt(adaptation, labels):
+    voices = 2 * torch.randn(4, SIZE, generator=torch.Generator().manual_seed(2)).double()
+    *shots, target = range(len(labels) + 1)
+    possible = sorted(set(KNOWN) | set(labels))
+    shares, evidence = [], []
+    for scales in product(*PROMPT_SCALES):
+        of_labels = [
+            log_likelihood(adaptation, voices, [*labels, label], [*shots, target], scales) for label in possible
+        ]
+        shares.append(torch.tensor(of_labels).logsumexp(0))
+        evidence.append([brute_force(adaptation, voices, labels, shots, target, label, scales) for label in possible])
+    expected = torch.stack(shares).softmax(0) @ torch.tensor(evidence)
+    tokens, found = adaptation(voices, *batch([(labels, shots, target)]))
+    assert read(tokens[0], found[0]) == pytest.approx(dict(zip(possible, expected.tolist(), strict=True)), rel=1e-4)
 
 
 def test_a_shot_from_another_room_does_not_name_everything(adaptation):
     """Far from all that the prior knows, a shot resembles any utterance from there, whatever its label."""
     adaptation.config.prototype_weight = 1.0
-    room = 20 * torch.ones(SIZE).double()
-    voices = torch.stack([room + adaptation.label_means[0].detach(), room + adaptation.label_means[1].detach()])
-    index, tokens = batch([(["a"], [0], 1)])
+    voices = 20 + adaptation.label_means[0, :2].detach()
+    prompt = batch([(["a"], [0], 1)])
 
-    def probability():
-        return torch.tensor([*read(*(part[0] for part in adaptation(voices, index, tokens))).values()]).softmax(0)[0]
+    def probability(tokens, evidence):
+        return torch.tensor([*read(tokens[0], evidence[0]).values()]).softmax(0)[0]
 
-    assert probability() > 0.9
-    adaptation.config.fit_prior_to_prompt = True
-    assert probability() < 0.6
+    assert probability(*under_plain_prior(adaptation, voices, *prompt)) > 0.9
+    assert probability(*adaptation(voices, *prompt)) < 0.6
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -173,7 +214,7 @@ def test_evidence_is_that_of_the_joint_gaussian(adaptation, seed):
     for num_shots in (4, 0, 1, 7):
         *shots, target = random.permutation(9)[: num_shots + 1].tolist()
         episodes.append((random.choice(list(LABELS), num_shots).tolist(), shots, target))
-    tokens, evidence = adaptation(voices, *batch(episodes))
+    tokens, evidence = under_plain_prior(adaptation, voices, *batch(episodes))
     for row, (labels, shots, target) in enumerate(episodes):
         found = read(tokens[row], evidence[row])
         assert set(found) == set(KNOWN) | set(labels)
@@ -195,7 +236,7 @@ def test_the_order_of_the_shots_does_not_matter(adaptation, labels):
 def test_without_enrollment_the_evidence_is_the_probes(adaptation):
     voices = torch.randn(4, SIZE).double()
     tokens, evidence = adaptation(voices, *batch([("", [], 3), ("ax", [0, 1], 2)]))
-    expected = PROBE_WEIGHT * adaptation.probe(voices[3]).log_softmax(-1)
+    expected = PROBE_WEIGHT * adaptation.probe(voices[3:])[0, 0].log_softmax(-1)
     assert read(tokens[0], evidence[0]) == pytest.approx(dict(zip(KNOWN, expected.tolist(), strict=True)), abs=1e-5)
     alone = adaptation(voices, torch.tensor([[3]]), torch.full((1, 0, 1), -100))
     assert read(alone[0][0], alone[1][0]) == pytest.approx(read(tokens[0], evidence[0]), abs=1e-5)
@@ -219,9 +260,7 @@ def test_a_shot_speaks_for_its_own_label(adaptation):
 
 
 def test_without_known_labels_the_enrollment_still_speaks():
-    torch.manual_seed(0)
-    module = EmoIclSpeakerAdaptation(tiny_config(adaptation_size=SIZE, label_words=None, label_token_ids=None))
-    voices = torch.randn(4, SIZE)
+    module, voices = make_adaptation(""), torch.randn(4, SIZE)
     found = read(*map(torch.squeeze, module(voices, *batch([("xyx", [0, 1, 2], 3)]))))
     assert set(found) == {"x", "y"}
 
@@ -236,6 +275,23 @@ def test_every_parameter_learns_and_no_gradient_is_lost(adaptation):
     gradients["voices"] = voices.grad
     for name, gradient in gradients.items():
         assert gradient is not None and gradient.isfinite().all() and gradient.any(), name
+
+
+@pytest.mark.parametrize("sources", [[], ["studio"]])
+def test_one_export_takes_any_number_of_prompts_and_shots(sources):
+    module = make_adaptation(sources=sources).eval()
+    voices = torch.randn(9, (1 + len(sources)) * SIZE)
+    few, many = (
+        [("ax", [0, 1], 2), ("abcx", [2, 3, 4, 5], 6)],
+        [("abcxyab", [2, 3, 4, 5, 6, 7, 0], 8), ("", [], 1)] * 2,
+    )
+    anything = torch.export.Dim.AUTO
+    shapes = ({0: anything}, {0: anything, 1: anything}, {0: anything, 1: anything, 2: anything})
+    exported = torch.export.export(module, (voices, *batch(few)), dynamic_shapes=shapes).module()
+    for episodes in (few, many):
+        assert_close(exported(voices, *batch(episodes)), module(voices, *batch(episodes)))
+    alone = (voices, *batch([("", [], 3)]))
+    assert_close(torch.export.export(module, alone).module()(*alone), module(*alone))
 
 
 def test_voices_are_pooled_over_real_frames():

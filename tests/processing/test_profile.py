@@ -73,7 +73,7 @@ def test_beam_search_writes_what_it_writes_with_the_enrollment(recognizer, profi
 
 
 def test_a_model_without_speaker_adaptation():
-    recognizer = make_recognizer(adaptation_size=0)
+    recognizer = make_recognizer(adaptation_config=None)
     answers = recognizer(TARGETS[0], profile=recognizer.enroll(ENROLLMENT))
     assert scores_of(answers) == pytest.approx(model_answer(recognizer, TARGETS[0], ENROLLMENT), abs=1e-5)
 
@@ -200,7 +200,7 @@ print(json.dumps([recognizer(target, profile={str(saved)!r}), recognizer(target,
 
 
 def test_profiles_of_other_models_are_refused(recognizer, profile):
-    others = [make_recognizer(seed=1), make_recognizer(adaptation_size=0), make_recognizer()]
+    others = [make_recognizer(seed=1), make_recognizer(adaptation_config=None), make_recognizer()]
     with torch.no_grad():
         others[2].model.model.qformer.query_tokens[0, 0] += 1e-3
     for other in others:

@@ -11,10 +11,10 @@ import yaml
 from accelerate import PartialState
 from transformers import AutoConfig, Blip2QFormerConfig, PreTrainedModel, T5Config, set_seed
 
-from emoicl.modeling.configuration_emoicl import EmoIclConfig
+from emoicl.modeling.configuration_emoicl import EmoIclAdaptationConfig, EmoIclConfig
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
 from emoicl.processing.processing_emoicl import CANDIDATE_LABELS, EmoIclProcessor
-from emoicl.training.baselines.mixture import split_sources
+from emoicl.training.baselines.speaker_statistics import split_sources
 from emoicl.training.data.corpus import Corpus, load_corpus
 from emoicl.training.data.features import FeatureCache
 from emoicl.training.episodes.classifier_inputs import InputCache
@@ -131,6 +131,7 @@ class Recipe:
         """Refuses fields that the classes would pass over, or miss hours later."""
         sections = {"qformer": (self.qformer, Blip2QFormerConfig), "text": (self.text, T5Config)}
         sections["model"] = (self.model, EmoIclConfig)
+        sections["model.adaptation_config"] = (self.model.get("adaptation_config") or {}, EmoIclAdaptationConfig)
         sections["encoder_tuning"] = (self.encoder_tuning or {}, EncoderTrainingArguments)
         for stage, arguments in self.stages.items():
             sections[f"stages.{stage}"] = (arguments, MetaIclTrainingArguments)
@@ -228,24 +229,22 @@ def train_model(recipe: Recipe) -> TrainedModel:
         [`TrainedModel`]
 
     Raises:
-        `ValueError`: If `output_dir` holds a run with other settings, `adaptation_size` is beyond the features, or
-            `adaptation_sources` names a corpus that has no statistics of its own.
+        `ValueError`: If `output_dir` holds a run with other settings, or the `size` or `sources` of
+            `adaptation_config` are not in the training corpora.
     """
     output_dir, processes = Path(recipe.output_dir), PartialState()
-    size, widest = recipe.model.get("adaptation_size", 0), pooled_size(recipe)
-    if size > widest:
-        raise ValueError(
-            f"model.adaptation_size is {size}, but mean and standard deviation of {recipe.speech_encoder} have "
-            f"{widest} dimensions: set that or fewer."
-        )
+    adaptation_config = recipe.model.get("adaptation_config")
+    if adaptation_config is not None:
+        EmoIclAdaptationConfig(**adaptation_config).set_feature_size(pooled_size(recipe))
     training, validation = (load_corpus(recipe.tables(split), recipe.labels) for split in ("train", "validation"))
     # Before hours of training, because a name may be wrong.
-    split_sources(training, recipe.model.get("adaptation_sources") or [], recipe.labels)
+    if adaptation_config is not None:
+        split_sources(training, adaptation_config.get("sources") or [], recipe.labels)
     with processes.main_process_first():
         keep_settings(asdict(recipe), output_dir / "recipe.yaml")
     tuned = tune_speech_encoder(recipe, training) if recipe.encoder_tuning is not None else None
     set_seed(recipe.seed)
-    without_adaptation: dict[str, Any] = {**recipe.model, "adaptation_size": 0}
+    without_adaptation: dict[str, Any] = {**recipe.model, "adaptation_config": None}
     model, processor = compose(
         recipe.speech_encoder,
         recipe.labels,
@@ -276,8 +275,8 @@ def train_model(recipe: Recipe) -> TrainedModel:
             )
 
         model = run_stage(stage_dir, model, make_trainer)
-    if size:
-        model = add_adaptation(model, processor, training, validation, features, size)
+    if adaptation_config is not None:
+        model = add_adaptation(model, processor, training, validation, features, adaptation_config)
     return TrainedModel(model, processor, features)
 
 
@@ -306,7 +305,7 @@ def tune_speech_encoder(recipe: Recipe, training: Corpus) -> PreTrainedModel:
         recipe.labels,
         known_labels=[*recipe.labels, *sorted(set(corpus.labels) - set(recipe.labels))],
         freeze_speech_encoder=False,
-        adaptation_size=min(TUNING_SIZE, pooled_size(recipe)),
+        adaptation_config={"size": min(TUNING_SIZE, pooled_size(recipe))},
         speech_layer=recipe.model.get("speech_layer"),
         **SMALLEST_LANGUAGE_MODEL,
     )

@@ -105,7 +105,10 @@ def speech_lm_parts(config: Any) -> dict[str, tuple[str, str]]:
             f"{config.num_query_tokens} query tokens for an utterance",
         ),
         "language_model": ("language model", ", ".join([text.model_type, *describe_layers(text)])),
-        "adaptation": ("speaker adaptation", f"voice embeddings of {config.adaptation_size} dimensions"),
+        "adaptation": (
+            "speaker adaptation",
+            f"voice embeddings of {config.adaptation_config.size} dimensions" if config.adaptation_config else "",
+        ),
     }
 
 

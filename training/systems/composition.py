@@ -32,6 +32,7 @@ def compose(
     qformer: Mapping[str, Any] | None = None,
     text: Mapping[str, Any] | None = None,
     known_labels: Sequence[str] | None = None,
+    adaptation_config: Mapping[str, Any] | None = None,
     **fields: Any,
 ) -> tuple[EmoIclForConditionalGeneration, EmoIclProcessor]:
     """
@@ -50,6 +51,8 @@ def compose(
         qformer (`Mapping`, *optional*): Sizes that differ from those of `Blip2QFormerConfig`.
         text (`Mapping`, *optional*): Sizes of the T5 from scratch that differ from those of `T5Config`.
         known_labels (`Sequence[str]`, *optional*): Label words whose voices are learned, by default `labels`.
+        adaptation_config (`Mapping`, *optional*):
+            Fields of [`EmoIclAdaptationConfig`] other than the labels, for a model with a new speaker adaptation.
         **fields: Further fields of [`EmoIclConfig`].
 
     Returns:
@@ -73,14 +76,16 @@ def compose(
         pretrained = load_language_model(language_model, tokenizer)
         text_config = pretrained.config
     spell_labels(tokenizer, labels)
+    if adaptation_config is not None:
+        label_ids = spell_labels(tokenizer, known_labels)
+        adaptation_config = {**adaptation_config, "label_words": known_labels, "label_token_ids": label_ids}
     config = EmoIclConfig(
         speech_config=speech_config,
         qformer_config=AutoConfig.for_model("blip_2_qformer", cross_attention_frequency=1, **(qformer or {})),
         text_config=text_config,
         speech_layer=speech_layer,
         audio_token_id=tokenizer.get_vocab()[AUDIO_TOKEN],
-        label_words=known_labels,
-        label_token_ids=spell_labels(tokenizer, known_labels),
+        adaptation_config=adaptation_config,
         **fields,
     )
     model = EmoIclForConditionalGeneration(config)

@@ -11,20 +11,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
 
-from emoicl.modeling.adaptation_emoicl import EmoIclSpeakerAdaptation, pool_statistics
+from emoicl.modeling.adaptation_emoicl import PLAIN_PRIOR, pool_statistics
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
-from emoicl.training.baselines.prototypes import PrototypeBaseline
+from emoicl.training.baselines.speaker_statistics import fit_adaptation, pad_rows
 from emoicl.training.data.corpus import Corpus
 from emoicl.training.episodes.classifier_inputs import InputCache, pad_inputs
 from emoicl.training.episodes.episodes import Episode
 from emoicl.training.episodes.pseudo_speakers import PseudoSpeaker, cut_frames, hide_bands
 from emoicl.training.publishing.card_callback import ModelCardCallback
 from emoicl.training.publishing.provenance import corpus_name
-from emoicl.training.systems.adaptation import copy_floor
 from emoicl.training.systems.meta_icl_trainer import EpochCallback
 
 
@@ -167,8 +165,8 @@ class BlockCollator:
         column = {label: place for place, label in enumerate(self.known_labels)}
         return {
             **pad_inputs(utterances, self.inputs.feature_extractor.padding_value),
-            "utterance_index": _pad(index, -1),
-            "slots": _pad([[column[word] for word in episode.enrollment_labels] for episode in episodes], 0),
+            "utterance_index": pad_rows(index, -1),
+            "slots": pad_rows([[column[word] for word in episode.enrollment_labels] for episode in episodes], 0),
             "candidates": torch.tensor([[word in e.candidate_labels for word in column] for e in episodes]),
             "labels": torch.tensor([column[episode.label] for episode in episodes]),
         }
@@ -178,10 +176,6 @@ class BlockCollator:
         log_mel = self.inputs.load([self.corpus[place]])["input_features"][0]
         cut = cut_frames(log_mel, round(self.args.longest * FRAMES_PER_SECOND), rng)
         return hide_bands(voice(cut), self.args.hidden_share, rng)
-
-
-def _pad(rows: list[list[int]], value: int) -> torch.Tensor:
-    return pad_sequence([torch.tensor(row, dtype=torch.long) for row in rows], batch_first=True, padding_value=value)
 
 
 class EncoderTrainer(Trainer):
@@ -216,10 +210,10 @@ class EncoderTrainer(Trainer):
         inputs: InputCache,
         **kwargs: Any,
     ):
-        if model.config.freeze_speech_encoder or not isinstance(model.model.adaptation, EmoIclSpeakerAdaptation):
+        adaptation_config = model.config.adaptation_config
+        if model.config.freeze_speech_encoder or adaptation_config is None or adaptation_config.sources:
             raise ValueError(
-                "Tuning takes a model with `freeze_speech_encoder=False`, an `adaptation_size` and no "
-                "`adaptation_sources`."
+                "Tuning takes a model with `freeze_speech_encoder=False` and an `adaptation_config` without `sources`."
             )
         if model.model.speech_encoder.input_type != "log_mel":
             raise ValueError(
@@ -234,7 +228,7 @@ class EncoderTrainer(Trainer):
         for name, parameter in model.named_parameters():
             if not name.startswith(("model.speech_encoder.", "model.adaptation.")):
                 parameter.requires_grad_(False)
-        known_labels = model.config.label_words or []
+        known_labels = adaptation_config.label_words
         blocks = SpeakerBlocks(train_dataset, candidate_labels, args.open_share, args.seed)
         super().__init__(
             model=model,
@@ -254,7 +248,8 @@ class EncoderTrainer(Trainer):
             features, mask = self.model.get_speech_features(inputs["input_features"], inputs["input_features_mask"])
         adaptation: Any = self.model.model.adaptation
         voice_embeds = adaptation.embed(features.float(), mask)
-        evidence = adaptation.evidence(voice_embeds, inputs["utterance_index"], inputs["slots"])
+        # The voices are those of the training corpora: no other prior is to be allowed for.
+        evidence = adaptation.evidence(voice_embeds, inputs["utterance_index"], inputs["slots"], scales=PLAIN_PRIOR)
         evidence = evidence.masked_fill(~inputs["candidates"], float("-inf"))
         loss = torch.nn.functional.cross_entropy(evidence, inputs["labels"])
         return (loss, {"logits": evidence}) if return_outputs else loss
@@ -268,11 +263,9 @@ def start_adaptation(model: EmoIclForConditionalGeneration, corpus: Corpus, inpu
         corpus ([`Corpus`]): Training utterances of all its `label_words`.
         inputs ([`InputCache`]): Holds their log-mel features.
     """
-    pooled = pool_voices(model, corpus, inputs)
-    words = model.config.label_words or []
-    floor = PrototypeBaseline(corpus, lambda _: pooled, words, weight=0.0, size=model.config.adaptation_size)
     adaptation: Any = model.model.adaptation
-    copy_floor(floor, adaptation)
+    fitted = fit_adaptation(corpus, pool_voices(model, corpus, inputs), adaptation.config)
+    adaptation.load_state_dict(fitted.state_dict())
 
 
 @torch.no_grad()

@@ -1,3 +1,4 @@
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -5,7 +6,9 @@ import pytest
 from synthetic_voices import ManyVoices, episodes_of, renamed, voices
 from tiny import LABELS
 
-from emoicl.training.baselines.prototypes import LinearProbe, PooledFeatures, PrototypeBaseline
+from emoicl.training.baselines.pooling import PooledFeatures
+from emoicl.training.baselines.prototypes import LinearProbe, PrototypeBaseline
+from emoicl.training.baselines.speaker_statistics import evidence_parts, label_evidence
 from emoicl.training.data.corpus import Corpus, load_corpus
 from emoicl.training.data.features import FeatureCache
 from emoicl.training.evaluation.evaluate import evaluate
@@ -22,7 +25,17 @@ def corpora():
 @pytest.fixture(scope="module")
 def floor(corpora):
     train, validation, _, pooled = corpora
-    return PrototypeBaseline(train, pooled, LABELS, validation, regularization=1.0)
+    return PrototypeBaseline(train, pooled, LABELS, validation)
+
+
+@pytest.fixture(scope="module")
+def probe(corpora):
+    train, _, _, pooled = corpora
+    return LinearProbe(train, pooled, LABELS)
+
+
+def evidence(floor, corpora, *episodes):
+    return label_evidence(floor.adaptation, floor.pooled(corpora[2]), episodes)
 
 
 def test_the_enrollment_helps_and_controls_hurt(floor, corpora):
@@ -34,23 +47,21 @@ def test_the_enrollment_helps_and_controls_hurt(floor, corpora):
         assert report.accuracy(shots).ua_spk > report.accuracy(0).ua_spk - 0.02
 
 
-def test_without_enrollment_it_is_the_linear_probe(floor, corpora):
-    train, _, test, pooled = corpora
-    probe = LinearProbe(train, pooled, LABELS, regularization=1.0)
-    episodes = episodes_of(test, 0)
+def test_without_enrollment_it_is_the_linear_probe(floor, probe, corpora):
+    episodes = episodes_of(corpora[2], 0)
     assert floor.weight > 0
-    np.testing.assert_allclose(floor.score(test, episodes), probe.score(test, episodes), rtol=1e-9)
+    np.testing.assert_allclose(floor.score(corpora[2], episodes), probe.score(corpora[2], episodes), rtol=1e-4)
 
 
-def test_the_probe_passes_over_the_enrollment_and_the_floor_reads_it(floor, corpora):
+def test_the_probe_passes_over_the_enrollment_and_the_floor_reads_it(floor, probe, corpora):
     test = corpora[2]
     without, enrolled = episodes_of(test, 0), episodes_of(test, 2)
-    np.testing.assert_array_equal(floor.probe.score(test, without), floor.probe.score(test, enrolled))
+    np.testing.assert_array_equal(probe.score(test, without), probe.score(test, enrolled))
     assert abs(floor.score(test, without) - floor.score(test, enrolled)).max() > 0.1
 
 
-def test_the_probe_tells_emotions_of_new_speakers(floor, corpora):
-    report = evaluate(floor.probe, corpora[2], shots=[0], controls=[])
+def test_the_probe_tells_emotions_of_new_speakers(probe, corpora):
+    report = evaluate(probe, corpora[2], shots=[0], controls=[])
     assert report.accuracy(0).ua_spk > 1 / len(LABELS) + 0.1
 
 
@@ -62,35 +73,28 @@ def test_probabilities_follow_the_order_of_the_candidates(corpora):
     ]
     assert scores[0].dtype == np.float64
     np.testing.assert_allclose(scores[0].sum(1), 1)
-    np.testing.assert_allclose(scores[0], scores[1][:, ::-1], atol=1e-8)
+    np.testing.assert_allclose(scores[0], scores[1][:, ::-1], atol=1e-4)
 
 
 def test_only_enrolled_labels_have_evidence(floor, corpora):
     test = corpora[2]
     episodes = episodes_of(test, 3, "TU+LO")
-    _, evidence = floor.read(test, episodes)
+    _, prototypes = evidence_parts(copy.deepcopy(floor.adaptation), floor.pooled(test), episodes)
     enrolled = np.array([[label in episode.enrollment_labels for label in LABELS] for episode in episodes])
-    assert (evidence[~enrolled] == 0).all()
-    assert (abs(evidence[enrolled]) > 1e-6).all()
+    assert abs(prototypes[~enrolled]).max() < 1e-4
+    assert abs(prototypes[enrolled]).min() > 1e-4
 
 
 def test_many_shots_of_one_label_count_as_that_label(floor, corpora):
     """The centre is balanced over labels: copies of a shot hardly move it, beyond what they tell of their label."""
-    test = corpora[2]
-    first = episodes_of(test, 3)[0]
+    first = episodes_of(corpora[2], 3)[0]
     crowded = replace(
         first,
         enrollment=[first.enrollment[0]] * 50 + first.enrollment[1:],
         enrollment_labels=[first.enrollment_labels[0]] * 50 + first.enrollment_labels[1:],
     )
-    target, alone, balanced = (
-        floor.read(test, [episode])[0]
-        for episode in (
-            crowded,
-            replace(first, enrollment=first.enrollment[:1], enrollment_labels=first.enrollment_labels[:1]),
-            first,
-        )
-    )
+    one = replace(first, enrollment=first.enrollment[:1], enrollment_labels=first.enrollment_labels[:1])
+    target, alone, balanced = evidence(floor, corpora, crowded, one, first)
     assert abs(target - balanced).max() < abs(target - alone).max()
 
 
@@ -98,7 +102,7 @@ def test_the_order_of_the_shots_does_not_matter(floor, corpora):
     test = corpora[2]
     episodes = episodes_of(test, 3)
     turned = [replace(e, enrollment=e.enrollment[::-1], enrollment_labels=e.enrollment_labels[::-1]) for e in episodes]
-    np.testing.assert_allclose(floor.score(test, episodes), floor.score(test, turned), atol=1e-9)
+    np.testing.assert_allclose(floor.score(test, episodes), floor.score(test, turned), atol=1e-5)
 
 
 def test_the_weight_is_chosen_on_held_out_training_speakers_without_a_validation_corpus(corpora):
@@ -115,8 +119,8 @@ def test_prototypes_have_no_weight_where_labels_tell_nothing(corpora):
         replace(u, label=turned[u.label], audio=u.audio + b"!", name=u.name) if place % 2 else u
         for place, u in enumerate(validation)
     )
-    right = PrototypeBaseline(train, pooled, LABELS, validation, regularization=1.0)
-    wrong = PrototypeBaseline(train, pooled, LABELS, mislabeled, regularization=1.0)
+    right = PrototypeBaseline(train, pooled, LABELS, validation)
+    wrong = PrototypeBaseline(train, pooled, LABELS, mislabeled)
     assert wrong.weight < right.weight
 
 
@@ -128,10 +132,13 @@ def test_features_are_pooled_once_for_each_corpus():
     assert pooled(corpus) is first
 
 
-def test_a_shot_that_is_no_candidate(floor, corpora):
-    episode = replace(episodes_of(corpora[2], 1)[0], enrollment_labels=["Awe"])
-    with pytest.raises(ValueError, match="A shot is labeled Awe, which is none of Joy, Sadness, Anger"):
-        floor.score(corpora[2], [episode])
+def test_shots_that_are_no_candidates_tell_of_the_speaker_alone(floor, corpora):
+    episodes = episodes_of(corpora[2], 2)
+    named = [replace(episode, enrollment_labels=["Awe", "Joy"]) for episode in episodes[:3]]
+    others = [replace(episode, enrollment_labels=["Envy", "Joy"]) for episode in episodes[:3]]
+    scores = floor.score(corpora[2], named)
+    assert scores.shape == (3, len(LABELS)) and not np.allclose(scores, floor.score(corpora[2], episodes[:3]))
+    np.testing.assert_allclose(scores, floor.score(corpora[2], [*others, *named])[:3], atol=1e-6)
 
 
 def test_labels_that_are_not_the_candidates(corpora):

@@ -68,7 +68,7 @@ def test_one_folder_for_equal_encoders_only(whisper, features, tmp_path):
     def nudge(model):
         model.model.speech_encoder.conv1.bias[0] += 1e-3
 
-    assert folder() == folder(num_query_tokens=5, adaptation_size=0) == features.folder
+    assert folder() == folder(num_query_tokens=5, adaptation_config=None) == features.folder
     others = [folder(nudge), folder(speech_layer=1), folder(min_duration=0.05)]
     assert len({*others, features.folder}) == 4
 

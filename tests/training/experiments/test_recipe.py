@@ -159,7 +159,7 @@ def test_a_tuned_speech_encoder(write, whisper, tmp_path):
     }
     assert of_encoder and all(torch.equal(tuned[f"model.speech_encoder.{name}"], w) for name, w in of_encoder.items())
     assert not torch.equal(of_encoder["conv1.weight"], published["conv1.weight"])
-    assert tuned["model.adaptation.label_means"].shape == (len(LABELS) + 1, 32)
+    assert tuned["model.adaptation.label_means"].shape == (1, len(LABELS) + 1, 32)
     card = (folder / "model" / "README.md").read_text()
     assert "1. `speech_encoder`: 2 steps" in card and "3. `in_context`: 2 steps" in card
     assert "training (speech_encoder, zero_shot, in_context)" in card or "Awe" in card
@@ -174,15 +174,15 @@ def test_a_missing_test_table_is_found_before_training(write):
 
 
 def test_more_dimensions_than_the_features_have(write):
-    recipe = Recipe.load(write(), {"model.adaptation_size": "33"})
-    with pytest.raises(ValueError, match="adaptation_size is 33, but .* have 32 dimensions"):
+    recipe = Recipe.load(write(), {"model.adaptation_config.size": "33"})
+    with pytest.raises(ValueError, match="`adaptation_config.size` is 33; it must be from 1 to 32"):
         train(recipe)
     assert not Path(recipe.output_dir).exists()
 
 
 def test_a_source_that_is_not_trained_on(write):
-    recipe = Recipe.load(write(), {"model.adaptation_sources": "[ravdess]"})
-    with pytest.raises(ValueError, match="`adaptation_sources` names ravdess; the training corpora are "):
+    recipe = Recipe.load(write(), {"model.adaptation_config.sources": "[ravdess]"})
+    with pytest.raises(ValueError, match="`sources` names ravdess; the training corpora are "):
         train(recipe)
     assert not Path(recipe.output_dir).exists()
 

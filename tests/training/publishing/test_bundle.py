@@ -41,4 +41,4 @@ def test_the_checkpoint_is_stored_in_half_precision_in_place_of_the_old(whisper,
     stored = load_file(tmp_path / "bundled" / "model.safetensors")
     assert {weight.dtype for weight in stored.values()} == {torch.float16}
     loaded = AutoModelForSpeechSeq2Seq.from_pretrained(tmp_path / "bundled")
-    assert loaded.dtype == torch.float32 and loaded.config.label_words == list(LABELS)
+    assert loaded.dtype == torch.float32 and loaded.config.adaptation_config.label_words == list(LABELS)

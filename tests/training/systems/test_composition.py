@@ -121,16 +121,16 @@ def test_model_and_processor_fit(composed, corpus):
     inputs = processor([corpus[0].audio], enrollment=[[{"audio": corpus[1].audio, "label": "Joy"}]], labels=["Joy"])
     assert model(**inputs).loss.isfinite()
     tokens = [ids[ids >= 0].tolist() for ids in processor.label_ids(list(LABELS))]
-    assert tokens == model.config.label_token_ids
-    assert model.config.label_words == processor.candidate_labels == list(LABELS)
+    assert tokens == model.config.adaptation_config.label_token_ids
+    assert model.config.adaptation_config.label_words == processor.candidate_labels == list(LABELS)
     assert model.config.text_config.vocab_size == len(processor.tokenizer)
 
 
 def test_labels_may_be_known_without_being_candidates(whisper):
-    model, processor = compose(str(whisper), LABELS[:2], known_labels=LABELS, adaptation_size=3, **SIZES)
+    model, processor = compose(str(whisper), LABELS[:2], known_labels=LABELS, adaptation_config={"size": 3}, **SIZES)
     assert processor.candidate_labels == list(LABELS[:2])
-    assert model.config.label_words == list(LABELS)
-    assert model.state_dict()["model.adaptation.label_means"].shape == (3, 3)
+    assert model.config.adaptation_config.label_words == list(LABELS)
+    assert model.state_dict()["model.adaptation.label_means"].shape == (1, 3, 3)
 
 
 def test_saved_and_loaded_by_the_auto_classes(composed, tmp_path):

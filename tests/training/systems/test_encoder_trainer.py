@@ -189,8 +189,8 @@ def test_an_interrupted_run_is_as_one_that_was_not(whisper, corpus, tmp_path, mo
 def test_what_cannot_be_tuned(whisper, corpus, tmp_path):
     with pytest.raises(ValueError, match="freeze_speech_encoder=False"):
         make_tuner(compose_tiny(whisper), corpus, tmp_path)
-    with pytest.raises(ValueError, match="an `adaptation_size`"):
-        make_tuner(compose_tiny(whisper, freeze_speech_encoder=False, adaptation_size=0), corpus, tmp_path)
+    with pytest.raises(ValueError, match="an `adaptation_config`"):
+        make_tuner(compose_tiny(whisper, freeze_speech_encoder=False, adaptation_config=None), corpus, tmp_path)
 
 
 def test_waveforms_cannot_be_tuned(corpus, tmp_path):

@@ -60,8 +60,9 @@ def test_the_pretrained_weights_and_tokens_are_taken_over(language_model, whispe
     assert model.get_input_embeddings().num_embeddings >= len(tokenizer)
     assert (config.pad_token_id, config.eos_token_id) == (tokenizer.pad_token_id, tokenizer.eos_token_id)
     assert 0 <= config.decoder_start_token_id < old_size
-    assert [ids[ids >= 0].tolist() for ids in processor.label_ids(list(LABELS))] == config.label_token_ids
-    assert tokenizer.decode([config.audio_token_id] + config.label_token_ids[0], skip_special_tokens=True) == "Joy"
+    label_ids = config.adaptation_config.label_token_ids
+    assert [ids[ids >= 0].tolist() for ids in processor.label_ids(list(LABELS))] == label_ids
+    assert tokenizer.decode([config.audio_token_id] + label_ids[0], skip_special_tokens=True) == "Joy"
 
 
 def test_gradients_reach_the_qformer_and_the_language_model(composed):

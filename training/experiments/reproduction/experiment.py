@@ -10,7 +10,8 @@ from transformers import set_seed
 
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
 from emoicl.processing.processing_emoicl import EmoIclProcessor
-from emoicl.training.baselines.prototypes import LinearProbe, PooledFeatures, PrototypeBaseline
+from emoicl.training.baselines.pooling import PooledFeatures
+from emoicl.training.baselines.prototypes import LinearProbe, PrototypeBaseline
 from emoicl.training.data.corpus import Corpus
 from emoicl.training.data.features import FeatureCache
 from emoicl.training.episodes.classifier_inputs import InputCache
@@ -140,7 +141,7 @@ class Experiment:
 
     def compose(self) -> tuple[EmoIclForConditionalGeneration, EmoIclProcessor]:
         """A speech LM as it is before training, without a speaker adaptation: the paper's."""
-        without_adaptation: dict[str, Any] = self.size.speech_lm | {"adaptation_size": 0}
+        without_adaptation: dict[str, Any] = self.size.speech_lm | {"adaptation_config": None}
         return compose(
             self.speech_encoder(),
             self.labels,
@@ -240,8 +241,8 @@ class Experiment:
     ) -> EmoIclForConditionalGeneration:
         """The speech LM that the system starts from, with a speaker adaptation in closed form."""
         trained = self.speech_lm(System.load(str(system.start), self.labels))
-        size = self.size.speech_lm["adaptation_size"]
-        return add_adaptation(trained, processor, self.split.train, self.split.validation, features, size)
+        adaptation_config = self.size.speech_lm["adaptation_config"]
+        return add_adaptation(trained, processor, self.split.train, self.split.validation, features, adaptation_config)
 
 
 def drawable_shots(corpus: Corpus, test: SystemTest) -> tuple[list[int], dict[int, str]]:
