@@ -88,7 +88,7 @@ def test_two_labels(whisper, corpora):
 def test_the_rest_of_the_model_stays(untrained, adapted):
     before, after = untrained[0].state_dict(), adapted.state_dict()
     assert all(torch.equal(weight, after[name]) for name, weight in before.items())
-    assert {name.split(".")[0] for name in after.keys() - before.keys()} == {"adaptation"}
+    assert {name.split(".")[1] for name in after.keys() - before.keys()} == {"adaptation"}
 
 
 def test_a_language_model_that_knows_nothing_has_little_weight(adapted):
