@@ -13,11 +13,10 @@ from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
 from transformers.models.whisper.modeling_whisper import WhisperAttention, WhisperEncoderLayer
 from transformers.utils.generic import can_return_tuple
-from transformers.utils.import_utils import torch_compilable_check
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_emoicl import EmoIclClassifierConfig
-from .pretrained_emoicl import EmoIclPreTrainedModel
+from .pretrained_emoicl import EmoIclPreTrainedModel, check_inputs
 from .speech_encoder_emoicl import build_speech_encoder
 
 
@@ -225,8 +224,7 @@ class EmoIclForAudioClassification(EmoIclPreTrainedModel):
                 input_features_mask,
                 speech_features,
                 speech_features_mask,
-                output_attentions=output_attentions,
-                output_hidden_states=output_hidden_states,
+                **self.recorded_outputs(output_attentions, output_hidden_states),
             )
         embeds = encoded.pooler_output
         if utterance_index is None:
@@ -240,8 +238,8 @@ class EmoIclForAudioClassification(EmoIclPreTrainedModel):
                 target, embeds[shot_rows.clamp(min=0)], enrollment_label_ids, shot_rows >= 0
             )
         else:
-            torch_compilable_check(
-                shot_rows < 0, "This classifier takes no enrollment: its `config.enrollment_labels` is None."
+            check_inputs(
+                shot_rows < 0, lambda: "This classifier takes no enrollment: its `config.enrollment_labels` is None."
             )
         logits = self.classifier(self.dropout(target))
         loss = None if labels is None else nn.functional.cross_entropy(logits.float(), labels)

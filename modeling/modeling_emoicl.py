@@ -11,7 +11,6 @@ from transformers import AutoModelForSeq2SeqLM, Cache, GenerationConfig, Generat
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils.generic import can_return_tuple
-from transformers.utils.import_utils import torch_compilable_check
 
 from .adaptation_emoicl import (
     EmoIclLinearOfSources,
@@ -21,7 +20,7 @@ from .adaptation_emoicl import (
 )
 from .configuration_emoicl import EmoIclConfig
 from .outputs_emoicl import EmoIclAudioOutput, EmoIclEncoderOutput, EmoIclModelOutput, EmoIclSeq2SeqLMOutput
-from .pretrained_emoicl import EmoIclPreTrainedModel
+from .pretrained_emoicl import EmoIclPreTrainedModel, check_inputs
 from .qformer_emoicl import EmoIclQFormer
 from .speech_encoder_emoicl import build_speech_encoder
 
@@ -151,7 +150,7 @@ class EmoIclModel(EmoIclPreTrainedModel):
         placeholders = segment_ids == 1 if input_ids is None else input_ids == self.config.audio_token_id
         found = placeholders.sum(1)
         wanted = self.config.num_query_tokens * (utterance_index >= 0).sum(1)
-        torch_compilable_check(
+        check_inputs(
             found == wanted,
             lambda: (
                 f"The batch holds {found.tolist()} audio placeholders, but `utterance_index` asks for "
@@ -218,7 +217,7 @@ class EmoIclModel(EmoIclPreTrainedModel):
         places = 2 * ((utterance_index[:, 1:] >= 0).sum(1, keepdim=True) - shots)[..., None]
         of_shot = (sequence_ids[:, None, :] == places) & (places > 0)
         lengths = of_shot.sum(-1, keepdim=True)
-        torch_compilable_check(
+        check_inputs(
             lengths <= MAX_LABEL_TOKENS,
             lambda: f"A label of the enrollment has {lengths.max()} tokens; at most {MAX_LABEL_TOKENS} are read.",
         )
@@ -307,7 +306,7 @@ class EmoIclModel(EmoIclPreTrainedModel):
         Returns:
             [`EmoIclModelOutput`]
         """
-        recorded = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
+        recorded = self.recorded_outputs(output_attentions, output_hidden_states)
         if encoder_outputs is None:
             encoder_outputs = self.encode(input_ids, attention_mask, **prompt, **recorded)
         decoder_outputs = self.get_decoder()(
@@ -450,7 +449,7 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
         """
         if decoder_input_ids is None and labels is None:
             raise ValueError("Pass `labels` or `decoder_input_ids`; to recognize, call `generate` or `score_labels`.")
-        recorded = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
+        recorded = self.recorded_outputs(output_attentions, output_hidden_states)
         if encoder_outputs is None:
             encoder_outputs = self.model.encode(
                 input_ids,
@@ -571,9 +570,8 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
         kwargs.pop("labels", None)
         if "encoder_outputs" not in kwargs:
             config = kwargs.get("generation_config") or self.generation_config
-            recorded = {
-                name: kwargs.get(name, getattr(config, name)) for name in ("output_attentions", "output_hidden_states")
-            }
+            names = ("output_attentions", "output_hidden_states")
+            recorded = {name: kwargs.get(name, getattr(config, name)) for name in names}
             kwargs["encoder_outputs"] = self.model.encode(input_ids, attention_mask, **prompt, **recorded)
         return super().generate(attention_mask=attention_mask, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
 

@@ -3,6 +3,7 @@
 # As in all of transformers, what a call may leave out is None in the signature and a tensor where it is used.
 # pyright: reportArgumentType=false, reportReturnType=false
 
+from collections.abc import Callable
 from typing import Any, Self
 
 import torch
@@ -104,6 +105,13 @@ class EmoIclPreTrainedModel(PreTrainedModel):
             )
         return self.get_speech_features(input_features, input_features_mask)
 
+    def recorded_outputs(
+        self, output_attentions: bool | None, output_hidden_states: bool | None
+    ) -> dict[str, bool | None]:
+        """What of the layers is to be returned: as asked for, else as the configuration says."""
+        asked = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
+        return {name: getattr(self.config, name) if flag is None else flag for name, flag in asked.items()}
+
     def _flash_attn_can_dispatch(self, *args: Any, **kwargs: Any) -> bool:
         raise ValueError(
             f'{type(self).__name__} runs with `attn_implementation` "sdpa" or "eager": flash attention cannot add the '
@@ -111,4 +119,14 @@ class EmoIclPreTrainedModel(PreTrainedModel):
         )
 
 
-__all__ = ["EmoIclPreTrainedModel"]
+def check_inputs(holds: torch.Tensor, message: Callable[[], str]) -> None:
+    """Raises a `ValueError` unless all of a tensor holds. In a compiled or exported graph, which cannot look at the
+    numbers to say what is wrong, it is an assertion. (transformers' `torch_compilable_check` breaks `fullgraph`.)"""
+    if torch.compiler.is_compiling():
+        message_of_graph = "The inputs do not fit together. Without compiling, the error says why."
+        torch._assert_async(holds.all(), message_of_graph)  # pyright: ignore[reportPrivateImportUsage]
+    elif not holds.all():
+        raise ValueError(message())
+
+
+__all__ = ["EmoIclPreTrainedModel", "check_inputs"]
