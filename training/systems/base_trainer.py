@@ -1,7 +1,6 @@
 """What the trainers of this package share."""
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -66,14 +65,15 @@ class EmoIclTrainer(Trainer):
         args: EmoIclTrainingArguments,
         train_dataset: Corpus,
         items: Any,
-        eval_dataset: Corpus | Mapping[str, Corpus] | None = None,
+        eval_dataset: Corpus | dict[str, Corpus] | None = None,
         **kwargs: Any,
     ):
-        validation = eval_dataset
-        if isinstance(eval_dataset, Mapping):
+        if isinstance(eval_dataset, dict):
             _check_best_metric(args.metric_for_best_model, list(eval_dataset))
             validation = Corpus(dict.fromkeys(clip for corpus in eval_dataset.values() for clip in corpus))
-        super().__init__(model=model, args=args, train_dataset=items, eval_dataset=eval_dataset, **kwargs)
+        else:
+            validation = eval_dataset
+        super().__init__(model=model, args=args, train_dataset=items, eval_dataset=cast(Any, eval_dataset), **kwargs)
         self.add_callback(EpochCallback(items))
         self.card = ModelCardCallback(train_dataset, validation)
         self.add_callback(self.card)

@@ -1,6 +1,5 @@
 """Training of the paper's classifiers."""
 
-from collections.abc import Mapping
 from typing import Any, cast
 
 from emoicl.modeling.classification_emoicl import EmoIclForAudioClassification
@@ -64,7 +63,7 @@ class ClassifierTrainer(EmoIclTrainer):
         args: ClassifierTrainingArguments,
         train_dataset: Corpus,
         processing_class: EmoIclFeatureExtractor,
-        eval_dataset: Corpus | Mapping[str, Corpus] | None = None,
+        eval_dataset: Corpus | dict[str, Corpus] | None = None,
         speech: SpeechSource | None = None,
         **kwargs: Any,
     ):

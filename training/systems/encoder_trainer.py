@@ -5,7 +5,7 @@ such as Whisper's was trained to transcribe, which an emotion should not change.
 it will be used for: naming the emotion of an utterance after any number of labeled ones of its speaker.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -58,7 +58,7 @@ class EncoderTrainer(EmoIclTrainer):
         train_dataset: Corpus,
         candidate_labels: Sequence[str],
         inputs: InputCache,
-        eval_dataset: Corpus | Mapping[str, Corpus] | None = None,
+        eval_dataset: Corpus | dict[str, Corpus] | None = None,
         **kwargs: Any,
     ):
         if model.config.freeze_speech_encoder or not isinstance(model.adaptation, EmoIclSpeakerAdaptation):

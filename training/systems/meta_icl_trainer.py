@@ -59,7 +59,7 @@ class MetaIclTrainer(EmoIclTrainer):
         args: MetaIclTrainingArguments,
         train_dataset: Corpus,
         processing_class: EmoIclProcessor,
-        eval_dataset: Corpus | Mapping[str, Corpus] | None = None,
+        eval_dataset: Corpus | dict[str, Corpus] | None = None,
         features: FeatureCache | None = None,
         **kwargs: Any,
     ):

@@ -60,7 +60,8 @@ def make_trainer(kind, whisper, corpus, tmp_path):
         args = ARGUMENTS[kind](**(defaults | (arguments or {})))
         options |= {"args": args, "train_dataset": corpus, "eval_dataset": eval_dataset}
         if kind is ClassifierTrainer:
-            model, extractor = compose_classifier(str(whisper), LABELS, LABELS, speech_layer=2, **SIZES)
+            fields: dict[str, Any] = {"speech_layer": 2, **SIZES}
+            model, extractor = compose_classifier(str(whisper), LABELS, LABELS, **fields)
             speech = FeatureCache(model, extractor, tmp_path / "cache")
             return ClassifierTrainer(model=model, processing_class=extractor, speech=speech, **options)
         if kind is EncoderTrainer:
