@@ -29,22 +29,21 @@ if TYPE_CHECKING:
     from emoicl.training.episodes.enrollment import EnrollmentSetting, select_enrollment
     from emoicl.training.episodes.episodes import EpisodeDataset
     from emoicl.training.evaluation.evaluate import evaluate
-    from emoicl.training.evaluation.recognition import SpeechLmRecognizer
+    from emoicl.training.evaluation.recognition import ClassifierRecognizer, SpeechLmRecognizer
     from emoicl.training.publishing.export import export
-    from emoicl.training.systems.classifier_trainer import (
-        ClassifierRecognizer,
-        ClassifierTrainer,
-        ClassifierTrainingArguments,
-    )
-    from emoicl.training.systems.meta_icl_trainer import EpochCallback, MetaIclTrainer, MetaIclTrainingArguments
+    from emoicl.training.systems.base_trainer import EpochCallback
+    from emoicl.training.systems.classifier_config import ClassifierTrainingArguments
+    from emoicl.training.systems.classifier_trainer import ClassifierTrainer
+    from emoicl.training.systems.meta_icl_config import MetaIclTrainingArguments
+    from emoicl.training.systems.meta_icl_trainer import MetaIclTrainer
 
 __version__ = "0.1.0"
 
 # Imported when first asked for, so that a user of the pipeline does not wait for what only training needs.
 _TRAINING_NAMES = {
-    "ClassifierRecognizer": "systems.classifier_trainer",
+    "ClassifierRecognizer": "evaluation.recognition",
     "ClassifierTrainer": "systems.classifier_trainer",
-    "ClassifierTrainingArguments": "systems.classifier_trainer",
+    "ClassifierTrainingArguments": "systems.classifier_config",
     "EpisodeCollator": "episodes.collation",
     "Corpus": "data.corpus",
     "load_corpus": "data.corpus",
@@ -54,9 +53,9 @@ _TRAINING_NAMES = {
     "evaluate": "evaluation.evaluate",
     "export": "publishing.export",
     "SpeechLmRecognizer": "evaluation.recognition",
-    "EpochCallback": "systems.meta_icl_trainer",
+    "EpochCallback": "systems.base_trainer",
     "MetaIclTrainer": "systems.meta_icl_trainer",
-    "MetaIclTrainingArguments": "systems.meta_icl_trainer",
+    "MetaIclTrainingArguments": "systems.meta_icl_config",
 }
 
 AutoConfig.register("emoicl", EmoIclConfig, exist_ok=True)

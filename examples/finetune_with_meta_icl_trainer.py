@@ -5,20 +5,29 @@ devices share each batch."""
 from transformers import pipeline
 from transformers.trainer_utils import get_last_checkpoint
 
-from emoicl import TASK, Corpus, MetaIclTrainer, MetaIclTrainingArguments, load_corpus
+from emoicl import (
+    TASK,
+    Corpus,
+    EmoIclForConditionalGeneration,
+    EmoIclProcessor,
+    MetaIclTrainer,
+    MetaIclTrainingArguments,
+    load_corpus,
+)
 from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL
 
 
-recognizer = pipeline(TASK, model=str(BUNDLED_MODEL))
+model = EmoIclForConditionalGeneration.from_pretrained(BUNDLED_MODEL)
+processor = EmoIclProcessor.from_pretrained(BUNDLED_MODEL)
 utterances = load_corpus(BUNDLED_CLIPS).utterances  # Any table with the columns audio, emotion, speaker_id.
 trainer = MetaIclTrainer(
-    model=recognizer.model,
+    model=model,
     args=MetaIclTrainingArguments(
         "outputs/meta_icl", num_train_epochs=2, eval_strategy="epoch", save_strategy="epoch"
     ),
     train_dataset=Corpus(utterances[:126]),
     eval_dataset=Corpus(utterances[126:]),  # The last two speakers.
-    processing_class=recognizer.processor,
+    processing_class=processor,
 )
 trainer.train(resume_from_checkpoint=get_last_checkpoint("outputs/meta_icl"))
 trainer.save_model("outputs/meta_icl/model")

@@ -3,19 +3,27 @@ episodes, their collator, and a callback by which each epoch draws other enrollm
 
 from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, pipeline
 
-from emoicl import TASK, EpisodeCollator, EpisodeDataset, EpochCallback, load_corpus
+from emoicl import (
+    TASK,
+    EmoIclForConditionalGeneration,
+    EmoIclProcessor,
+    EpisodeCollator,
+    EpisodeDataset,
+    EpochCallback,
+    load_corpus,
+)
 from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL
 
 
-recognizer = pipeline(TASK, model=str(BUNDLED_MODEL))
-processor = recognizer.processor
+model = EmoIclForConditionalGeneration.from_pretrained(BUNDLED_MODEL)
+processor = EmoIclProcessor.from_pretrained(BUNDLED_MODEL)
 corpus = load_corpus(BUNDLED_CLIPS)  # Any table with the columns audio, emotion, speaker_id.
 episodes = EpisodeDataset(corpus, processor.candidate_labels, shots=(0, 7), symbol_share=0.3)
 trainer = Seq2SeqTrainer(
-    model=recognizer.model,
+    model=model,
     args=Seq2SeqTrainingArguments("outputs/seq2seq", max_steps=4, remove_unused_columns=False),
     train_dataset=episodes,
-    data_collator=EpisodeCollator(corpus, processor, recognizer.model),
+    data_collator=EpisodeCollator(corpus, processor, model),
     processing_class=processor,
     callbacks=[EpochCallback(episodes)],
 )

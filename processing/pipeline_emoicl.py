@@ -12,7 +12,8 @@ from .profile_emoicl import SpeakerProfile, fingerprint_model, join_profiles
 from .timeline_emoicl import TimelinePipeline, given
 
 
-TASK = "personalized-speech-emotion-recognition"
+# `Any`, because transformers types `pipeline` by the names of its own tasks alone.
+TASK: Any = "personalized-speech-emotion-recognition"
 
 
 class EmoIclPipeline(TimelinePipeline):

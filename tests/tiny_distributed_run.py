@@ -10,7 +10,8 @@ from tiny_corpus import SIZES, compose_tiny, tiny_corpus
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
 from emoicl.training.data.features import FeatureCache
 from emoicl.training.experiments.stages import run_stage, stage_arguments
-from emoicl.training.systems.meta_icl_trainer import MetaIclTrainer, MetaIclTrainingArguments
+from emoicl.training.systems.meta_icl_config import MetaIclTrainingArguments
+from emoicl.training.systems.meta_icl_trainer import MetaIclTrainer
 
 
 # Each process draws its own dropout.

@@ -30,9 +30,8 @@ def load_recognizer(
     """
     from emoicl import EmoIclPipeline
     from emoicl.training.data.features import FeatureCache
-    from emoicl.training.evaluation.recognition import SpeechLmRecognizer
+    from emoicl.training.evaluation.recognition import ClassifierRecognizer, SpeechLmRecognizer
     from emoicl.training.publishing.checkpoint import load_pipeline
-    from emoicl.training.systems.classifier_trainer import ClassifierRecognizer
 
     pipeline = load_pipeline(model)
     frozen = pipeline.model.config.freeze_speech_encoder

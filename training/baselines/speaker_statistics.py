@@ -10,12 +10,12 @@ from scipy.sparse import csr_array
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
-from torch.nn.utils.rnn import pad_sequence
 
 from emoicl.modeling.adaptation_emoicl import EmoIclSpeakerAdaptation
 from emoicl.modeling.configuration_emoicl import EmoIclAdaptationConfig
 from emoicl.training.data.corpus import Corpus
 from emoicl.training.episodes.episodes import Episode
+from emoicl.training.episodes.speaker_blocks import index_slots
 from emoicl.training.publishing.provenance import corpus_name
 
 
@@ -123,15 +123,11 @@ def label_evidence(adaptation: EmoIclSpeakerAdaptation, pooled: np.ndarray, epis
         `np.ndarray` of shape `(num_episodes, num_labels)`, float64.
     """
     voice_embeds = adaptation.project(torch.from_numpy(pooled).float())
-    known = {word: number for number, word in enumerate(adaptation.config.label_words)}
-    evidence = []
+    known, evidence = adaptation.config.label_words, []
     for start in range(0, len(episodes), BATCH_SIZE):
-        batch = episodes[start : start + BATCH_SIZE]
-        numbers = dict(known)
-        index = pad_rows([[*episode.enrollment, episode.target] for episode in batch], -1)
-        # Words that are not known are numbered behind those that are, as they come.
-        slots = [[numbers.setdefault(word, len(numbers)) for word in episode.enrollment_labels] for episode in batch]
-        evidence.append(adaptation.evidence(voice_embeds, index, pad_rows(slots, 0), len(numbers))[:, : len(known)])
+        inputs = index_slots(episodes[start : start + BATCH_SIZE], known)
+        num_slots = max([len(known) - 1, *inputs["slots"].flatten().tolist()]) + 1
+        evidence.append(adaptation.evidence(voice_embeds, **inputs, num_slots=num_slots)[:, : len(known)])
     return torch.cat(evidence).double().numpy()
 
 
@@ -144,11 +140,6 @@ def evidence_parts(
     probe = label_evidence(adaptation, pooled, episodes)
     adaptation.config.probe_weight, adaptation.config.prototype_weight = 0.0, 1.0
     return probe, label_evidence(adaptation, pooled, episodes)
-
-
-def pad_rows(rows: list[list[int]], value: int) -> torch.Tensor:
-    """Rows of indices `(num_rows, longest)`, padded at the right."""
-    return pad_sequence([torch.tensor(row, dtype=torch.long) for row in rows], batch_first=True, padding_value=value)
 
 
 def split_sources(corpus: Corpus, sources: Sequence[str], labels: Sequence[str]) -> list[np.ndarray]:

@@ -1,17 +1,21 @@
-"""What `evaluate` evaluates: anything that scores candidate labels, and the speech language model as such."""
+"""What `evaluate` evaluates: anything that scores candidate labels, and the models of this package as such."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 
+from emoicl.modeling.classification_emoicl import EmoIclForAudioClassification
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
+from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
 from emoicl.processing.processing_emoicl import EmoIclProcessor
 from emoicl.training.data.corpus import Corpus
 from emoicl.training.data.features import FeatureCache
+from emoicl.training.episodes.classifier_inputs import InputCache, SpeechSource, index_shots, speech_source
 from emoicl.training.episodes.episodes import Episode
+from emoicl.training.episodes.speaker_blocks import index_slots
 
 
 Decoding = Literal["labels", "beam"]
@@ -43,12 +47,65 @@ class Recognizer(Protocol):
         ...
 
 
-class SpeechLmRecognizer:
+class CorpusRecognizer:
     """
-    The speech language model as a [`Recognizer`].
+    A model as a [`Recognizer`]. It computes each utterance of a corpus once, for all episodes it will stand in; so
+    make a new recognizer when the weights of the model have changed.
 
-    Each utterance of a corpus goes through the Q-Former once, for all episodes it will stand in. So make a new
-    recognizer when the weights of the model have changed.
+    Args:
+        model (`torch.nn.Module`): The model.
+        speech ([`FeatureCache`] or [`InputCache`]): Where utterances are taken from.
+        candidate_labels (`Sequence[str]`): The labels to choose from.
+        batch_size (`int`): Prompts, or utterances, in a batch.
+    """
+
+    model: Any
+
+    def __init__(self, model: torch.nn.Module, speech: SpeechSource, candidate_labels: Sequence[str], batch_size: int):
+        self.model = model
+        self.speech = speech
+        self.candidate_labels = list(candidate_labels)
+        self.batch_size = batch_size
+        self._embedded: tuple[Corpus, dict[str, torch.Tensor]] | None = None
+
+    @torch.no_grad()
+    def score(self, corpus: Corpus, episodes: Sequence[Episode]) -> np.ndarray:
+        """Probabilities of the candidate labels; see [`Recognizer`]."""
+        with evaluation_mode(self.model):
+            utterances = self.embed(corpus)
+            batches = [
+                self.score_batch(utterances, episodes[start : start + self.batch_size])
+                for start in range(0, len(episodes), self.batch_size)
+            ]
+        return np.concatenate(batches)
+
+    def embed(self, corpus: Corpus) -> dict[str, torch.Tensor]:
+        """Embeddings of all utterances of a corpus, which are kept until another corpus is asked for."""
+        if self._embedded is None or self._embedded[0] is not corpus:
+            self.speech.fill(corpus)
+            embedded: dict[str, list[torch.Tensor]] = {}
+            for start in range(0, len(corpus), self.batch_size):
+                batch = self.speech.load(corpus.utterances[start : start + self.batch_size])
+                for name, embeds in self.embed_batch(self.on_device(batch)).items():
+                    embedded.setdefault(name, []).append(embeds)
+            self._embedded = corpus, {name: torch.cat(embeds) for name, embeds in embedded.items()}
+        return self._embedded[1]
+
+    def on_device(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {name: tensor.to(self.model.device) for name, tensor in inputs.items()}
+
+    def embed_batch(self, speech: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Embeddings of some utterances, by name of the argument that takes them."""
+        raise NotImplementedError
+
+    def score_batch(self, utterances: dict[str, torch.Tensor], episodes: Sequence[Episode]) -> np.ndarray:
+        """Probabilities of the candidate labels of some episodes, given the embeddings of all utterances."""
+        raise NotImplementedError
+
+
+class SpeechLmRecognizer(CorpusRecognizer):
+    """
+    The speech language model as a [`Recognizer`]; see [`CorpusRecognizer`].
 
     Args:
         model ([`EmoIclForConditionalGeneration`]): The model.
@@ -63,6 +120,8 @@ class SpeechLmRecognizer:
         `ValueError`: If `decoding` is neither of the two, or the model trains its speech encoder.
     """
 
+    model: EmoIclForConditionalGeneration
+
     def __init__(
         self,
         model: EmoIclForConditionalGeneration,
@@ -73,47 +132,20 @@ class SpeechLmRecognizer:
     ):
         if decoding not in ("labels", "beam"):
             raise ValueError(f'`decoding` is "labels" or "beam", not {decoding!r}.')
-        self.model = model
+        features = features or FeatureCache(model, processor.feature_extractor)
+        super().__init__(model, features, processor.candidate_labels, batch_size)
         self.processor = processor
-        self.features = features or FeatureCache(model, processor.feature_extractor)
         self.decoding = decoding
-        self.batch_size = batch_size
-        self._embedded: tuple[Corpus, dict[str, torch.Tensor]] | None = None
 
-    @property
-    def candidate_labels(self) -> list[str]:
-        return self.processor.candidate_labels
+    def embed_batch(self, speech: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return dict(self.model.get_audio_features(**speech))
 
-    @torch.no_grad()
-    def score(self, corpus: Corpus, episodes: Sequence[Episode]) -> np.ndarray:
-        """Probabilities of the candidate labels; see [`Recognizer`]."""
-        score_batch = self._score_labels if self.decoding == "labels" else self._score_written_labels
-        with evaluation_mode(self.model):
-            utterances = self.embed(corpus)
-            batches = [
-                score_batch(self._prompts(episodes[start : start + self.batch_size]) | utterances)
-                for start in range(0, len(episodes), self.batch_size)
-            ]
-        return np.concatenate(batches)
-
-    def embed(self, corpus: Corpus) -> dict[str, torch.Tensor]:
-        """Embeddings of all utterances of a corpus, which are kept until another corpus is asked for."""
-        if self._embedded is None or self._embedded[0] is not corpus:
-            self.features.fill(corpus)
-            embedded: dict[str, list[torch.Tensor]] = {}
-            for start in range(0, len(corpus), self.batch_size):
-                batch = self.features.load(corpus.utterances[start : start + self.batch_size])
-                batch = {name: tensor.to(self.model.device) for name, tensor in batch.items()}
-                for name, embeds in self.model.get_audio_features(**batch).items():
-                    embedded.setdefault(name, []).append(embeds)
-            self._embedded = corpus, {name: torch.cat(embeds) for name, embeds in embedded.items()}
-        return self._embedded[1]
-
-    def _prompts(self, episodes: Sequence[Episode]) -> dict[str, torch.Tensor]:
-        """Prompts with utterances named by their index in the corpus."""
+    def score_batch(self, utterances: dict[str, torch.Tensor], episodes: Sequence[Episode]) -> np.ndarray:
+        # Utterances are named by their index in the corpus.
         index = [[*episode.enrollment, episode.target] for episode in episodes]
         prompts = self.processor.build_prompts(index, [episode.enrollment_labels for episode in episodes])
-        return {name: tensor.to(self.model.device) for name, tensor in prompts.items()}
+        inputs = self.on_device(prompts) | utterances
+        return self._score_labels(inputs) if self.decoding == "labels" else self._score_written_labels(inputs)
 
     def _score_labels(self, inputs: dict[str, torch.Tensor]) -> np.ndarray:
         scores = self.model.score_labels(self.processor.label_ids(self.candidate_labels), **inputs)
@@ -124,6 +156,76 @@ class SpeechLmRecognizer:
         texts = self.processor.tokenizer.batch_decode(output.sequences, skip_special_tokens=True)
         written = np.array(texts)[:, None] == np.array(self.candidate_labels)
         return written * output.sequences_scores.double().exp().cpu().numpy()[:, None]
+
+
+class ClassifierRecognizer(CorpusRecognizer):
+    """
+    A classifier as a [`Recognizer`]; see [`CorpusRecognizer`]. Shots with a label that is not among the
+    `enrollment_labels` of the model are passed over; all others join the attention, also several of one label.
+
+    Args:
+        model ([`EmoIclForAudioClassification`]): The model.
+        feature_extractor ([`EmoIclFeatureExtractor`]): Turns clips into what the speech encoder reads.
+        speech ([`FeatureCache`] or [`InputCache`], *optional*):
+            Where utterances are taken from; by default see [`speech_source`].
+        batch_size (`int`, *optional*, defaults to 64): Episodes, or utterances, in a batch.
+    """
+
+    model: EmoIclForAudioClassification
+
+    def __init__(
+        self,
+        model: EmoIclForAudioClassification,
+        feature_extractor: EmoIclFeatureExtractor,
+        speech: SpeechSource | None = None,
+        batch_size: int = 64,
+    ):
+        id2label: Any = model.config.id2label
+        labels = [id2label[number] for number in range(len(id2label))]
+        super().__init__(model, speech or speech_source(model, feature_extractor), labels, batch_size)
+
+    def embed_batch(self, speech: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {"utterance_embeds": self.model.get_audio_features(**speech).pooler_output}
+
+    def score_batch(self, utterances: dict[str, torch.Tensor], episodes: Sequence[Episode]) -> np.ndarray:
+        shots = index_shots(episodes, self.model.config.enrollment_labels or [])
+        return self.model(**utterances, **self.on_device(shots)).logits.double().softmax(-1).cpu().numpy()
+
+
+class EncoderRecognizer(CorpusRecognizer):
+    """
+    A speech encoder with its speaker adaptation alone, without a language model, as a [`Recognizer`]; see
+    [`CorpusRecognizer`].
+
+    Args:
+        model ([`EmoIclForConditionalGeneration`]): A model with a speaker adaptation.
+        inputs ([`InputCache`]): Holds what its speech encoder reads.
+        candidate_labels (`Sequence[str]`): The labels to choose from, some of the model's `label_words`.
+        batch_size (`int`, *optional*, defaults to 64): Episodes, or utterances, in a batch.
+    """
+
+    model: EmoIclForConditionalGeneration
+
+    def __init__(
+        self,
+        model: EmoIclForConditionalGeneration,
+        inputs: InputCache,
+        candidate_labels: Sequence[str],
+        batch_size: int = 64,
+    ):
+        super().__init__(model, inputs, candidate_labels, batch_size)
+        self.known_labels = model.config.adaptation_config.label_words
+
+    def embed_batch(self, speech: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        adaptation: Any = self.model.model.adaptation
+        features, mask = self.model.get_speech_features(**speech)
+        return {"voice_embeds": adaptation.embed(features.float(), mask)}
+
+    def score_batch(self, utterances: dict[str, torch.Tensor], episodes: Sequence[Episode]) -> np.ndarray:
+        adaptation: Any = self.model.model.adaptation
+        evidence = adaptation.evidence(**utterances, **self.on_device(index_slots(episodes, self.known_labels)))
+        columns = [self.known_labels.index(label) for label in self.candidate_labels]
+        return evidence[:, columns].double().softmax(-1).cpu().numpy()
 
 
 @contextmanager

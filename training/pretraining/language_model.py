@@ -28,7 +28,7 @@ from emoicl.training.pretraining.instruction import InstructionDataset, read_tri
 from emoicl.training.pretraining.running import Schedule, pretraining_arguments
 from emoicl.training.pretraining.tables import read_texts
 from emoicl.training.pretraining.tokenizer import NEWLINE, SENTINELS, train_unigram_tokenizer
-from emoicl.training.systems.meta_icl_trainer import EpochCallback
+from emoicl.training.systems.base_trainer import EpochCallback
 
 
 logger = logging.getLogger(__name__)

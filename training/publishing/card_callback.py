@@ -13,7 +13,7 @@ from emoicl.training.publishing.provenance import Provenance, describe_stage
 
 class ModelCardCallback(TrainerCallback):
     """
-    Writes `provenance.json` and the card `README.md` beside each checkpoint of a Trainer. [`MetaIclTrainer`] has
+    Writes `provenance.json` and the card `README.md` beside each checkpoint of a Trainer. Each [`EmoIclTrainer`] has
     one; give one to any other Trainer among its `callbacks`.
 
     Args:

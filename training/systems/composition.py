@@ -1,4 +1,5 @@
-"""Builds a model and its processor from a pretrained speech encoder and a language model, pretrained or new."""
+"""Builds a model and what processes its inputs: a speech language model of a pretrained speech encoder and a language
+model, pretrained or new, or a classifier."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from emoicl.modeling.configuration_emoicl import EmoIclConfig
+from emoicl.modeling.classification_emoicl import EmoIclForAudioClassification
+from emoicl.modeling.configuration_emoicl import EmoIclClassifierConfig, EmoIclConfig
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
 from emoicl.modeling.pretrained_emoicl import EmoIclPreTrainedModel
 from emoicl.modeling.speech_encoder_emoicl import check_speech_encoder
@@ -100,6 +102,48 @@ def compose(
         max_shots=config.max_shots,
     )
     return model, processor
+
+
+def compose_classifier(
+    speech_encoder: str | None,
+    labels: Sequence[str],
+    enrollment_labels: Sequence[str] | None = None,
+    speech_layer: int | None = None,
+    speech: Mapping[str, Any] | None = None,
+    **fields: Any,
+) -> tuple[EmoIclForAudioClassification, EmoIclFeatureExtractor]:
+    """
+    Composes a classifier: *Scratch* without a pretrained speech encoder, *Pretrained* with one, and *Personalized_N*
+    or *Personalized_A* with enrollment labels.
+
+    Args:
+        speech_encoder (`str`, *optional*): Hub name or folder of a pretrained speech encoder, which stays frozen.
+            `None` makes a new one, [`EmoIclSpeechEncoder`], which is trained.
+        labels (`Sequence[str]`): The labels.
+        enrollment_labels (`Sequence[str]`, *optional*): Labels of which utterances of the speaker join the input.
+        speech_layer (`int`, *optional*): Encoder layer that is classified; those above are left away.
+        speech (`Mapping`, *optional*): Sizes of a new speech encoder, fields of [`EmoIclSpeechEncoderConfig`].
+        **fields: Further fields of [`EmoIclClassifierConfig`].
+
+    Returns:
+        `tuple`: the model, all random but a pretrained speech encoder, and its feature extractor.
+    """
+    new_encoder = {"model_type": "emoicl_speech_encoder", **(speech or {})}
+    config = EmoIclClassifierConfig(
+        **{
+            "speech_config": new_encoder if speech_encoder is None else AutoConfig.from_pretrained(speech_encoder),
+            "speech_layer": speech_layer,
+            "freeze_speech_encoder": speech_encoder is not None,
+            "id2label": dict(enumerate(labels)),
+            "enrollment_labels": None if enrollment_labels is None else list(enrollment_labels),
+            **fields,
+        }
+    )
+    model = EmoIclForAudioClassification(config)
+    if speech_encoder is None:
+        return model, EmoIclFeatureExtractor(feature_size=config.speech_config.num_mel_bins)
+    load_speech_encoder(model, speech_encoder)
+    return model, load_feature_extractor(model, speech_encoder)
 
 
 def new_text_config(tokenizer: PreTrainedTokenizerBase, sizes: Mapping[str, Any]) -> PreTrainedConfig:

@@ -6,182 +6,29 @@ it will be used for: naming the emotion of an utterance after any number of labe
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
-from transformers import Trainer, TrainingArguments
 
 from emoicl.modeling.adaptation_emoicl import PLAIN_PRIOR, pool_statistics
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
-from emoicl.training.baselines.speaker_statistics import fit_adaptation, pad_rows
+from emoicl.training.baselines.speaker_statistics import fit_adaptation
 from emoicl.training.data.corpus import Corpus
-from emoicl.training.episodes.classifier_inputs import InputCache, pad_inputs
-from emoicl.training.episodes.episodes import Episode
-from emoicl.training.episodes.pseudo_speakers import PseudoSpeaker, cut_frames, hide_bands
-from emoicl.training.publishing.card_callback import ModelCardCallback
-from emoicl.training.publishing.provenance import corpus_name
-from emoicl.training.systems.meta_icl_trainer import EpochCallback
+from emoicl.training.episodes.classifier_inputs import InputCache
+from emoicl.training.episodes.speaker_blocks import BlockCollator, SpeakerBlocks
+from emoicl.training.evaluation.evaluate import evaluate
+from emoicl.training.evaluation.recognition import EncoderRecognizer
+from emoicl.training.evaluation.reports import EvaluationReport
+from emoicl.training.systems.base_trainer import EmoIclTrainer
+from emoicl.training.systems.encoder_config import EncoderTrainingArguments
 
 
-# More would rarely find a speaker who has them all.
-LABELS_PER_BLOCK = 7
-# With 1, a corpus is heard as often as it has speakers; with 0, as often as any other.
-SOURCE_EXPONENT = 1 / 3
-FRAMES_PER_SECOND = 100
-
-
-@dataclass
-class EncoderTrainingArguments(TrainingArguments):
-    r"""
-    Arguments of [`EncoderTrainer`], which adds to [`~transformers.TrainingArguments`] how utterances are drawn.
-
-    Args:
-        open_share (`float`, *optional*, defaults to 0.5):
-            Share of the blocks whose labels are drawn from all that the training corpora have, rather than from the
-            candidates alone.
-        pseudo_speaker_spread (`float`, *optional*, defaults to 0.1):
-            How far the frequencies and the tempo of a block are from those recorded, at most. 0 leaves them.
-        hidden_share (`float`, *optional*, defaults to 0.15):
-            Largest share of the frequencies, and of the frames, that is hidden in each utterance.
-        longest (`float`, *optional*, defaults to 2.5): How much of an utterance a step hears, in seconds.
-    """
-
-    open_share: float = field(default=0.5, metadata={"help": "Share of blocks with labels beyond the candidates."})
-    pseudo_speaker_spread: float = field(default=0.1, metadata={"help": "Largest change of frequencies and tempo."})
-    hidden_share: float = field(default=0.15, metadata={"help": "Largest share of frequencies and frames hidden."})
-    longest: float = field(default=2.5, metadata={"help": "How much of an utterance a step hears, in seconds."})
-    per_device_train_batch_size: int = field(default=4, metadata={"help": "Speakers of a batch on each device."})
-    remove_unused_columns: bool | None = field(default=False, metadata={"help": "Blocks have no columns."})
-
-
-class SpeakerBlocks(Dataset[list[Episode]]):
-    """
-    Blocks of a speaker's utterances, two takes of each of up to seven labels. The takes of one half are the targets of
-    one episode each, with shots of the other half, and the other way round: each utterance is encoded once, and counts
-    as a target and as a shot. All is drawn by `(seed, epoch, item)`.
-
-    Source corpora (`"ravdess"` of the speaker `"ravdess/01"`) are drawn by the cube root of their number of speakers,
-    and the speakers of one alike: a small corpus is heard more often than its size has it, and is not worn out.
-
-    Args:
-        corpus ([`Corpus`]): Utterances of many speakers.
-        candidate_labels (`Sequence[str]`): The labels that the model will be asked for.
-        open_share (`float`): Share of the blocks with labels beyond the candidates.
-        seed (`int`): Seed of all draws.
-
-    Raises:
-        `ValueError`: If no speaker has two utterances of each of two candidates.
-    """
-
-    def __init__(self, corpus: Corpus, candidate_labels: Sequence[str], open_share: float, seed: int):
-        self.corpus = corpus
-        self.candidate_labels = list(candidate_labels)
-        self.open_share = open_share
-        self.seed = seed
-        self.epoch = 0
-        self.takes = {speaker_id: self._takes(indices) for speaker_id, indices in corpus.by_speaker.items()}
-        self.sources: dict[str, list[str]] = {}
-        for speaker_id, takes in self.takes.items():
-            if len(takes.keys() & set(self.candidate_labels)) > 1:
-                self.sources.setdefault(corpus_name(speaker_id), []).append(speaker_id)
-        if not self.sources:
-            raise ValueError("No speaker has two utterances of each of two candidate labels, as a block takes them.")
-        weights = np.array([len(of_source) for of_source in self.sources.values()]) ** SOURCE_EXPONENT
-        self.source_shares = weights / weights.sum()
-
-    def _takes(self, indices: Sequence[int]) -> dict[str, list[int]]:
-        """The utterances of each label that has two or more."""
-        takes: dict[str, list[int]] = {}
-        for index in indices:
-            takes.setdefault(self.corpus.labels[index], []).append(index)
-        return {label: of_label for label, of_label in takes.items() if len(of_label) > 1}
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called before each epoch, so that it draws others."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        """As many blocks as there are utterances to fill them, at least one."""
-        return max(1, len(self.corpus) // (2 * LABELS_PER_BLOCK))
-
-    def __getitem__(self, item: int) -> list[Episode]:
-        seed = (self.seed, self.epoch, item)
-        rng = np.random.default_rng((*seed, 4))
-        source = rng.choice(list(self.sources), p=self.source_shares)
-        takes = self.takes[rng.choice(self.sources[source])]
-        is_open = rng.random() < self.open_share
-        labels = [label for label in takes if is_open or label in self.candidate_labels]
-        labels = rng.permutation(labels)[:LABELS_PER_BLOCK].tolist()
-        halves = np.array([rng.permutation(takes[label])[:2] for label in labels]).T.tolist()
-        episodes = []
-        for targets, shots in (halves, halves[::-1]):
-            drawn = rng.permutation(len(labels))[: rng.integers(len(labels) + 1)].tolist()
-            enrollment, words = [shots[i] for i in drawn], [labels[i] for i in drawn]
-            pairs = zip(targets, labels, strict=True)
-            episodes += [Episode(target, enrollment, label, words, labels, seed) for target, label in pairs]
-        return episodes
-
-
-@dataclass
-class BlockCollator:
-    """
-    Collates blocks into what [`EncoderTrainer`] computes its loss of. Each block has a pseudo-speaker of its own.
-
-    Args:
-        corpus ([`Corpus`]): The corpus that the blocks index.
-        inputs ([`InputCache`]): Holds its log-mel features.
-        known_labels (`Sequence[str]`): All labels of the corpus, in the order of the model's `label_words`.
-        args ([`EncoderTrainingArguments`]): How utterances are changed.
-    """
-
-    corpus: Corpus
-    inputs: InputCache
-    known_labels: Sequence[str]
-    args: EncoderTrainingArguments
-
-    def __call__(self, blocks: Sequence[list[Episode]]) -> dict[str, torch.Tensor]:
-        """
-        Returns:
-            `dict` of `input_features`, `input_features_mask`, `utterance_index` (see
-            [`EmoIclSpeakerAdaptation.evidence`]), `slots` `(num_episodes, num_shots)`, `candidates`
-            `(num_episodes, num_labels)`, which labels to choose from, and `labels` `(num_episodes,)`.
-        """
-        utterances: list[torch.Tensor] = []
-        episodes, index = [], []
-        for block in blocks:
-            rng = np.random.default_rng((*block[0].seed, 5))
-            voice = PseudoSpeaker.draw(self.args.pseudo_speaker_spread, rng)
-            rows: dict[int, int] = {}
-            for episode in block:
-                for place in (*episode.enrollment, episode.target):
-                    if place not in rows:
-                        rows[place] = len(utterances)
-                        utterances.append(self._hear(place, voice, rng).T)
-                index.append([rows[place] for place in (*episode.enrollment, episode.target)])
-            episodes += block
-        column = {label: place for place, label in enumerate(self.known_labels)}
-        return {
-            **pad_inputs(utterances, self.inputs.feature_extractor.padding_value),
-            "utterance_index": pad_rows(index, -1),
-            "slots": pad_rows([[column[word] for word in episode.enrollment_labels] for episode in episodes], 0),
-            "candidates": torch.tensor([[word in e.candidate_labels for word in column] for e in episodes]),
-            "labels": torch.tensor([column[episode.label] for episode in episodes]),
-        }
-
-    def _hear(self, place: int, voice: PseudoSpeaker, rng: np.random.Generator) -> torch.Tensor:
-        """Log-mel features `(num_mel_bins, num_frames)` of an utterance by a pseudo-speaker, cut and partly hidden."""
-        log_mel = self.inputs.load([self.corpus[place]])["input_features"][0]
-        cut = cut_frames(log_mel, round(self.args.longest * FRAMES_PER_SECOND), rng)
-        return hide_bands(voice(cut), self.args.hidden_share, rng)
-
-
-class EncoderTrainer(Trainer):
+class EncoderTrainer(EmoIclTrainer):
     r"""
     Trains the speech encoder of a model, and its speaker adaptation with it, to name emotions after 0 to 7 shots. The
-    speaker adaptation starts as the closed form of the untuned encoder. The language model takes no part.
+    speaker adaptation starts as the closed form of the untuned encoder. The language model takes no part, also
+    not in evaluation, of which [`EmoIclTrainer`] tells.
 
     Args:
         model ([`EmoIclForConditionalGeneration`]):
@@ -191,6 +38,8 @@ class EncoderTrainer(Trainer):
         train_dataset ([`Corpus`]): Utterances of the training speakers, of the candidates and perhaps other labels.
         candidate_labels (`Sequence[str]`): The labels that the model will be asked for.
         inputs ([`InputCache`]): Holds the log-mel features of the corpus.
+        eval_dataset ([`Corpus`] or `dict[str, Corpus]`, *optional*):
+            Utterances of other speakers and of the candidates alone, for UA_spk during training.
         **kwargs: Further arguments of [`~transformers.Trainer`].
 
     Raises:
@@ -208,6 +57,7 @@ class EncoderTrainer(Trainer):
         train_dataset: Corpus,
         candidate_labels: Sequence[str],
         inputs: InputCache,
+        eval_dataset: Corpus | dict[str, Corpus] | None = None,
         **kwargs: Any,
     ):
         adaptation_config = model.config.adaptation_config
@@ -228,17 +78,17 @@ class EncoderTrainer(Trainer):
         for name, parameter in model.named_parameters():
             if not name.startswith(("model.speech_encoder.", "model.adaptation.")):
                 parameter.requires_grad_(False)
-        known_labels = adaptation_config.label_words
-        blocks = SpeakerBlocks(train_dataset, candidate_labels, args.open_share, args.seed)
+        self.candidate_labels, self.inputs = list(candidate_labels), inputs
+        changes = {name: getattr(args, name) for name in ("pseudo_speaker_spread", "hidden_share", "longest")}
         super().__init__(
             model=model,
             args=args,
-            train_dataset=blocks,
-            data_collator=BlockCollator(train_dataset, inputs, known_labels, args),
+            train_dataset=train_dataset,
+            items=SpeakerBlocks(train_dataset, candidate_labels, args.open_share, args.seed),
+            eval_dataset=eval_dataset,
+            data_collator=BlockCollator(train_dataset, inputs, adaptation_config.label_words, **changes),
             **kwargs,
         )
-        self.add_callback(EpochCallback(blocks))
-        self.add_callback(ModelCardCallback(train_dataset))
 
     def compute_loss(
         self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], return_outputs: bool = False, **kwargs: Any
@@ -253,6 +103,12 @@ class EncoderTrainer(Trainer):
         evidence = evidence.masked_fill(~inputs["candidates"], float("-inf"))
         loss = torch.nn.functional.cross_entropy(evidence, inputs["labels"])
         return (loss, {"logits": evidence}) if return_outputs else loss
+
+    def report_on(self, corpus: Corpus) -> EvaluationReport:
+        """Scores each utterance with an enrollment of `args.eval_setting`, at each of `args.eval_shots`."""
+        args = self.args
+        recognizer = EncoderRecognizer(self.model, self.inputs, self.candidate_labels, args.eval_batch_size)
+        return evaluate(recognizer, corpus, args.eval_shots, args.eval_setting, seeds=[0], controls=[])
 
 
 def start_adaptation(model: EmoIclForConditionalGeneration, corpus: Corpus, inputs: InputCache) -> None:

@@ -21,8 +21,9 @@ from emoicl.training.experiments.stages import run_stage, stage_arguments
 from emoicl.training.publishing.card_callback import ModelCardCallback
 from emoicl.training.publishing.cards import checkpoint_card, save_card
 from emoicl.training.publishing.provenance import PROVENANCE_NAME, Provenance, describe_stage
-from emoicl.training.systems.classifier_trainer import compose_classifier
-from emoicl.training.systems.meta_icl_trainer import MetaIclTrainer, MetaIclTrainingArguments
+from emoicl.training.systems.composition import compose_classifier
+from emoicl.training.systems.meta_icl_config import MetaIclTrainingArguments
+from emoicl.training.systems.meta_icl_trainer import MetaIclTrainer
 
 
 SECTIONS = [
@@ -274,7 +275,7 @@ def trained(composed, corpus, features, tmp_path):
             per_device_train_batch_size=6,
             eval_strategy="steps",
             eval_steps=1,
-            eval_shots="0",
+            eval_shots=[0],
             save_strategy="steps",
             save_steps=1,
             load_best_model_at_end=True,
@@ -314,7 +315,7 @@ def test_the_trainer_writes_cards(trained, tmp_path):
 def test_stages_add_up(composed, corpus, features, tmp_path):
     model, processor = composed
     for stage in ("first", "second"):
-        arguments = {"max_steps": 1, "save_steps": 1, "eval_steps": 1, "eval_shots": "0", "use_cpu": True}
+        arguments = {"max_steps": 1, "save_steps": 1, "eval_steps": 1, "eval_shots": [0], "use_cpu": True}
         args = MetaIclTrainingArguments(**(stage_arguments(tmp_path / stage, 0) | arguments))
         model = run_stage(
             tmp_path / stage,

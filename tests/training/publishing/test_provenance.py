@@ -17,8 +17,8 @@ from emoicl.training.publishing.provenance import (
     speaker_digest,
     with_digests,
 )
-from emoicl.training.systems.classifier_trainer import ClassifierTrainingArguments
-from emoicl.training.systems.meta_icl_trainer import MetaIclTrainingArguments
+from emoicl.training.systems.classifier_config import ClassifierTrainingArguments
+from emoicl.training.systems.meta_icl_config import MetaIclTrainingArguments
 
 
 @pytest.fixture

@@ -15,12 +15,10 @@ from emoicl.training.data.features import FeatureCache
 from emoicl.training.episodes.classifier_inputs import ClassifierDataset, InputCache, SpeakerSampler, index_shots
 from emoicl.training.episodes.episodes import Episode
 from emoicl.training.evaluation.metrics import speaker_accuracy
-from emoicl.training.systems.classifier_trainer import (
-    ClassifierRecognizer,
-    ClassifierTrainer,
-    ClassifierTrainingArguments,
-    compose_classifier,
-)
+from emoicl.training.evaluation.recognition import ClassifierRecognizer
+from emoicl.training.systems.classifier_config import ClassifierTrainingArguments
+from emoicl.training.systems.classifier_trainer import ClassifierTrainer
+from emoicl.training.systems.composition import compose_classifier
 from emoicl.training.systems.initialization import fit_feature_normalization
 
 
@@ -231,14 +229,11 @@ def test_frames_of_a_trained_encoder_cannot_be_left_out(make_trainer):
 def test_evaluate(make_trainer, corpus, system):
     trainer = make_trainer(system)
     metrics = trainer.evaluate()
-    assert metrics.keys() == {"eval_ua_spk", "epoch"}
     assert 0 <= metrics["eval_ua_spk"] <= 1
-    assert metrics == trainer.evaluate()
-    assert trainer.state.log_history[-1].items() >= metrics.items()
+    again = trainer.evaluate()
+    assert all(again[f"eval_{name}"] == metrics[f"eval_{name}"] for name in ("ua_spk", "loss"))
+    assert trainer.state.log_history[-1].items() >= again.items()
     assert "test_ua_spk" in trainer.evaluate(Corpus(corpus.utterances[:9]), metric_key_prefix="test")
-    trainer.eval_dataset = None
-    with pytest.raises(ValueError, match="needs a `Corpus`"):
-        trainer.evaluate()
 
 
 def test_the_best_checkpoint_is_loaded(make_trainer):

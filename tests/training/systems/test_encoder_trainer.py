@@ -10,13 +10,9 @@ from tiny_corpus import compose_tiny, tiny_corpus
 
 from emoicl.training.data.corpus import Corpus, Utterance
 from emoicl.training.episodes.classifier_inputs import InputCache
-from emoicl.training.systems.encoder_trainer import (
-    BlockCollator,
-    EncoderTrainer,
-    EncoderTrainingArguments,
-    SpeakerBlocks,
-    start_adaptation,
-)
+from emoicl.training.episodes.speaker_blocks import BlockCollator, SpeakerBlocks
+from emoicl.training.systems.encoder_config import EncoderTrainingArguments
+from emoicl.training.systems.encoder_trainer import EncoderTrainer, start_adaptation
 
 
 @pytest.fixture(scope="module")
@@ -96,11 +92,10 @@ def test_blocks_are_drawn_anew_each_epoch(corpus):
     assert first != [blocks[item] for item in range(3)]
 
 
-def test_a_batch_encodes_each_utterance_once(tuned, corpus, tmp_path):
+def test_a_batch_encodes_each_utterance_once(tuned, corpus):
     inputs = InputCache(tuned[1].feature_extractor)
     blocks = [SpeakerBlocks(corpus, LABELS, 0.0, 0)[item] for item in (0, 1)]
-    unchanged = arguments(tmp_path, pseudo_speaker_spread=0.0, hidden_share=0.0)
-    batch = BlockCollator(corpus, inputs, LABELS, unchanged)(blocks)
+    batch = BlockCollator(corpus, inputs, LABELS, pseudo_speaker_spread=0.0, hidden_share=0.0, longest=2.5)(blocks)
     assert len(batch["input_features"]) == 4 * len(LABELS)
     for row, episode in enumerate([episode for block in blocks for episode in block]):
         places = [place for place in batch["utterance_index"][row].tolist() if place >= 0]
@@ -113,10 +108,10 @@ def test_a_batch_encodes_each_utterance_once(tuned, corpus, tmp_path):
         assert LABELS[batch["labels"][row]] == episode.label
 
 
-def test_a_block_has_one_pseudo_speaker(tuned, corpus, tmp_path):
+def test_a_block_has_one_pseudo_speaker(tuned, corpus):
     inputs = InputCache(tuned[1].feature_extractor)
     block = SpeakerBlocks(corpus, LABELS, 0.0, 0)[0]
-    batch = BlockCollator(corpus, inputs, LABELS, arguments(tmp_path, hidden_share=0.0))([block])
+    batch = BlockCollator(corpus, inputs, LABELS, pseudo_speaker_spread=0.1, hidden_share=0.0, longest=2.5)([block])
     tempos = set()
     for row, episode in zip(batch["utterance_index"], block, strict=True):
         recorded = inputs.load([corpus[episode.target]])["input_features"].shape[2]

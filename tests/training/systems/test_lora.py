@@ -10,7 +10,8 @@ from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
 from emoicl.training.data.features import FeatureCache
 from emoicl.training.episodes.episodes import EpisodeDataset
 from emoicl.training.evaluation.recognition import SpeechLmRecognizer
-from emoicl.training.systems.meta_icl_trainer import MetaIclTrainer, MetaIclTrainingArguments
+from emoicl.training.systems.meta_icl_config import MetaIclTrainingArguments
+from emoicl.training.systems.meta_icl_trainer import MetaIclTrainer
 
 
 peft = pytest.importorskip("peft")

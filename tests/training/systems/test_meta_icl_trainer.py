@@ -7,7 +7,10 @@ from transformers.trainer_pt_utils import LabelSmoother
 
 from emoicl.training.data.corpus import Corpus
 from emoicl.training.data.features import FeatureCache
-from emoicl.training.systems.meta_icl_trainer import MetaIclTrainer, MetaIclTrainingArguments
+from emoicl.training.evaluation.evaluate import evaluate
+from emoicl.training.evaluation.recognition import SpeechLmRecognizer
+from emoicl.training.systems.meta_icl_config import MetaIclTrainingArguments
+from emoicl.training.systems.meta_icl_trainer import MetaIclTrainer
 
 
 @pytest.fixture
@@ -152,28 +155,32 @@ def test_any_other_optimizer_by_name(make_trainer):
 
 
 def test_evaluate(make_trainer, corpus):
-    trainer = make_trainer(eval_shots="0,2")
+    trainer = make_trainer(eval_shots=[0, 2])
     metrics = trainer.evaluate()
-    assert metrics.keys() == {"eval_ua_spk_0_shot", "eval_ua_spk_2_shot", "eval_ua_spk", "epoch"}
-    assert metrics["eval_ua_spk"] == (metrics["eval_ua_spk_0_shot"] + metrics["eval_ua_spk_2_shot"]) / 2
-    assert all(0 <= value <= 1 for value in metrics.values())
+    for name in ("ua_spk", "loss"):
+        of_shots = [metrics[f"eval_{name}_{shots}_shot"] for shots in (0, 2)]
+        assert metrics[f"eval_{name}"] == np.mean(of_shots)
+    assert 0 <= metrics["eval_ua_spk"] <= 1
     assert trainer.state.log_history[-1].items() >= metrics.items()
     one_speaker = Corpus(corpus.utterances[:9])
     assert "test_ua_spk" in trainer.evaluate(one_speaker, metric_key_prefix="test")
 
 
-def test_evaluate_without_a_corpus(make_trainer):
-    trainer = make_trainer()
-    trainer.eval_dataset = None
-    with pytest.raises(ValueError, match="needs a `Corpus`"):
-        trainer.evaluate()
+def test_evaluation_by_beam_search(make_trainer, corpus):
+    trainer = make_trainer(eval_shots=[2], predict_with_generate=True)
+    written = trainer.predict(corpus).predictions
+    assert ((written > 0).sum(1) <= 1).all()
+    recognizer = SpeechLmRecognizer(trainer.model, trainer.processor, trainer.features, "beam")
+    report = evaluate(recognizer, corpus, [2], seeds=[0], controls=[])
+    np.testing.assert_allclose(written, report.answers(2)[0], rtol=1e-4, atol=1e-6)
+    assert trainer.evaluate()["eval_ua_spk"] == report.accuracy(2).ua_spk
 
 
 def test_the_best_checkpoint_is_kept_and_can_be_loaded(make_trainer, tmp_path):
     trainer = make_trainer(
         eval_strategy="steps",
         eval_steps=1,
-        eval_shots="0",
+        eval_shots=[0],
         save_strategy="steps",
         save_steps=1,
         load_best_model_at_end=True,

@@ -17,22 +17,19 @@ from emoicl.training.data.features import FeatureCache
 from emoicl.training.episodes.classifier_inputs import InputCache
 from emoicl.training.episodes.enrollment import EnrollmentError, max_shots, select_enrollment
 from emoicl.training.evaluation.evaluate import CONTROLS, evaluate
-from emoicl.training.evaluation.recognition import Recognizer, SpeechLmRecognizer
+from emoicl.training.evaluation.recognition import ClassifierRecognizer, Recognizer, SpeechLmRecognizer
 from emoicl.training.evaluation.reports import EvaluationReport
 from emoicl.training.experiments.recipe import save_checkpoint
 from emoicl.training.experiments.reproduction.splits import SpeakerSplit
 from emoicl.training.experiments.reproduction.systems import Size, System, SystemTest
 from emoicl.training.experiments.stages import run_stage, stage_arguments
 from emoicl.training.systems.adaptation import add_adaptation
-from emoicl.training.systems.classifier_trainer import (
-    ClassifierRecognizer,
-    ClassifierTrainer,
-    ClassifierTrainingArguments,
-    compose_classifier,
-)
-from emoicl.training.systems.composition import compose
+from emoicl.training.systems.classifier_config import ClassifierTrainingArguments
+from emoicl.training.systems.classifier_trainer import ClassifierTrainer
+from emoicl.training.systems.composition import compose, compose_classifier
 from emoicl.training.systems.initialization import fit_feature_normalization
-from emoicl.training.systems.meta_icl_trainer import MetaIclTrainer, MetaIclTrainingArguments
+from emoicl.training.systems.meta_icl_config import MetaIclTrainingArguments
+from emoicl.training.systems.meta_icl_trainer import MetaIclTrainer
 
 
 logger = logging.getLogger(__name__)
@@ -229,12 +226,11 @@ class Experiment:
             raise ValueError(f"The size {self.size.name!r} has no stage {system.stage!r}, which {system.title} needs.")
         return stage_arguments(stage_dir, self.seed) | self.size.stages[system.stage] | system.arguments
 
-    def validation_shots(self, args: MetaIclTrainingArguments) -> str:
+    def validation_shots(self, args: MetaIclTrainingArguments) -> list[int]:
         """Those of `args.eval_shots` that the validation speakers have utterances for."""
         label = args.enrollment_label if args.eval_setting == "TU+LO" else None
-        shots = [int(number) for number in str(args.eval_shots).split(",")]
-        drawable, _ = drawable_shots(self.split.validation, SystemTest(args.eval_setting, shots, label))
-        return ",".join(str(k) for k in drawable or [0])
+        drawable, _ = drawable_shots(self.split.validation, SystemTest(args.eval_setting, args.eval_shots, label))
+        return drawable or [0]
 
     def adapted(
         self, system: System, processor: EmoIclProcessor, features: FeatureCache

@@ -4,8 +4,8 @@ from emoicl.processing.processing_emoicl import CANDIDATE_LABELS
 from emoicl.training.experiments.reproduction.paper import TABLE_II, TABLE_IV
 from emoicl.training.experiments.reproduction.systems import ORDER, SIZES, SYSTEMS, Size, System
 from emoicl.training.experiments.stages import stage_arguments
-from emoicl.training.systems.classifier_trainer import ClassifierTrainingArguments
-from emoicl.training.systems.meta_icl_trainer import MetaIclTrainingArguments
+from emoicl.training.systems.classifier_config import ClassifierTrainingArguments
+from emoicl.training.systems.meta_icl_config import MetaIclTrainingArguments
 
 
 ALL_SIZES = sorted(path.stem for path in SIZES.glob("*.yaml"))

@@ -1,0 +1,169 @@
+"""What users of `Trainer` rely on holds for each trainer of the package."""
+
+import logging
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny import LABELS
+from tiny_classifier import SIZES
+from tiny_corpus import compose_tiny
+from transformers import EarlyStoppingCallback
+
+from emoicl.training.data.corpus import Corpus
+from emoicl.training.data.features import FeatureCache
+from emoicl.training.episodes.classifier_inputs import InputCache
+from emoicl.training.publishing.provenance import PROVENANCE_NAME, Provenance
+from emoicl.training.systems.base_trainer import EmoIclTrainer
+from emoicl.training.systems.classifier_config import ClassifierTrainingArguments
+from emoicl.training.systems.classifier_trainer import ClassifierTrainer
+from emoicl.training.systems.composition import compose_classifier
+from emoicl.training.systems.encoder_config import EncoderTrainingArguments
+from emoicl.training.systems.encoder_trainer import EncoderTrainer
+from emoicl.training.systems.meta_icl_config import MetaIclTrainingArguments
+from emoicl.training.systems.meta_icl_trainer import MetaIclTrainer
+
+
+ARGUMENTS = {
+    MetaIclTrainer: MetaIclTrainingArguments,
+    ClassifierTrainer: ClassifierTrainingArguments,
+    EncoderTrainer: EncoderTrainingArguments,
+}
+# At which a tiny corpus of three labels is evaluated.
+SHOTS = {MetaIclTrainer: [0, 2], ClassifierTrainer: [3], EncoderTrainer: [0, 2]}
+EACH_STEP: dict[str, Any] = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1}
+
+
+@pytest.fixture(params=ARGUMENTS, ids=lambda kind: kind.__name__)
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def others(corpus):
+    """The corpus cut into two of two speakers."""
+    return {"calm": Corpus(corpus.utterances[:18]), "noisy": Corpus(corpus.utterances[18:])}
+
+
+@pytest.fixture
+def make_trainer(kind, whisper, corpus, tmp_path):
+    """Makes a trainer of a new tiny model, the same each time."""
+
+    def make(eval_dataset=corpus, arguments=None, **options) -> Any:
+        torch.manual_seed(0)
+        defaults: dict[str, Any] = {"max_steps": 2, "report_to": "none", "disable_tqdm": True, "use_cpu": True}
+        defaults |= {"output_dir": str(tmp_path / "run"), "save_strategy": "no", "learning_rate": 1e-2}
+        if kind is not ClassifierTrainer:
+            defaults["eval_shots"] = SHOTS[kind]
+        args = ARGUMENTS[kind](**(defaults | (arguments or {})))
+        options |= {"args": args, "train_dataset": corpus, "eval_dataset": eval_dataset}
+        if kind is ClassifierTrainer:
+            fields: dict[str, Any] = {"speech_layer": 2, **SIZES}
+            model, extractor = compose_classifier(str(whisper), LABELS, LABELS, **fields)
+            speech = FeatureCache(model, extractor, tmp_path / "cache")
+            return ClassifierTrainer(model=model, processing_class=extractor, speech=speech, **options)
+        if kind is EncoderTrainer:
+            model, processor = compose_tiny(whisper, freeze_speech_encoder=False)
+            inputs = InputCache(processor.feature_extractor)
+            return EncoderTrainer(model=model, candidate_labels=LABELS, inputs=inputs, **options)
+        model, processor = compose_tiny(whisper)
+        features = FeatureCache(model, processor.feature_extractor, tmp_path / "cache")
+        return MetaIclTrainer(model=model, processing_class=processor, features=features, **options)
+
+    return make
+
+
+def test_compute_metrics_is_called_with_scores_and_labels(make_trainer, kind, corpus):
+    given = []
+
+    def accuracy(evaluated):
+        scores, label_ids = evaluated
+        given.append(scores)
+        return {"accuracy": (scores.argmax(-1) == label_ids).mean()}
+
+    metrics = make_trainer(compute_metrics=accuracy).evaluate()
+    shots = SHOTS[kind]
+    assert [scores.shape for scores in given] == [(len(corpus), len(LABELS))] * len(shots)
+    # All speakers have as many utterances.
+    assert metrics["eval_accuracy"] == pytest.approx(metrics["eval_ua_spk"])
+    for k in shots:
+        assert metrics[f"eval_accuracy_{k}_shot"] == pytest.approx(metrics[f"eval_ua_spk_{k}_shot"])
+
+
+def test_predict(make_trainer, kind, others):
+    corpus = others["calm"]
+    trainer = make_trainer(eval_dataset=None)
+    scores, label_ids, metrics = trainer.predict(corpus)
+    np.testing.assert_allclose(scores.sum(1), 1, rtol=1e-5)
+    assert [LABELS[column] for column in label_ids] == corpus.labels
+    loss = -np.log(scores[np.arange(len(corpus)), label_ids]).mean()
+    assert metrics[f"test_loss_{SHOTS[kind][-1]}_shot"] == pytest.approx(loss)
+    assert {"test_ua_spk", "test_loss", "test_runtime"} <= metrics.keys()
+    assert trainer.state.log_history == []
+
+
+def test_several_evaluation_corpora(make_trainer, others, tmp_path):
+    best = {"load_best_model_at_end": True, "metric_for_best_model": "eval_noisy_ua_spk"}
+    trainer = make_trainer(others, EACH_STEP | best)
+    trainer.train()
+    for name in others:
+        measured = [
+            entry[f"eval_{name}_ua_spk"] for entry in trainer.state.log_history if f"eval_{name}_loss" in entry
+        ]
+        assert len(measured) == 2
+    assert trainer.state.best_metric == max(measured)
+    assert trainer.evaluate(others["noisy"])["eval_ua_spk"] == trainer.state.best_metric
+    (stage,) = Provenance.load(tmp_path / "run" / PROVENANCE_NAME).stages
+    assert stage["data"]["validation"][""]["speakers"] == 4
+    with pytest.raises(ValueError, match="is 'ua_spk'; with .* choose from eval_calm_ua_spk, eval_noisy_ua_spk"):
+        make_trainer(others, EACH_STEP | {"load_best_model_at_end": True})
+
+
+def test_the_best_model_is_that_of_ua_spk_by_default(make_trainer):
+    trainer = make_trainer(arguments=EACH_STEP | {"load_best_model_at_end": True})
+    trainer.train()
+    scores = [entry["eval_ua_spk"] for entry in trainer.state.log_history if "eval_ua_spk" in entry]
+    assert trainer.state.best_metric == max(scores)
+    assert trainer.evaluate()["eval_ua_spk"] == max(scores)
+
+
+def test_only_the_best_is_saved(make_trainer):
+    trainer = make_trainer(arguments=EACH_STEP | {"save_strategy": "best"})
+    trainer.train()
+    assert trainer.state.best_metric == max(e["eval_ua_spk"] for e in trainer.state.log_history if "eval_ua_spk" in e)
+
+
+def test_training_stops_where_the_loss_no_longer_falls(make_trainer):
+    best = {"load_best_model_at_end": True, "metric_for_best_model": "loss", "max_steps": 6, "learning_rate": 0.0}
+    trainer = make_trainer(arguments=EACH_STEP | best, callbacks=[EarlyStoppingCallback(early_stopping_patience=2)])
+    trainer.train()
+    assert trainer.state.global_step == 3
+
+
+def test_what_is_no_corpus_cannot_be_evaluated(make_trainer):
+    trainer = make_trainer(eval_dataset=None)
+    for call in (trainer.evaluate, trainer.predict):
+        with pytest.raises(ValueError, match="needs a `Corpus`, not list"):
+            call(["a.wav"])
+    with pytest.raises(ValueError, match="requires an eval_dataset"):
+        trainer.evaluate()
+
+
+def test_a_saved_model_has_its_provenance(make_trainer, kind, tmp_path):
+    trainer = make_trainer()
+    trainer.train()
+    trainer.save_model(str(tmp_path / "mine"))
+    assert len(Provenance.load(tmp_path / "mine" / PROVENANCE_NAME).stages) == 1
+    assert isinstance(trainer, EmoIclTrainer)
+    assert (tmp_path / "mine" / "README.md").exists() == (kind is MetaIclTrainer)
+
+
+def test_nothing_is_warned_of(make_trainer, caplog):
+    with warnings.catch_warnings(), caplog.at_level(logging.WARNING):
+        warnings.simplefilter("error")
+        trainer = make_trainer(arguments={"use_cpu": False})
+        trainer.train()
+    assert trainer.args.dataloader_pin_memory == torch.accelerator.is_available()
+    assert caplog.records == []

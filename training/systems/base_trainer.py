@@ -1,0 +1,151 @@
+"""What the trainers of this package share."""
+
+from typing import Any, Protocol, cast
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerCallback, TrainerState, TrainingArguments
+from transformers.trainer_utils import EvalLoopOutput
+
+from emoicl.training.data.corpus import Corpus
+from emoicl.training.evaluation.reports import EvaluationReport
+from emoicl.training.publishing.card_callback import ModelCardCallback
+from emoicl.training.systems.base_config import EmoIclTrainingArguments
+
+
+class DrawnAnew(Protocol):
+    """Items that are drawn anew each epoch."""
+
+    def set_epoch(self, epoch: int) -> None: ...
+
+
+class EpochCallback(TrainerCallback):
+    """Tells the items which epoch begins: the data loader itself does not where it resumes within an epoch, or in
+    several processes (accelerate 1.15)."""
+
+    def __init__(self, items: DrawnAnew):
+        self.items = items
+
+    def on_epoch_begin(self, args, state: TrainerState, control, **kwargs):
+        self.items.set_epoch(int(state.epoch or 0))
+
+
+class EmoIclTrainer(Trainer):
+    r"""
+    A Trainer that draws its items from a corpus, and is judged by the speakers of others.
+
+    `evaluate` gives `eval_ua_spk` and `eval_loss`, the mean over numbers of shots of UA_spk and of the negative
+    log-likelihood of the right label, and each as `eval_ua_spk_3_shot`. With a dictionary of evaluation corpora the
+    names are `eval_<corpus>_ua_spk`, and so on. `predict` gives the scores of the largest number of shots.
+
+    `compute_metrics` is called for each number of shots, with an `EvalPrediction` of `predictions`, the probabilities
+    of the labels, float32 of shape `(num_utterances, num_labels)`, and `label_ids`, the column of each right label, of
+    shape `(num_utterances,)`. The numbers that it returns are averaged and named likewise.
+
+    A subclass makes the items and their collator, and says how a corpus is scored: [`EmoIclTrainer.report_on`].
+
+    Args:
+        model (`PreTrainedModel`): The model.
+        args ([`EmoIclTrainingArguments`]): How to train.
+        train_dataset ([`Corpus`]): Utterances of the training speakers.
+        items ([`DrawnAnew`]): The training items that are drawn from it.
+        eval_dataset ([`Corpus`] or `dict[str, Corpus]`, *optional*): Utterances of other speakers.
+        **kwargs: Further arguments of [`~transformers.Trainer`].
+
+    Raises:
+        `ValueError`: If `metric_for_best_model` is of none of several evaluation corpora.
+    """
+
+    args: EmoIclTrainingArguments
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        args: EmoIclTrainingArguments,
+        train_dataset: Corpus,
+        items: Any,
+        eval_dataset: Corpus | dict[str, Corpus] | None = None,
+        **kwargs: Any,
+    ):
+        if isinstance(eval_dataset, dict):
+            _check_best_metric(args.metric_for_best_model, list(eval_dataset))
+            validation = Corpus(dict.fromkeys(clip for corpus in eval_dataset.values() for clip in corpus))
+        else:
+            validation = eval_dataset
+        super().__init__(model=model, args=args, train_dataset=items, eval_dataset=cast(Any, eval_dataset), **kwargs)
+        self.add_callback(EpochCallback(items))
+        self.card = ModelCardCallback(train_dataset, validation)
+        self.add_callback(self.card)
+
+    @staticmethod
+    def get_optimizer_cls_and_kwargs(args: TrainingArguments, model: PreTrainedModel | None = None) -> tuple[Any, Any]:
+        """RAdam with decoupled weight decay, unless `args` ask for another optimizer."""
+        if not getattr(args, "radam", False):
+            return Trainer.get_optimizer_cls_and_kwargs(args, model)
+        coefficients = {"betas": (args.adam_beta1, args.adam_beta2), "eps": args.adam_epsilon}
+        return torch.optim.RAdam, {"lr": args.learning_rate, "decoupled_weight_decay": True, **coefficients}
+
+    def report_on(self, corpus: Corpus) -> EvaluationReport:
+        """Scores the utterances of a corpus with one enrollment each, at each number of shots."""
+        raise NotImplementedError
+
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """
+        What [`~transformers.Trainer.evaluate`] and [`~transformers.Trainer.predict`] do with a corpus.
+
+        Args:
+            dataloader (`DataLoader`): Its dataset is the corpus; enrollments need all of it at once.
+            description (`str`): Unused, as are `prediction_loss_only` and `ignore_keys`: parts of the interface.
+            metric_key_prefix (`str`, *optional*, defaults to `"eval"`): Put before the names of the metrics.
+
+        Raises:
+            `ValueError`: If the dataset is no [`Corpus`].
+        """
+        corpus = dataloader.dataset
+        if not isinstance(corpus, Corpus):
+            raise ValueError(f"Evaluation needs a `Corpus`, not {type(corpus).__name__}: read one with `load_corpus`.")
+        report = self.report_on(corpus)
+        numbers = sorted({condition.shots for condition in report.conditions})
+        measured = {shots: self._measure(report, shots) for shots in numbers}
+        metrics = {
+            f"{metric_key_prefix}_{name}_{shots}_shot": value
+            for shots, of_shots in measured.items()
+            for name, value in of_shots.items()
+        }
+        for name in measured[numbers[0]]:
+            mean = float(np.mean([of_shots[name] for of_shots in measured.values()]))
+            metrics[f"{metric_key_prefix}_{name}"] = mean
+        return EvalLoopOutput(*report.answers(numbers[-1]), metrics, len(corpus))
+
+    def _measure(self, report: EvaluationReport, shots: int) -> dict[str, float]:
+        metrics = {"ua_spk": report.accuracy(shots).ua_spk, "loss": report.label_scores(shots)["nll"]}
+        if self.compute_metrics is not None:
+            metrics |= self.compute_metrics(EvalPrediction(*report.answers(shots)))
+        return metrics
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Saves the model, what processes its inputs, the provenance of its training and its card."""
+        super().save_model(output_dir, _internal_call)
+        # The callback writes beside a checkpoint.
+        if not _internal_call:
+            self.card.save(str(output_dir or self.args.output_dir))
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Writes the card into `output_dir`, as `push_to_hub` asks."""
+        self.card.save(str(self.args.output_dir))
+
+
+def _check_best_metric(metric: str | None, corpora: list[str]) -> None:
+    """With several evaluation corpora, a metric is of one of them."""
+    if metric is None or metric.removeprefix("eval_").startswith(tuple(f"{name}_" for name in corpora)):
+        return
+    choices = ", ".join(f"eval_{name}_ua_spk" for name in corpora)
+    raise ValueError(f"`metric_for_best_model` is {metric!r}; with several evaluation corpora, choose from {choices}.")
