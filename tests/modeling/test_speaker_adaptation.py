@@ -30,9 +30,15 @@ PROBE_WEIGHT, PROTOTYPE_WEIGHT = 0.7, 0.4
 
 def make_adaptation(labels: str = KNOWN, **fields: Any) -> EmoIclSpeakerAdaptation:
     torch.manual_seed(0)
-    defaults = {"probe_weight": PROBE_WEIGHT, "prototype_weight": PROTOTYPE_WEIGHT}
-    known = {"label_words": list(labels), "label_token_ids": [LABELS[label] for label in labels]}
-    config = EmoIclAdaptationConfig(size=SIZE, feature_size=4, **known, **(defaults | fields))
+    defaults: dict[str, Any] = {
+        "size": SIZE,
+        "feature_size": 4,
+        "label_words": list(labels),
+        "label_token_ids": [LABELS[label] for label in labels],
+        "probe_weight": PROBE_WEIGHT,
+        "prototype_weight": PROTOTYPE_WEIGHT,
+    }
+    config = EmoIclAdaptationConfig(**(defaults | fields))
     module = EmoIclSpeakerAdaptation(config).double()
     for parameter in module.parameters():
         parameter.data.normal_(std=0.5)

@@ -150,8 +150,7 @@ def split_sources(corpus: Corpus, sources: Sequence[str], labels: Sequence[str])
         `ValueError`: If the labels of the corpus are not these, variances cannot be estimated from it, there is no
             such source or no other, or one lacks what a corpus must have.
     """
-    check_labels(corpus, labels)
-    check_takes(corpus)
+    check_corpus(corpus, labels)
     names = np.array([corpus_name(speaker_id) for speaker_id in corpus.speaker_ids])
     known = sorted(set(names.tolist()))
     if absent := [source for source in sources if source not in known]:
@@ -161,9 +160,7 @@ def split_sources(corpus: Corpus, sources: Sequence[str], labels: Sequence[str])
     rows = [np.flatnonzero(names == source) for source in sources]
     for source, of_source in zip(sources, rows, strict=True):
         try:
-            part = Corpus(corpus[row] for row in of_source)
-            check_labels(part, labels)
-            check_takes(part)
+            check_corpus(Corpus(corpus[row] for row in of_source.tolist()), labels)
         except ValueError as error:
             raise ValueError(f"{source} cannot be one of `sources`: {error}") from error
     return rows
@@ -186,13 +183,15 @@ def check_labels(corpus: Corpus, candidate_labels: Sequence[str]) -> None:
         )
 
 
-def check_takes(corpus: Corpus) -> None:
+def check_corpus(corpus: Corpus, candidate_labels: Sequence[str]) -> None:
     """
-    Refuses a corpus that variances cannot be estimated from.
+    Refuses a corpus that a speaker adaptation cannot be fitted to.
 
     Raises:
-        `ValueError`: If it has too few speakers, labels of a speaker, or takes of a label.
+        `ValueError`: If its labels are not the candidates, or it has too few speakers, labels of a speaker, or takes
+            of a label for an estimate of the variances.
     """
+    check_labels(corpus, candidate_labels)
     num_cells, num_speakers = len(set(zip(corpus.speaker_ids, corpus.labels, strict=True))), len(corpus.by_speaker)
     if num_speakers < 4 or num_cells in (len(corpus), num_speakers):
         raise ValueError(

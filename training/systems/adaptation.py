@@ -53,7 +53,8 @@ def add_adaptation(
     Raises:
         `ValueError`: If the training corpus lacks utterances to fit it to.
     """
-    fields = dict(adaptation_config.to_dict() if hasattr(adaptation_config, "to_dict") else adaptation_config)
+    given = adaptation_config
+    fields = given.to_dict() if isinstance(given, EmoIclAdaptationConfig) else dict(given)
     labels = processor.candidate_labels
     label_ids = [[token for token in row if token >= 0] for row in processor.label_ids(labels).tolist()]
     fields |= {"label_words": labels, "label_token_ids": label_ids}

@@ -69,9 +69,10 @@ def test_prototypes_count_by_the_share_of_labels_that_are_enrolled(untrained, co
     assert adapted.config.adaptation_config.prototype_weight > plain.config.adaptation_config.prototype_weight
     set_weights(adapted, 0.0, 1.0, 0.2)
     recognizer = SpeechLmRecognizer(adapted, processor, features)
+    adaptation: Any = plain.model.adaptation
     for shots in (1, 3):
         episodes = tuning_episodes(test, list(LABELS), shots)[:100]
-        probe, prototypes = evidence_parts(plain.model.adaptation, PooledFeatures(features)(test), episodes)
+        probe, prototypes = evidence_parts(adaptation, PooledFeatures(features)(test), episodes)
         expected = softmax(probe + 0.2 * (shots / len(LABELS)) ** 0.5 * prototypes, axis=1)
         np.testing.assert_allclose(recognizer.score(test, episodes), expected, atol=1e-4)
 
@@ -152,8 +153,9 @@ def test_sources(untrained):
     training, validation = Corpus([*parts[0][0], *parts[1][0]]), parts[2][0]
     adapted = add_adaptation(model, processor, training, validation, ManyVoices(*parts), {"sources": ["studio"]})
     assert adapted.config.adaptation_config.sources == ["studio"]
-    assert adapted.model.adaptation.label_means.shape == (2, len(LABELS), 32)
-    assert adapted.model.adaptation.config is adapted.config.adaptation_config
+    adaptation: Any = adapted.model.adaptation
+    assert adaptation.label_means.shape == (2, len(LABELS), 32)
+    assert adaptation.config is adapted.config.adaptation_config
     episodes = tuning_episodes(validation, list(LABELS), 2)
     scores = SpeechLmRecognizer(adapted, processor, ManyVoices(*parts)).score(validation, episodes)
     np.testing.assert_allclose(scores.sum(1), 1)
