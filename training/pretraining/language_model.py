@@ -26,7 +26,7 @@ from emoicl.training.experiments.stages import run_stage
 from emoicl.training.pretraining.denoising import MODES, DenoisingDataset
 from emoicl.training.pretraining.instruction import InstructionDataset, read_triples
 from emoicl.training.pretraining.running import Schedule, pretraining_arguments
-from emoicl.training.pretraining.tables import read_texts
+from emoicl.training.pretraining.texts import read_texts
 from emoicl.training.pretraining.tokenizer import NEWLINE, SENTINELS, train_unigram_tokenizer
 from emoicl.training.systems.meta_icl_trainer import EpochCallback
 
