@@ -20,11 +20,11 @@ from tqdm.auto import tqdm
 from emoicl.training.corpora.base import CorpusReader, Recording
 from emoicl.training.corpora.card import dataset_card
 from emoicl.training.corpora.report import NOTES, PROBLEMS, Report
+from emoicl.training.data.tables import AUDIO_TYPE
 
 
 Item = TypeVar("Item")
 
-AUDIO_TYPE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 TEXT_COLUMNS = ("sentence_id", "take", "intensity", "gender", "age", "text")
 SCHEMA = pa.schema(
     {

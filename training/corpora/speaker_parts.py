@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from emoicl.training.corpora.base import read_rows, read_text
-from emoicl.training.corpora.split_tables import Clip
+from emoicl.training.corpora.split_tables import SplitRow
 from emoicl.training.data.folds import deal_speakers
 
 
@@ -50,12 +50,12 @@ def age_group(age: str) -> str:
     return f"{decade}-{decade + 9}"
 
 
-def describe_speakers(clips: Sequence[Clip], stratify: Sequence[str] = STRATIFY) -> dict[str, Speaker]:
+def describe_speakers(clips: Sequence[SplitRow], stratify: Sequence[str] = STRATIFY) -> dict[str, Speaker]:
     """
     Gathers what the rows say of each speaker.
 
     Args:
-        clips (`Sequence[Clip]`): The rows, with the traits `gender`, `age` and those of `stratify`.
+        clips (`Sequence[SplitRow]`): The rows, with the traits `gender`, `age` and those of `stratify`.
         stratify (`Sequence[str]`, *optional*, defaults to `("gender", "age")`): Columns that make strata, the most
             important first. Ages count by their group.
 
@@ -65,13 +65,13 @@ def describe_speakers(clips: Sequence[Clip], stratify: Sequence[str] = STRATIFY)
     Raises:
         `ValueError`: If one speaker has two genders or other traits. Of two ages in years, the lower counts.
     """
-    clips_of: dict[str, list[Clip]] = {}
+    clips_of: dict[str, list[SplitRow]] = {}
     for clip in clips:
         clips_of.setdefault(clip.speaker_id, []).append(clip)
     speakers = {}
     for speaker_id, of_speaker in sorted(clips_of.items()):
         traits = {name: _trait(of_speaker, name) for name in dict.fromkeys(["gender", "age", *stratify])}
-        stratum = (of_speaker[0].source, *(traits[name] for name in stratify))
+        stratum = (of_speaker[0].corpus, *(traits[name] for name in stratify))
         speakers[speaker_id] = Speaker(speaker_id, len(of_speaker), traits["gender"], traits["age"], stratum)
     return speakers
 
@@ -238,7 +238,7 @@ def split_by_lists(
     return parts, unknown
 
 
-def separate_sentences(clips: Sequence[Clip], parts: Sequence[str], seed: int = 0) -> list[str]:
+def separate_sentences(clips: Sequence[SplitRow], parts: Sequence[str], seed: int = 0) -> list[str]:
     """
     Leaves clips out so that no sentence of training is said in validation or test.
 
@@ -249,7 +249,7 @@ def separate_sentences(clips: Sequence[Clip], parts: Sequence[str], seed: int = 
     corpora are different.
 
     Args:
-        clips (`Sequence[Clip]`): All clips, with the trait `sentence_id`.
+        clips (`Sequence[SplitRow]`): All clips, with the trait `sentence_id`.
         parts (`Sequence[str]`): The part of each; `""` is left out.
         seed (`int`, *optional*, defaults to 0): Orders sentences that are as frequent.
 
@@ -259,7 +259,7 @@ def separate_sentences(clips: Sequence[Clip], parts: Sequence[str], seed: int = 
     Raises:
         `ValueError`: If a clip has no sentence, or if nothing would be left of a part.
     """
-    sentences = [(clip.source, clip.traits["sentence_id"]) for clip in clips]
+    sentences = [(clip.corpus, clip.traits["sentence_id"]) for clip in clips]
     if nameless := [clip.name for clip, (_, sentence) in zip(clips, sentences, strict=True) if not sentence]:
         raise ValueError(
             f"{len(nameless)} of {len(clips)} clips have no sentence_id ({', '.join(nameless[:5])}): sentences can "
@@ -292,18 +292,18 @@ def separate_sentences(clips: Sequence[Clip], parts: Sequence[str], seed: int = 
     return kept
 
 
-def check_duplicates(clips: Sequence[Clip], parts: Sequence[str]) -> None:
+def check_duplicates(clips: Sequence[SplitRow], parts: Sequence[str]) -> None:
     """
     Refuses a clip that is in two parts, under whatever names.
 
     Args:
-        clips (`Sequence[Clip]`): All clips.
+        clips (`Sequence[SplitRow]`): All clips.
         parts (`Sequence[str]`): The part of each; `""` is left out.
 
     Raises:
         `ValueError`: If byte-identical clips are in different parts; names both.
     """
-    first: dict[str, tuple[Clip, str]] = {}
+    first: dict[str, tuple[SplitRow, str]] = {}
     crossing = []
     for clip, part in zip(clips, parts, strict=True):
         if part:
@@ -321,7 +321,7 @@ def check_duplicates(clips: Sequence[Clip], parts: Sequence[str]) -> None:
         )
 
 
-def _trait(clips: Sequence[Clip], name: str) -> str:
+def _trait(clips: Sequence[SplitRow], name: str) -> str:
     """The one value of a speaker."""
     values = sorted({clip.traits[name] for clip in clips} - {""})
     if name == "age":

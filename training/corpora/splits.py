@@ -21,7 +21,9 @@ from emoicl.training.corpora.speaker_parts import (
     split_by_share,
     split_into_folds,
 )
-from emoicl.training.corpora.split_tables import Clip, list_clips, open_tables, write_parts
+from emoicl.training.corpora.split_tables import SplitRow, list_rows, write_parts
+from emoicl.training.data.corpus import COLUMNS
+from emoicl.training.data.tables import open_tables
 
 
 @dataclass(frozen=True)
@@ -144,11 +146,11 @@ def split_corpus(
         raise ValueError(f"{output}: there is something already; name a new folder.")
     if num_folds is not None and speaker_lists is not None:
         raise ValueError("Either speakers are dealt to folds, or their parts are given.")
-    tables = open_tables(paths)
+    tables = open_tables(paths, COLUMNS)
     for table in tables:
         table.require([*(stratify or ()), *(["sentence_id"] if sentence_disjoint else [])])
     strata = list(STRATIFY if stratify is None else stratify)
-    clips = list_clips(tables, list(dict.fromkeys([*STRATIFY, *strata, "sentence_id"])))
+    clips = list_rows(tables, list(dict.fromkeys([*STRATIFY, *strata, "sentence_id"])))
     speakers = describe_speakers(clips, strata)
     settings: dict[str, Any] = {"tables": [table.path.name for table in tables]}
     draws = {"validation": validation, "seed": seed, "stratify": strata}
@@ -189,7 +191,7 @@ def _report(
     name: str,
     settings: Mapping[str, Any],
     speakers: Mapping[str, Speaker],
-    clips: Sequence[Clip],
+    clips: Sequence[SplitRow],
     dealt: Sequence[str],
     kept: Sequence[str],
     unknown: Sequence[str],
@@ -207,10 +209,12 @@ def _report(
     return SplitReport(name, settings, present, _count_cells(speakers, clips, kept), left_out)
 
 
-def _count_cells(speakers: Mapping[str, Speaker], clips: Sequence[Clip], parts: Sequence[str]) -> list[dict[str, Any]]:
+def _count_cells(
+    speakers: Mapping[str, Speaker], clips: Sequence[SplitRow], parts: Sequence[str]
+) -> list[dict[str, Any]]:
     """The rows of Table I."""
     emotions = sorted({clip.emotion for clip in clips})
-    cells: dict[tuple[str, str, str], list[Clip]] = {}
+    cells: dict[tuple[str, str, str], list[SplitRow]] = {}
     for clip, part in zip(clips, parts, strict=True):
         speaker = speakers[clip.speaker_id]
         if part:

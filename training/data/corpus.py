@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch.utils.data import Dataset
 
-from emoicl.training.data.tables import Table
+from emoicl.training.data.tables import Table, read_clip
 
 
 logger = logging.getLogger(__name__)
@@ -44,8 +44,7 @@ class Utterance:
     @cached_property
     def audio_sha256(self) -> str:
         """The identity of the clip: the SHA-256 of its encoded bytes, as 64 hexadecimal digits."""
-        data = self.audio if isinstance(self.audio, bytes) else self.audio.read_bytes()
-        return hashlib.sha256(data).hexdigest()
+        return hashlib.sha256(read_clip(self.audio)).hexdigest()
 
     @property
     def num_bytes(self) -> int:

@@ -100,7 +100,7 @@ class Table:
             values = batch["audio"].to_pylist() if "audio" in there else [None] * batch.num_rows
             texts = {name: self._texts(batch, name) for name in columns}
             yield [
-                Row(first + index, self._clip(audio), _path(audio), {name: texts[name][index] for name in columns})
+                Row(first + index, self.clip(audio), path_of(audio), {name: texts[name][index] for name in columns})
                 for index, audio in enumerate(values)
             ]
             first += batch.num_rows
@@ -123,7 +123,8 @@ class Table:
         except pa.ArrowException as error:
             raise ValueError(f"{self.path}: {column} is of type {batch[column].type}; it should be text.") from error
 
-    def _clip(self, audio: bytes | str | dict | None) -> bytes | Path | None:
+    def clip(self, audio: bytes | str | dict | None) -> bytes | Path | None:
+        """The encoded clip that one value of the column `audio` stands for, or the file that holds it."""
         if isinstance(audio, dict):
             audio = audio.get("bytes") or audio.get("path")
         if not audio:
@@ -131,16 +132,22 @@ class Table:
         return audio if isinstance(audio, bytes) else self.path.parent / audio
 
 
-def encoded(row: Row) -> dict[str, bytes | str | None]:
-    """The clip of a row as a value of `AUDIO_TYPE`; one in a file of its own is read.
+def path_of(audio: bytes | str | dict | None) -> str:
+    """The path that a table has for a clip, `""` if it has none."""
+    path = audio.get("path") if isinstance(audio, dict) else audio
+    return path if isinstance(path, str) else ""
+
+
+def read_clip(clip: bytes | Path | None) -> bytes:
+    """The encoded clip of a [`Row`], from its file if it is in one.
 
     Raises:
         `FileNotFoundError`: If that file is missing.
         `ValueError`: If there is neither.
     """
-    if row.clip is None:
+    if clip is None:
         raise ValueError("neither bytes nor a path")
-    return {"bytes": row.clip if isinstance(row.clip, bytes) else row.clip.read_bytes(), "path": row.path or None}
+    return clip if isinstance(clip, bytes) else clip.read_bytes()
 
 
 def open_tables(paths: Sequence[str | Path], required: Sequence[str] = ()) -> list[Table]:
@@ -183,8 +190,3 @@ def _is_audio(kind: pa.DataType) -> bool:
         return bool({field.name for field in kind} & {"bytes", "path"})
     kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
     return pa.types.is_null(kind) or any(is_kind(kind) for is_kind in kinds)
-
-
-def _path(audio: bytes | str | dict | None) -> str:
-    path = audio.get("path") if isinstance(audio, dict) else audio
-    return path if isinstance(path, str) else ""

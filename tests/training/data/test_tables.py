@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from emoicl.training.data.tables import Table, encoded, open_tables
+from emoicl.training.data.tables import Table, open_tables, read_clip
 
 
 def test_columns_of_a_csv_file_are_strings(tmp_path):
@@ -29,10 +29,10 @@ def test_rows_of_every_format(tmp_path):
     for suffix in ("parquet", "jsonl", "csv"):
         first, second = Table(tmp_path / f"a.{suffix}", ["audio"]).rows(["speaker_id", "text"])
         assert first == (1, tmp_path / "x.wav", "x.wav", {"speaker_id": "007", "text": ""})
-        assert encoded(first) == {"bytes": b"content", "path": "x.wav"}
+        assert read_clip(first.clip) == b"content"
         assert second == (2, None, "", {"speaker_id": "NA", "text": ""})
         with pytest.raises(ValueError, match="neither bytes nor a path"):
-            encoded(second)
+            read_clip(second.clip)
 
 
 def test_a_column_that_is_no_text_is_named(tmp_path):
