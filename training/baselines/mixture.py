@@ -9,7 +9,6 @@ from sklearn.linear_model import LogisticRegression
 from emoicl.training.baselines.prototypes import REGULARIZATION, Pooling, PrototypeBaseline, check_corpus, linear_layer
 from emoicl.training.data.corpus import Corpus
 from emoicl.training.episodes.episodes import Episode
-from emoicl.training.publishing.provenance import corpus_name
 
 
 class BaselineMixture:
@@ -40,7 +39,7 @@ class BaselineMixture:
         parts = [corpus, *split_sources(corpus, sources, candidate_labels)]
         self.floors = [PrototypeBaseline(part, pooled, candidate_labels, weight=0.0, size=size) for part in parts]
         numbers = {source: number for number, source in enumerate(sources, start=1)}
-        numbers_of_utterances = [numbers.get(corpus_name(speaker_id), 0) for speaker_id in corpus.speaker_ids]
+        numbers_of_utterances = [numbers.get(utterance.corpus, 0) for utterance in corpus]
         # Alike, because a speaker of a small corpus is no less probable to use the model.
         self.source_classifier = LogisticRegression(C=REGULARIZATION, max_iter=1000, class_weight="balanced")
         self.source_classifier.fit(self.floors[0].embed(corpus)[1], numbers_of_utterances)
@@ -76,14 +75,14 @@ def split_sources(corpus: Corpus, sources: Sequence[str], candidate_labels: Sequ
     Raises:
         `ValueError`: If there is no such source or no other, or one lacks what a [`PrototypeBaseline`] is fitted to.
     """
-    known = sorted({corpus_name(speaker_id) for speaker_id in corpus.by_speaker})
+    known = sorted(set(corpus.corpus_of.values()))
     if absent := [source for source in sources if source not in known]:
         raise ValueError(
             f"`adaptation_sources` names {', '.join(absent)}; the training corpora are {', '.join(known)}."
         )
     if sources and len(known) < 2:
         raise ValueError(f"`adaptation_sources` tells corpora apart, and {known[0]} is the only one: leave it out.")
-    parts = [Corpus(u for u in corpus if corpus_name(u.speaker_id) == source) for source in sources]
+    parts = [Corpus(utterance for utterance in corpus if utterance.corpus == source) for source in sources]
     for source, part in zip(sources, parts, strict=True):
         try:
             check_corpus(part, candidate_labels)

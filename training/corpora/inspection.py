@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from emoicl.training.corpora.clip_checks import ClipCheck, check_clips
 from emoicl.training.corpora.near_duplicates import find_near_duplicates
 from emoicl.training.corpora.sentence_leakage import SentenceLeakage, measure_leakage
-from emoicl.training.data.corpus import COLUMNS, Corpus, Utterance, display_label
+from emoicl.training.data.corpus import COLUMNS, Corpus, Utterance, corpus_of, display_label
 from emoicl.training.data.tables import Table, open_tables
 from emoicl.training.episodes.enrollment import speaker_max_shots
 
@@ -39,7 +39,7 @@ class InspectedClip:
         name (`str`): What messages call it: table, row (the first is 1) and file.
         emotion (`str`): Display word.
         speaker_id (`str`): Who speaks.
-        corpus (`str`): Which corpus it is of; the table, if there is no such column.
+        corpus (`str`): Which corpus it is of, see [`Utterance`]; the table, if nothing tells.
         sentence_id (`str`): What is the same in all clips of the same words; `""` if unknown.
         text (`str`): The words in lower case; `""` if unknown.
         check ([`ClipCheck`]): What is found in the audio.
@@ -224,8 +224,13 @@ def inspect_tables(sources: Sequence[str | Path], workers: int = 1) -> Inspectio
     copies = _find_copies(clips)
     kept = _without_copies(clips, copies)
     leakage, skipped = _look_at_sentences(kept)
-    if absent := [str(table.path) for table in tables if "corpus" not in table.schema.names]:
-        skipped.append(f"There is no column corpus in {', '.join(absent)}: a table counts as a corpus.")
+    named_by_table = {clip.corpus for clip in clips if not corpus_of(clip.speaker_id)}
+    if absent := [
+        str(table.path)
+        for table, name in zip(tables, names, strict=True)
+        if "corpus" not in table.schema.names and _stem(table, name) in named_by_table
+    ]:
+        skipped.append(f"Nothing tells the corpus of speakers in {', '.join(absent)}: a table counts as a corpus.")
     return Inspection(
         tables=[str(table.path) for table in tables],
         clips=clips,
@@ -250,6 +255,10 @@ def _table_names(tables: Sequence[Table]) -> list[str]:
     return [table.path.name if occurrences[table.path.name] == 1 else str(table.path) for table in tables]
 
 
+def _stem(table: Table, table_name: str) -> str:
+    return table_name.removesuffix(table.path.suffix)
+
+
 def _read(table: Table, table_name: str, findings: dict[str, dict[str, str]]) -> Iterator[_Batch]:
     for batch in table.row_batches(COLUMNS[1:] + OPTIONAL):
         read = _Batch([], [])
@@ -266,7 +275,7 @@ def _read(table: Table, table_name: str, findings: dict[str, dict[str, str]]) ->
                     "name": name,
                     "emotion": display_label(row.texts["emotion"]),
                     "speaker_id": row.texts["speaker_id"],
-                    "corpus": row.texts["corpus"] or table_name.removesuffix(table.path.suffix),
+                    "corpus": row.texts["corpus"] or corpus_of(row.texts["speaker_id"]) or _stem(table, table_name),
                     "sentence_id": row.texts["sentence_id"],
                     "text": " ".join(row.texts["text"].lower().split()),
                 }
