@@ -9,20 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from emoicl.training.corpora.speaker_parts import (
-    PARTS,
+from emoicl.training.corpora.split_rules import (
     STRATIFY,
-    Speaker,
     check_duplicates,
     describe_speakers,
     read_speaker_lists,
     separate_sentences,
-    split_by_lists,
-    split_by_share,
-    split_into_folds,
 )
 from emoicl.training.corpora.split_tables import SplitRow, list_rows, write_parts
 from emoicl.training.data.corpus import COLUMNS
+from emoicl.training.data.speaker_splits import PARTS, Speaker, split_by_lists, split_by_share, split_into_folds
 from emoicl.training.data.tables import open_tables
 
 

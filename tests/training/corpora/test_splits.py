@@ -10,7 +10,7 @@ import pytest
 from datasets import load_dataset
 
 from emoicl.training.corpora import split_tables
-from emoicl.training.corpora.speaker_parts import age_group
+from emoicl.training.corpora.split_rules import age_group
 from emoicl.training.corpora.splits import PARTS, split_corpus
 from emoicl.training.data.corpus import load_corpus
 from emoicl.training.data.tables import AUDIO_TYPE
