@@ -1,8 +1,6 @@
 """A corpus divided into speaker-disjoint tables that are trained on, chosen on and measured on."""
 
 import json
-import os
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from emoicl.training.corpora.split_tables import SplitRow, list_rows, write_part
 from emoicl.training.data.corpus import COLUMNS
 from emoicl.training.data.speaker_splits import PARTS, Speaker, split_by_lists, split_by_share, split_into_folds
 from emoicl.training.data.tables import open_tables
+from emoicl.training.data.writing import write_aside
 
 
 @dataclass(frozen=True)
@@ -169,17 +168,14 @@ def split_corpus(
         rows[name] = separate_sentences(clips, dealt, seed) if sentence_disjoint else dealt
         check_duplicates(clips, rows[name])
         reports.append(_report(name, settings, speakers, clips, dealt, rows[name], unknown))
-    # Written aside and renamed, so that an interruption leaves no part of a split that looks whole.
-    unfinished = output.absolute().with_name(f".{output.absolute().name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    for report in reports:
-        folder = unfinished / report.name
-        folder.mkdir(parents=True)
-        write_parts(tables, rows[report.name], folder)
-        report.save(folder)
-    if output.exists():
-        output.rmdir()
-    os.replace(unfinished, output)
+    with write_aside(output.absolute()) as unfinished:
+        for report in reports:
+            folder = unfinished / report.name
+            folder.mkdir(parents=True)
+            write_parts(tables, rows[report.name], folder)
+            report.save(folder)
+        if output.exists():
+            output.rmdir()
     return reports
 
 

@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from tqdm.auto import tqdm
 from emoicl.modeling.modeling_emoicl import EmoIclPreTrainedModel
 from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
 from emoicl.training.data.corpus import Utterance
+from emoicl.training.data.writing import write_aside
 
 
 logger = logging.getLogger(__name__)
@@ -97,13 +97,8 @@ class FeatureCache:
         return [row[:length].to(DTYPE).cpu() for row, length in zip(features, lengths, strict=True)]
 
     def _save(self, utterance: Utterance, features: torch.Tensor) -> None:
-        path = self.path(utterance)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Written aside and renamed, so that an interruption or a second process leaves no half file.
-        handle, unfinished = tempfile.mkstemp(dir=path.parent, suffix=".unfinished")
-        os.close(handle)
-        save_file({"features": features.contiguous()}, unfinished)
-        os.replace(unfinished, path)
+        with write_aside(self.path(utterance)) as unfinished:
+            save_file({"features": features.contiguous()}, unfinished)
 
 
 def fingerprint(model: EmoIclPreTrainedModel, feature_extractor: EmoIclFeatureExtractor) -> str:
