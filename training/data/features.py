@@ -1,7 +1,5 @@
 """Features of the frozen speech encoder, computed once for each clip and kept on disk."""
 
-import hashlib
-import json
 import logging
 import os
 from collections.abc import Iterable, Sequence
@@ -13,6 +11,7 @@ from tqdm.auto import tqdm
 
 from emoicl.modeling.modeling_emoicl import EmoIclPreTrainedModel
 from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
+from emoicl.processing.profile_emoicl import digest_weights
 from emoicl.training.data.corpus import Utterance
 from emoicl.training.data.writing import write_aside
 
@@ -106,9 +105,5 @@ def fingerprint(model: EmoIclPreTrainedModel, feature_extractor: EmoIclFeatureEx
     settings = feature_extractor.to_dict()
     # Saving adds where its code is.
     settings.pop("auto_map", None)
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
-    digest.update(f"{model.config.speech_config.model_type} {model.config.speech_layer} {DTYPE}".encode())
-    for name, weight in sorted(model.speech_encoder.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(weight.detach().cpu().float().numpy().tobytes())
-    return digest.hexdigest()[:16]
+    parts = [settings, model.config.speech_config.model_type, model.config.speech_layer, DTYPE]
+    return digest_weights(model.speech_encoder, {"features": parts})[:16]
