@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from tabulate import tabulate
+
 from emoicl.training.corpora.split_rules import (
     STRATIFY,
     check_duplicates,
@@ -46,19 +48,10 @@ class SplitReport:
     def text(self) -> str:
         """Table I, and what was left out."""
         emotions = list(self.counts[-1]["emotions"])
-        rows = [["split", "gender", "age", "speakers", "clips", *emotions]]
-        for row in self.counts:
-            numbers = [row["speakers"], row["clips"], *(row["emotions"][emotion] for emotion in emotions)]
-            rows.append([row["split"], row["gender"], row["age"], *map(str, numbers)])
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = []
-        for row in rows:
-            cells = [
-                value.rjust(width) if place > 2 else value.ljust(width)
-                for place, (value, width) in enumerate(zip(row, widths, strict=True))
-            ]
-            lines.append("  ".join(cells))
-        return "\n".join([*lines, *self._remarks()]) + "\n"
+        columns = ["split", "gender", "age", "speakers", "clips"]
+        rows = [[*(row[name] for name in columns), *row["emotions"].values()] for row in self.counts]
+        table = tabulate(rows, [*columns, *emotions], tablefmt="plain", disable_numparse=[2])
+        return "\n".join([table, *self._remarks()]) + "\n"
 
     def summary(self) -> str:
         """One line."""
