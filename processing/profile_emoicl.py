@@ -230,8 +230,13 @@ def fingerprint_model(model: Any, feature_extractor: Any) -> str:
         "features": feature_extractor.to_dict(),
     }
     settings = {part: {k: v for k, v in of.items() if k not in BOOKKEEPING} for part, of in settings.items()}
+    return digest_weights(model, settings)
+
+
+def digest_weights(module: torch.nn.Module, settings: Mapping[str, Any]) -> str:
+    """SHA-256 of the weights of a module, in any precision that holds them exactly, and of settings beside them."""
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
-    for name, weight in sorted(model.state_dict().items()):
+    for name, weight in sorted(module.state_dict().items()):
         digest.update(f"{name} {tuple(weight.shape)}".encode())
         digest.update(weight.detach().cpu().float().flatten().contiguous().numpy())
     return digest.hexdigest()

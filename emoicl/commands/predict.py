@@ -269,13 +269,11 @@ def table_rows(result: dict[str, Any], labels: Sequence[str]) -> list[dict[str, 
     return rows
 
 
-def read_enrollment(path: Path) -> list[dict[str, str | Path]]:
-    """Reads a CSV file with the columns `audio`, relative to its folder, and `label`."""
-    # Spreadsheets put a byte-order mark first.
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
-    if not rows or not {"audio", "label"} <= rows[0].keys():
-        raise ValueError(f"{path}: an enrollment has the columns audio and label, and at least one row.")
-    if incomplete := [str(number) for number, row in enumerate(rows, start=1) if not (row["audio"] and row["label"])]:
+def read_enrollment(path: Path) -> list[dict[str, Any]]:
+    """Reads a table with the columns `audio`, relative to its folder, and `label`."""
+    from emoicl.training.data.tables import Table
+
+    rows = list(Table(path, ["audio", "label"]).rows(["label"]))
+    if incomplete := [str(row.number) for row in rows if row.clip is None or not row.texts["label"]]:
         raise ValueError(f"{path}: no audio or no label in row {', '.join(incomplete)}.")
-    return [{"audio": path.parent / row["audio"], "label": row["label"]} for row in rows]
+    return [{"audio": row.clip, "label": row.texts["label"]} for row in rows]

@@ -188,9 +188,9 @@ def test_an_interruption_keeps_the_lines_before_it(run, recordings, tmp_path, mo
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("file,emotion\nann_Joy_1.wav,Joy\n", "enrollment.csv: an enrollment has the columns audio and label"),
-        ("audio,label\n", "at least one row"),
-        ("audio,label\nann_Joy_1.wav,Joy\nann_Anger_1.wav\n,Joy\n", "no audio or no label in row 2, 3"),
+        ("file,emotion\nann_Joy_1.wav,Joy\n", "enrollment.csv: lacks the columns ['audio', 'label']"),
+        ("audio,label\n", "enrollment.csv: the table has no rows"),
+        ("audio,label\nann_Joy_1.wav,Joy\nann_Anger_1.wav,\n,Joy\n", "no audio or no label in row 2, 3"),
         ("audio,label\nann_Joy_1.wav,joy\n", "enrollment[0]: label 'joy' is none of the candidate labels"),
         ("audio,label\nann_Joy_1.wav,Joy\ngone.wav,Joy\n", "gone.wav"),
     ],

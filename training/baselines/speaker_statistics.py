@@ -16,7 +16,6 @@ from emoicl.modeling.configuration_emoicl import EmoIclAdaptationConfig
 from emoicl.training.data.corpus import Corpus
 from emoicl.training.episodes.episodes import Episode
 from emoicl.training.episodes.speaker_blocks import index_slots
-from emoicl.training.publishing.provenance import corpus_name
 
 
 # Inverse regularization that does best on pooled Whisper features, of a few values.
@@ -89,7 +88,7 @@ def fit_source(
 
 def fit_source_classifier(embeds: np.ndarray, corpus: Corpus, sources: Sequence[str]) -> dict[str, np.ndarray]:
     """The parameters that tell sources by the voice embeddings of all of them as one, which come first."""
-    names = [corpus_name(speaker_id) for speaker_id in corpus.speaker_ids]
+    names = [utterance.corpus for utterance in corpus]
     numbers = [sources.index(name) + 1 if name in sources else 0 for name in names]
     # Alike, because a speaker of a small corpus is no less probable to use the model.
     classifier = LogisticRegression(C=REGULARIZATION, max_iter=1000, class_weight="balanced").fit(embeds, numbers)
@@ -151,7 +150,7 @@ def split_sources(corpus: Corpus, sources: Sequence[str], labels: Sequence[str])
             such source or no other, or one lacks what a corpus must have.
     """
     check_corpus(corpus, labels)
-    names = np.array([corpus_name(speaker_id) for speaker_id in corpus.speaker_ids])
+    names = np.array([utterance.corpus for utterance in corpus])
     known = sorted(set(names.tolist()))
     if absent := [source for source in sources if source not in known]:
         raise ValueError(f"`sources` names {', '.join(absent)}; the training corpora are {', '.join(known)}.")

@@ -9,11 +9,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.json
 import pyarrow.parquet
 
 from emoicl.training.corpora.base import CorpusReader, Recording, file_version
+from emoicl.training.data.tables import Table, read_clip
 
 
 REQUIRED = ("audio", "emotion", "speaker_id")
@@ -193,42 +192,47 @@ class OwnTable(TabularCorpus):
     """
 
     def __init__(self, source: str | Path, name: str, **fields: Any):
-        self.path = Path(source)
-        readers = {".csv": _read_csv, ".jsonl": pyarrow.json.read_json, ".parquet": _read_without_clips}
-        if self.path.suffix not in readers:
-            raise ValueError(f"{source}: a table is a {', '.join(readers)} file.")
-        if not self.path.is_file():
-            raise ValueError(f"{source}: there is no such file.")
-        try:
-            self.table = readers[self.path.suffix](self.path)
-        except pa.ArrowException as error:
-            raise ValueError(f"{source}: cannot be read as {self.path.suffix[1:]}: {error}") from error
-        if not self.table.num_rows:
-            raise ValueError(f"{source}: the table has no rows.")
-        self.clips = _ParquetClips(self.path) if self.path.suffix == ".parquet" else None
+        self.table = Table(source)
+        self.holds_clips = self.table.path.suffix == ".parquet"
+        self.held = threading.local()
         super().__init__(source, name, **fields)
 
     def read_audio(self, recording: Recording) -> bytes:
-        row = self.rows[recording.path]
-        clip: Any = self.clips.read(self.columns["audio"], row) if self.clips else recording.path
-        if isinstance(clip, dict):
-            clip = clip.get("bytes") or clip.get("path")
-        return clip if isinstance(clip, bytes) else (self.path.parent / clip).read_bytes()
+        value = self._value(self.rows[recording.path]) if self.holds_clips else recording.path
+        return read_clip(self.table.clip(value))
 
     def version(self, recording: Recording) -> str:
-        return file_version(self.path if self.clips else self.path.parent / recording.path)
+        path = self.table.path
+        return file_version(path if self.holds_clips else path.parent / recording.path)
 
     def _column_names(self) -> list[str]:
-        return self.clips.names if self.clips else self.table.column_names
+        return self.table.schema.names
 
     def _texts(self, column: str) -> list[str]:
-        return [value.strip() for value in self.table[column].cast(pa.string()).fill_null("").to_pylist()]
+        return self.table.texts(column)
 
     def _paths(self) -> list[str]:
-        column = self.columns["audio"]
-        paths = _tell_apart(self.clips.paths(column)) if self.clips else self._texts(column)
+        paths: list[str] = []
+        for batch in self.table.batches([self.columns["audio"]]):
+            paths += _clip_paths(batch.column(0), len(paths))
+        paths = _tell_apart(paths) if self.holds_clips else paths
         self.rows = {path: row for row, path in enumerate(paths)}
         return paths
+
+    def _value(self, row: int) -> Any:
+        """One value of the audio column of a parquet file, of which each thread holds one row group."""
+        if row not in getattr(self.held, "rows", ()):
+            with pyarrow.parquet.ParquetFile(self.table.path) as file:
+                start = 0
+                for group in range(file.num_row_groups):
+                    size = file.metadata.row_group(group).num_rows
+                    if row < start + size:
+                        break
+                    start += size
+                column = self.columns["audio"]
+                self.held.rows = range(start, start + size)
+                self.held.values = file.read_row_group(group, columns=[column])[column]
+        return self.held.values[row - self.held.rows.start].as_py()
 
 
 class HubDataset(TabularCorpus):
@@ -272,48 +276,20 @@ class HubDataset(TabularCorpus):
     def _paths(self) -> list[str]:
         # From the Arrow table, so that no clip is copied out of it.
         column = self.dataset.select_columns(self.columns["audio"]).with_format("arrow")[:][self.columns["audio"]]
-        paths = _tell_apart(_clip_paths(column))
+        paths = _tell_apart(_clip_paths(column.combine_chunks()))
         self.rows = {path: row for row, path in enumerate(paths)}
         return paths
 
 
-class _ParquetClips:
-    """The audio column of a parquet file, of which each thread holds one row group."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        metadata = pyarrow.parquet.read_metadata(path)
-        self.names = pyarrow.parquet.read_schema(path).names
-        sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
-        self.starts = [sum(sizes[:group]) for group in range(len(sizes))]
-        self.held = threading.local()
-
-    def read(self, column: str, row: int) -> Any:
-        group = max(index for index, start in enumerate(self.starts) if start <= row)
-        if getattr(self.held, "group", None) != group:
-            with pyarrow.parquet.ParquetFile(self.path) as file:
-                self.held.values = file.read_row_group(group, columns=[column])[column]
-            self.held.group = group
-        return self.held.values[row - self.starts[group]].as_py()
-
-    def paths(self, column: str) -> list[str]:
-        with pyarrow.parquet.ParquetFile(self.path) as file:
-            paths = []
-            for group in range(file.num_row_groups):
-                paths += _clip_paths(file.read_row_group(group, columns=[column])[column], len(paths))
-        return paths
-
-
-def _clip_paths(column: pa.ChunkedArray, first_row: int = 0) -> list[str]:
+def _clip_paths(column: pa.Array, first_row: int = 0) -> list[str]:
     """What each clip of an audio column is called: its path, or its row if it has only bytes."""
     kind = column.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return [path or "" for path in column.to_pylist()]
+        return [(path or "").strip() for path in column.to_pylist()]
     if pa.types.is_struct(kind):
-        chunks = column.combine_chunks()
         fields = [field.name for field in kind]
-        paths = chunks.field("path").to_pylist() if "path" in fields else [None] * len(column)
-        there = chunks.field("bytes").is_valid().to_pylist() if "bytes" in fields else [False] * len(column)
+        paths = column.field("path").to_pylist() if "path" in fields else [None] * len(column)
+        there = column.field("bytes").is_valid().to_pylist() if "bytes" in fields else [False] * len(column)
     elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         paths, there = [None] * len(column), column.is_valid().to_pylist()
     else:
@@ -327,20 +303,6 @@ def _tell_apart(paths: list[str]) -> list[str]:
     occurrences = Counter(paths)
     rows = enumerate(paths, start=1)
     return [f"row_{row:06}/{path}" if path and occurrences[path] > 1 else path for row, path in rows]
-
-
-def _read_csv(path: Path) -> pa.Table:
-    # All as strings, because a speaker "007" is not the number 7 and a speaker "NA" is not a missing one.
-    with path.open("rb") as file:
-        names = pyarrow.csv.open_csv(file).schema.names
-    options = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
-    return pyarrow.csv.read_csv(path, convert_options=options)
-
-
-def _read_without_clips(path: Path) -> pa.Table:
-    schema = pyarrow.parquet.read_schema(path)
-    plain = [field.name for field in schema if not (pa.types.is_nested(field.type) or pa.types.is_binary(field.type))]
-    return pyarrow.parquet.read_table(path, columns=plain)
 
 
 def _compile(pattern: str) -> re.Pattern[str]:

@@ -10,15 +10,14 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
-import pyarrow as pa
 import torch
 from tqdm.auto import tqdm
 
 from emoicl.training.corpora.clip_checks import ClipCheck, check_clips
 from emoicl.training.corpora.near_duplicates import find_near_duplicates
 from emoicl.training.corpora.sentence_leakage import SentenceLeakage, measure_leakage
-from emoicl.training.corpora.split_tables import TableFile, open_tables
-from emoicl.training.data.corpus import COLUMNS, Corpus, Utterance, display_label
+from emoicl.training.data.corpus import COLUMNS, Corpus, Utterance, corpus_of, display_label
+from emoicl.training.data.tables import Table, open_tables
 from emoicl.training.episodes.enrollment import speaker_max_shots
 
 
@@ -32,7 +31,7 @@ FINDINGS = {
 
 
 @dataclass(frozen=True)
-class Clip:
+class InspectedClip:
     """
     One row and what is found in its audio.
 
@@ -40,7 +39,7 @@ class Clip:
         name (`str`): What messages call it: table, row (the first is 1) and file.
         emotion (`str`): Display word.
         speaker_id (`str`): Who speaks.
-        corpus (`str`): Which corpus it is of; the table, if there is no such column.
+        corpus (`str`): Which corpus it is of, see [`Utterance`]; the table, if nothing tells.
         sentence_id (`str`): What is the same in all clips of the same words; `""` if unknown.
         text (`str`): The words in lower case; `""` if unknown.
         check ([`ClipCheck`]): What is found in the audio.
@@ -65,11 +64,11 @@ class Copies(NamedTuple):
 
     Args:
         kind (`str`): `"byte-identical"`, or `"near-identical"`, where the first of byte-identical ones stands for all.
-        clips (`list[Clip]`): At least two, in the order of the tables.
+        clips (`list[InspectedClip]`): At least two, in the order of the tables.
     """
 
     kind: str
-    clips: list[Clip]
+    clips: list[InspectedClip]
 
     @property
     def contradiction(self) -> str:
@@ -86,7 +85,7 @@ class Inspection:
 
     Args:
         tables (`list[str]`): What was read.
-        clips (`list[Clip]`): All complete rows.
+        clips (`list[InspectedClip]`): All complete rows.
         findings (`dict[str, dict[str, str]]`): For each kind of `FINDINGS`, the rows and reasons.
         copies (`list[Copies]`): Byte-identical clips, then near-identical ones.
         leakage (`dict[str, SentenceLeakage]`): Whether sentences give the emotion away, by corpus.
@@ -96,7 +95,7 @@ class Inspection:
     """
 
     tables: list[str]
-    clips: list[Clip]
+    clips: list[InspectedClip]
     findings: dict[str, dict[str, str]]
     copies: list[Copies]
     leakage: dict[str, SentenceLeakage]
@@ -199,7 +198,7 @@ def inspect_tables(sources: Sequence[str | Path], workers: int = 1) -> Inspectio
     Raises:
         `ValueError`: If a table cannot be read or lacks a column, or if no row is complete.
     """
-    tables = open_tables(sources)
+    tables = open_tables(sources, COLUMNS)
     findings: dict[str, dict[str, str]] = {kind: {} for kind in FINDINGS}
     clips = []
     names = _table_names(tables)
@@ -209,7 +208,7 @@ def inspect_tables(sources: Sequence[str | Path], workers: int = 1) -> Inspectio
             workers,
         ):
             for row, check in zip(rows, checks, strict=True):
-                clips.append(Clip(check=check, **row))
+                clips.append(InspectedClip(check=check, **row))
             progress.update(len(rows))
     if not clips:
         raise ValueError(
@@ -225,8 +224,13 @@ def inspect_tables(sources: Sequence[str | Path], workers: int = 1) -> Inspectio
     copies = _find_copies(clips)
     kept = _without_copies(clips, copies)
     leakage, skipped = _look_at_sentences(kept)
-    if absent := [str(table.path) for table in tables if "corpus" not in table.schema.names]:
-        skipped.append(f"There is no column corpus in {', '.join(absent)}: a table counts as a corpus.")
+    named_by_table = {clip.corpus for clip in clips if not corpus_of(clip.speaker_id)}
+    if absent := [
+        str(table.path)
+        for table, name in zip(tables, names, strict=True)
+        if "corpus" not in table.schema.names and _stem(table, name) in named_by_table
+    ]:
+        skipped.append(f"Nothing tells the corpus of speakers in {', '.join(absent)}: a table counts as a corpus.")
     return Inspection(
         tables=[str(table.path) for table in tables],
         clips=clips,
@@ -239,59 +243,44 @@ def inspect_tables(sources: Sequence[str | Path], workers: int = 1) -> Inspectio
 
 
 class _Batch(NamedTuple):
-    """Some complete rows: all that a [`Clip`] has but the check, and their audio."""
+    """Some complete rows: all that a [`InspectedClip`] has but the check, and their audio."""
 
     rows: list[dict[str, str]]
     audio: list[bytes | Path]
 
 
-def _table_names(tables: Sequence[TableFile]) -> list[str]:
+def _table_names(tables: Sequence[Table]) -> list[str]:
     """What messages call the tables: their file names, or whole paths where file names repeat."""
     occurrences = Counter(table.path.name for table in tables)
     return [table.path.name if occurrences[table.path.name] == 1 else str(table.path) for table in tables]
 
 
-def _read(table: TableFile, table_name: str, findings: dict[str, dict[str, str]]) -> Iterator[_Batch]:
-    number = 0
-    columns = [name for name in COLUMNS + OPTIONAL if name in table.schema.names]
-    for batch in table.batches(columns):
+def _stem(table: Table, table_name: str) -> str:
+    return table_name.removesuffix(table.path.suffix)
+
+
+def _read(table: Table, table_name: str, findings: dict[str, dict[str, str]]) -> Iterator[_Batch]:
+    for batch in table.row_batches(COLUMNS[1:] + OPTIONAL):
         read = _Batch([], [])
-        texts = {name: _texts(batch[name]) for name in columns[1:]}
-        for index, audio in enumerate(batch["audio"].to_pylist()):
-            number += 1
-            values = {name: texts[name][index] if name in texts else "" for name in COLUMNS[1:] + OPTIONAL}
-            path = audio.get("path") if isinstance(audio, dict) else audio
-            called = path if isinstance(path, str) and path else values["source_id"]
-            name = f"{table_name} row {number}" + (f" ({called})" if called else "")
-            clip = _clip(audio, table.path.parent)
-            lacking = [column for column in COLUMNS[1:] if not values[column]] + ["audio"] * (clip is None)
-            if clip is None or lacking:
+        for row in batch:
+            called = row.path or row.texts["source_id"]
+            name = f"{table_name} row {row.number}" + (f" ({called})" if called else "")
+            lacking = [column for column in COLUMNS[1:] if not row.texts[column]] + ["audio"] * (row.clip is None)
+            if row.clip is None or lacking:
                 findings["incomplete"][name] = f"no {', no '.join(lacking)}"
                 continue
-            read.audio.append(clip)
+            read.audio.append(row.clip)
             read.rows.append(
                 {
                     "name": name,
-                    "emotion": display_label(values["emotion"]),
-                    "speaker_id": values["speaker_id"],
-                    "corpus": values["corpus"] or table_name.removesuffix(table.path.suffix),
-                    "sentence_id": values["sentence_id"],
-                    "text": " ".join(values["text"].lower().split()),
+                    "emotion": display_label(row.texts["emotion"]),
+                    "speaker_id": row.texts["speaker_id"],
+                    "corpus": row.texts["corpus"] or corpus_of(row.texts["speaker_id"]) or _stem(table, table_name),
+                    "sentence_id": row.texts["sentence_id"],
+                    "text": " ".join(row.texts["text"].lower().split()),
                 }
             )
         yield read
-
-
-def _texts(column: pa.Array) -> list[str]:
-    return [text.strip() for text in column.cast(pa.string()).fill_null("").to_pylist()]
-
-
-def _clip(audio: bytes | str | dict | None, folder: Path) -> bytes | Path | None:
-    if isinstance(audio, dict):
-        audio = audio.get("bytes") or audio.get("path")
-    if not audio:
-        return None
-    return audio if isinstance(audio, bytes) else folder / str(audio)
 
 
 def _check_all(batches: Iterable[_Batch], workers: int) -> Iterator[tuple[list[dict[str, str]], list[ClipCheck]]]:
@@ -316,8 +305,8 @@ def _check_all(batches: Iterable[_Batch], workers: int) -> Iterator[tuple[list[d
             raise
 
 
-def _find_copies(clips: Sequence[Clip]) -> list[Copies]:
-    by_bytes: dict[str, list[Clip]] = {}
+def _find_copies(clips: Sequence[InspectedClip]) -> list[Copies]:
+    by_bytes: dict[str, list[InspectedClip]] = {}
     for clip in clips:
         # Of a file that is not there, nothing is known.
         if clip.check.sha256:
@@ -328,7 +317,7 @@ def _find_copies(clips: Sequence[Clip]) -> list[Copies]:
     return copies + [Copies("near-identical", [heard[index] for index in group]) for group in groups]
 
 
-def _without_copies(clips: Sequence[Clip], copies: Sequence[Copies]) -> list[Clip]:
+def _without_copies(clips: Sequence[InspectedClip], copies: Sequence[Copies]) -> list[InspectedClip]:
     """The usable clips, of copies the first, and of contradicting copies none."""
     # Bytes rather than clips, because only the first of several byte-identical ones is among near-identical ones.
     left_out = {clip.check.sha256 for group in copies if group.contradiction for clip in group.clips}
@@ -342,7 +331,7 @@ def _without_copies(clips: Sequence[Clip], copies: Sequence[Copies]) -> list[Cli
     return kept
 
 
-def _look_at_sentences(clips: Sequence[Clip]) -> tuple[dict[str, SentenceLeakage], list[str]]:
+def _look_at_sentences(clips: Sequence[InspectedClip]) -> tuple[dict[str, SentenceLeakage], list[str]]:
     leakage, skipped = {}, []
     for corpus, of_corpus in _by_corpus(clips).items():
         column = next((name for name in ("sentence_id", "text") if any(getattr(c, name) for c in of_corpus)), None)
@@ -355,7 +344,7 @@ def _look_at_sentences(clips: Sequence[Clip]) -> tuple[dict[str, SentenceLeakage
     return leakage, skipped
 
 
-def _max_shots(clips: Sequence[Clip]) -> dict[str, dict[str, int]]:
+def _max_shots(clips: Sequence[InspectedClip]) -> dict[str, dict[str, int]]:
     if not clips:
         return {}
     # The digest stands for the clip: all that a corpus asks of it here is whether another is the same.
@@ -366,8 +355,8 @@ def _max_shots(clips: Sequence[Clip]) -> dict[str, dict[str, int]]:
     return {speaker: speaker_max_shots(corpus, speaker) for speaker in sorted(corpus.by_speaker)}
 
 
-def _by_corpus(clips: Sequence[Clip]) -> dict[str, list[Clip]]:
-    groups: dict[str, list[Clip]] = {}
+def _by_corpus(clips: Sequence[InspectedClip]) -> dict[str, list[InspectedClip]]:
+    groups: dict[str, list[InspectedClip]] = {}
     for clip in clips:
         groups.setdefault(clip.corpus, []).append(clip)
     return dict(sorted(groups.items()))

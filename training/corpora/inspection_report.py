@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tabulate import tabulate
+
 from emoicl.training.corpora.inspection import FINDINGS, Inspection
 from emoicl.training.corpora.inspection_plots import plot_counts, plot_durations, plot_shots
 from emoicl.training.episodes.enrollment import SETTINGS
@@ -188,19 +190,11 @@ def _enrollment(inspection: Inspection, brief: bool) -> str:
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table with columns of one width, numbers to the right."""
+    """A Markdown table with columns of one width, all but the first to the right."""
     cells = [[str(value).replace("|", "\\|") for value in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
-    lines = [_line(list(header), widths), "|" + "|".join("-" * (width + 2) for width in widths) + "|"]
-    return "\n".join(lines + [_line(row, widths) for row in cells])
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    padded = [
-        cell.rjust(width) if cell[:1].isdigit() and column else cell.ljust(width)
-        for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    ]
-    return "| " + " | ".join(padded) + " |"
+    align = ["left"] + ["right"] * (len(header) - 1)
+    # Not parsed, because a speaker "007" is not the number 7.
+    return tabulate(cells, header, tablefmt="pipe", colalign=align if cells else None, disable_numparse=True)
 
 
 def _list(items: Iterable[str], limit: int | None) -> str:

@@ -3,10 +3,9 @@
 import hashlib
 import io
 import json
-import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -20,11 +19,12 @@ from tqdm.auto import tqdm
 from emoicl.training.corpora.base import CorpusReader, Recording
 from emoicl.training.corpora.card import dataset_card
 from emoicl.training.corpora.report import NOTES, PROBLEMS, Report
+from emoicl.training.data.tables import AUDIO_TYPE
+from emoicl.training.data.writing import write_aside
 
 
 Item = TypeVar("Item")
 
-AUDIO_TYPE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 TEXT_COLUMNS = ("sentence_id", "take", "intensity", "gender", "age", "text")
 SCHEMA = pa.schema(
     {
@@ -186,7 +186,8 @@ def _scan_all(reader: CorpusReader, recordings: Sequence[Recording], folder: Pat
     def scan_batch(number: int) -> int:
         if not paths[number].exists():
             scans = [_scan(reader, recording) for recording in batches[number]]
-            _write_whole(paths[number], lambda path: path.write_text(json.dumps(scans)))
+            with write_aside(paths[number]) as aside:
+                aside.write_text(json.dumps(scans))
         return len(batches[number])
 
     _run(scan_batch, range(len(batches)), workers, f"Reading {reader.name}", len(recordings))
@@ -307,43 +308,26 @@ def _write_parquet(reader: CorpusReader, rows: Sequence[tuple[Recording, Scan]],
         name for name in schema.names if name not in ("audio", "duration", "votes", "source_id")
     ]
 
-    def groups() -> Iterator[pa.RecordBatch]:
+    with write_aside(path) as aside, pyarrow.parquet.ParquetWriter(aside, schema, **options) as file:
         for group in _slices(rows, GROUP_SIZE):
             values = []
             for recording, scan in group:
                 audio = {"bytes": reader.read_audio(recording), "path": _file_name(recording)}
                 values.append(_row(reader, recording, scan, audio))
-            yield pa.RecordBatch.from_pylist(values, schema)
-
-    def write(unfinished: Path) -> None:
-        with pyarrow.parquet.ParquetWriter(unfinished, schema, **options) as file:
-            for batch in groups():
-                file.write_batch(batch)
-
-    _write_whole(path, write)
+            file.write_batch(pa.RecordBatch.from_pylist(values, schema))
 
 
 def _write_jsonl(reader: CorpusReader, rows: Sequence[tuple[Recording, Scan]], path: Path) -> None:
     folder = path.parent / "audio"
     folder.mkdir(exist_ok=True)
 
-    def write(unfinished: Path) -> None:
-        with unfinished.open("w", encoding="utf-8", newline="\n") as file:
-            for recording, scan in rows:
-                name = _file_name(recording)
-                (folder / name).write_bytes(reader.read_audio(recording))
-                row = _row(reader, recording, scan, f"audio/{name}")
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-
-    _write_whole(path, write)
+    with write_aside(path) as aside, aside.open("w", encoding="utf-8", newline="\n") as file:
+        for recording, scan in rows:
+            name = _file_name(recording)
+            (folder / name).write_bytes(reader.read_audio(recording))
+            row = _row(reader, recording, scan, f"audio/{name}")
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def _slices(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
-
-
-def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Writes aside and renames, so that an interruption leaves no half file."""
-    unfinished = path.with_name(path.name + ".unfinished")
-    write(unfinished)
-    os.replace(unfinished, path)

@@ -1,27 +1,26 @@
 """A corpus divided into speaker-disjoint tables that are trained on, chosen on and measured on."""
 
 import json
-import os
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from emoicl.training.corpora.speaker_parts import (
-    PARTS,
+from tabulate import tabulate
+
+from emoicl.training.corpora.split_rules import (
     STRATIFY,
-    Speaker,
     check_duplicates,
     describe_speakers,
     read_speaker_lists,
     separate_sentences,
-    split_by_lists,
-    split_by_share,
-    split_into_folds,
 )
-from emoicl.training.corpora.split_tables import Clip, list_clips, open_tables, write_parts
+from emoicl.training.corpora.split_tables import SplitRow, list_rows, write_parts
+from emoicl.training.data.corpus import COLUMNS
+from emoicl.training.data.speaker_splits import PARTS, Speaker, split_by_lists, split_by_share, split_into_folds
+from emoicl.training.data.tables import open_tables
+from emoicl.training.data.writing import write_aside
 
 
 @dataclass(frozen=True)
@@ -49,19 +48,10 @@ class SplitReport:
     def text(self) -> str:
         """Table I, and what was left out."""
         emotions = list(self.counts[-1]["emotions"])
-        rows = [["split", "gender", "age", "speakers", "clips", *emotions]]
-        for row in self.counts:
-            numbers = [row["speakers"], row["clips"], *(row["emotions"][emotion] for emotion in emotions)]
-            rows.append([row["split"], row["gender"], row["age"], *map(str, numbers)])
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = []
-        for row in rows:
-            cells = [
-                value.rjust(width) if place > 2 else value.ljust(width)
-                for place, (value, width) in enumerate(zip(row, widths, strict=True))
-            ]
-            lines.append("  ".join(cells))
-        return "\n".join([*lines, *self._remarks()]) + "\n"
+        columns = ["split", "gender", "age", "speakers", "clips"]
+        rows = [[*(row[name] for name in columns), *row["emotions"].values()] for row in self.counts]
+        table = tabulate(rows, [*columns, *emotions], tablefmt="plain", disable_numparse=[2])
+        return "\n".join([table, *self._remarks()]) + "\n"
 
     def summary(self) -> str:
         """One line."""
@@ -144,11 +134,11 @@ def split_corpus(
         raise ValueError(f"{output}: there is something already; name a new folder.")
     if num_folds is not None and speaker_lists is not None:
         raise ValueError("Either speakers are dealt to folds, or their parts are given.")
-    tables = open_tables(paths)
+    tables = open_tables(paths, COLUMNS)
     for table in tables:
         table.require([*(stratify or ()), *(["sentence_id"] if sentence_disjoint else [])])
     strata = list(STRATIFY if stratify is None else stratify)
-    clips = list_clips(tables, list(dict.fromkeys([*STRATIFY, *strata, "sentence_id"])))
+    clips = list_rows(tables, list(dict.fromkeys([*STRATIFY, *strata, "sentence_id"])))
     speakers = describe_speakers(clips, strata)
     settings: dict[str, Any] = {"tables": [table.path.name for table in tables]}
     draws = {"validation": validation, "seed": seed, "stratify": strata}
@@ -171,17 +161,14 @@ def split_corpus(
         rows[name] = separate_sentences(clips, dealt, seed) if sentence_disjoint else dealt
         check_duplicates(clips, rows[name])
         reports.append(_report(name, settings, speakers, clips, dealt, rows[name], unknown))
-    # Written aside and renamed, so that an interruption leaves no part of a split that looks whole.
-    unfinished = output.absolute().with_name(f".{output.absolute().name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    for report in reports:
-        folder = unfinished / report.name
-        folder.mkdir(parents=True)
-        write_parts(tables, rows[report.name], folder)
-        report.save(folder)
-    if output.exists():
-        output.rmdir()
-    os.replace(unfinished, output)
+    with write_aside(output.absolute()) as unfinished:
+        for report in reports:
+            folder = unfinished / report.name
+            folder.mkdir(parents=True)
+            write_parts(tables, rows[report.name], folder)
+            report.save(folder)
+        if output.exists():
+            output.rmdir()
     return reports
 
 
@@ -189,7 +176,7 @@ def _report(
     name: str,
     settings: Mapping[str, Any],
     speakers: Mapping[str, Speaker],
-    clips: Sequence[Clip],
+    clips: Sequence[SplitRow],
     dealt: Sequence[str],
     kept: Sequence[str],
     unknown: Sequence[str],
@@ -207,10 +194,12 @@ def _report(
     return SplitReport(name, settings, present, _count_cells(speakers, clips, kept), left_out)
 
 
-def _count_cells(speakers: Mapping[str, Speaker], clips: Sequence[Clip], parts: Sequence[str]) -> list[dict[str, Any]]:
+def _count_cells(
+    speakers: Mapping[str, Speaker], clips: Sequence[SplitRow], parts: Sequence[str]
+) -> list[dict[str, Any]]:
     """The rows of Table I."""
     emotions = sorted({clip.emotion for clip in clips})
-    cells: dict[tuple[str, str, str], list[Clip]] = {}
+    cells: dict[tuple[str, str, str], list[SplitRow]] = {}
     for clip, part in zip(clips, parts, strict=True):
         speaker = speakers[clip.speaker_id]
         if part:

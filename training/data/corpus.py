@@ -8,11 +8,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.json
-import pyarrow.parquet
 from torch.utils.data import Dataset
+
+from emoicl.training.data.tables import Table, read_clip
 
 
 logger = logging.getLogger(__name__)
@@ -30,18 +28,23 @@ class Utterance:
         label (`str`): The emotion as a display word, for example `"Joy"`.
         speaker_id (`str`): Who speaks. Unique over everything that is loaded together, as in `"ravdess/01"`.
         name (`str`): What messages call this utterance: its file name, or its row in the table.
+        corpus (`str`, *optional*): Which corpus it is of; by default what [`corpus_of`] tells.
     """
 
     audio: bytes | Path = field(repr=False)
     label: str
     speaker_id: str
     name: str
+    corpus: str = ""
+
+    def __post_init__(self):
+        if not self.corpus:
+            object.__setattr__(self, "corpus", corpus_of(self.speaker_id))
 
     @cached_property
     def audio_sha256(self) -> str:
         """The identity of the clip: the SHA-256 of its encoded bytes, as 64 hexadecimal digits."""
-        data = self.audio if isinstance(self.audio, bytes) else self.audio.read_bytes()
-        return hashlib.sha256(data).hexdigest()
+        return hashlib.sha256(read_clip(self.audio)).hexdigest()
 
     @property
     def num_bytes(self) -> int:
@@ -62,9 +65,11 @@ class Corpus(Dataset[Utterance]):
         labels (`list[str]`): The label of each utterance.
         speaker_ids (`list[str]`): The speaker of each utterance.
         by_speaker (`dict[str, list[int]]`): The indices of each speaker's utterances.
+        corpus_of (`dict[str, str]`): The corpus of each speaker.
 
     Raises:
-        `ValueError`: If there are no utterances, or if two byte-identical clips differ in emotion or in speaker.
+        `ValueError`: If there are no utterances, if two byte-identical clips differ in emotion or in speaker, or if a
+            speaker is of two corpora.
     """
 
     def __init__(self, utterances: Iterable[Utterance]):
@@ -74,8 +79,15 @@ class Corpus(Dataset[Utterance]):
         self.labels = [utterance.label for utterance in self.utterances]
         self.speaker_ids = [utterance.speaker_id for utterance in self.utterances]
         self.by_speaker: dict[str, list[int]] = {}
-        for index, speaker_id in enumerate(self.speaker_ids):
+        self.corpus_of: dict[str, str] = {}
+        for index, utterance in enumerate(self.utterances):
+            speaker_id = utterance.speaker_id
             self.by_speaker.setdefault(speaker_id, []).append(index)
+            if self.corpus_of.setdefault(speaker_id, utterance.corpus) != utterance.corpus:
+                raise ValueError(
+                    f"The speaker {speaker_id} is of the corpora {self.corpus_of[speaker_id]!r} and "
+                    f"{utterance.corpus!r}: give the speaker of each corpus another speaker_id."
+                )
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -92,7 +104,7 @@ class Corpus(Dataset[Utterance]):
 
 def load_corpus(paths: str | Path | Sequence[str | Path], labels: Sequence[str] | None = None) -> Corpus:
     """
-    Read a corpus from one or several tables with the columns `audio`, `emotion` and `speaker_id`.
+    Read a corpus from one or several tables with the columns `audio`, `emotion`, `speaker_id` and perhaps `corpus`.
 
     Other columns are ignored. `audio` is the bytes of a clip, a path (relative to the folder of its table), or a dict
     `{"bytes", "path"}` of which the bytes count if they are there. Clips given as paths are read when they are
@@ -124,19 +136,24 @@ def display_label(emotion: str) -> str:
     return emotion.replace("_", " ").strip().capitalize()
 
 
+def corpus_of(speaker_id: str) -> str:
+    """
+    The corpus of a speaker by the identifier alone: `"ravdess"` of `"ravdess/01"`. All identifiers that do not tell
+    count as one corpus, `""`.
+    """
+    corpus, slash, _ = speaker_id.partition("/")
+    return corpus if slash else ""
+
+
 def _read_utterances(path: Path) -> list[Utterance]:
-    table = _read_table(path)
-    audio = table["audio"].to_pylist()
-    labels = [display_label(emotion) for emotion in table["emotion"].to_pylist()]
-    speaker_ids = [speaker_id.strip() for speaker_id in table["speaker_id"].to_pylist()]
-    clips = [_clip(value, path.parent) for value in audio]
-    names = [_name(value, f"row {number} of {path.name}") for number, value in enumerate(audio, start=1)]
+    rows = list(Table(path, COLUMNS).rows(["emotion", "speaker_id", "corpus"]))
+    names = [row.path or f"row {row.number} of {path.name}" for row in rows]
     problems = {
-        "no emotion": [not label for label in labels],
-        "no speaker_id": [not speaker_id for speaker_id in speaker_ids],
-        "no audio, neither bytes nor a path": [clip is None for clip in clips],
+        "no emotion": [not row.texts["emotion"] for row in rows],
+        "no speaker_id": [not row.texts["speaker_id"] for row in rows],
+        "no audio, neither bytes nor a path": [row.clip is None for row in rows],
         f"an audio path (from {path.parent}) where there is no file": [
-            isinstance(clip, Path) and not clip.is_file() for clip in clips
+            isinstance(row.clip, Path) and not row.clip.is_file() for row in rows
         ],
     }
     found = [
@@ -146,63 +163,11 @@ def _read_utterances(path: Path) -> list[Utterance]:
     ]
     if found:
         raise ValueError(f"{path}: {'; '.join(found)}. Complete these rows or remove them.")
-    columns = zip(clips, labels, speaker_ids, names, strict=True)
-    return [Utterance(clip, label, speaker_id, name) for clip, label, speaker_id, name in columns if clip is not None]
-
-
-def _read_table(path: Path) -> pa.Table:
-    """The three columns of a table; emotion and speaker as strings, empty where null."""
-    if path.suffix not in _READERS:
-        raise ValueError(f"{path}: a corpus is a {', '.join(_READERS)} file.")
-    if not path.is_file():
-        raise ValueError(f"{path}: there is no such file.")
-    try:
-        table = _READERS[path.suffix](path)
-        missing = [name for name in COLUMNS if name not in table.column_names]
-        if missing:
-            raise ValueError(
-                f"{path}: lacks the columns {missing}; it has {table.column_names}. Add them or rename others to them."
-            )
-        texts = {name: table[name].cast(pa.string()).fill_null("") for name in ("emotion", "speaker_id")}
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path}: cannot be read as {path.suffix[1:]}: {error}") from error
-    if not table.num_rows:
-        raise ValueError(f"{path}: the table has no rows.")
-    if not _is_audio(table["audio"].type):
-        raise ValueError(
-            f"{path}: audio is of type {table['audio'].type}; it should be bytes, a path or {{bytes, path}}."
-        )
-    return pa.table({"audio": table["audio"], **texts})
-
-
-def _read_csv(path: Path) -> pa.Table:
-    # Typed as strings, because a speaker "007" is not the number 7 and a speaker "NA" is not a missing one.
-    options = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(COLUMNS, pa.string()), strings_can_be_null=False)
-    return pyarrow.csv.read_csv(path, convert_options=options)
-
-
-# pyarrow rather than `datasets`, whose readers copy every table into a cache and decode audio columns with torchcodec.
-_READERS = {".parquet": pyarrow.parquet.read_table, ".jsonl": pyarrow.json.read_json, ".csv": _read_csv}
-
-
-def _is_audio(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind):
-        return {field.name for field in kind} & {"bytes", "path"} != set()
-    text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    return text or pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_null(kind)
-
-
-def _clip(audio: bytes | str | dict | None, folder: Path) -> bytes | Path | None:
-    if isinstance(audio, dict):
-        audio = audio.get("bytes") or audio.get("path")
-    if not audio:
-        return None
-    return audio if isinstance(audio, bytes) else folder / audio
-
-
-def _name(audio: bytes | str | dict | None, row: str) -> str:
-    path = audio.get("path") if isinstance(audio, dict) else audio
-    return path if isinstance(path, str) and path else row
+    return [
+        Utterance(row.clip, display_label(row.texts["emotion"]), row.texts["speaker_id"], name, row.texts["corpus"])
+        for row, name in zip(rows, names, strict=True)
+        if row.clip is not None
+    ]
 
 
 def _enumerate_rows(flags: list[bool], names: list[str], limit: int = 5) -> str:

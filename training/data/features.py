@@ -1,10 +1,7 @@
 """Features of the frozen speech encoder, computed once for each clip and kept on disk."""
 
-import hashlib
-import json
 import logging
 import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -14,7 +11,9 @@ from tqdm.auto import tqdm
 
 from emoicl.modeling.pretrained_emoicl import EmoIclPreTrainedModel
 from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
+from emoicl.processing.profile_emoicl import digest_weights
 from emoicl.training.data.corpus import Utterance
+from emoicl.training.data.writing import write_aside
 
 
 logger = logging.getLogger(__name__)
@@ -97,13 +96,8 @@ class FeatureCache:
         return [row[:length].to(DTYPE).cpu() for row, length in zip(features, lengths, strict=True)]
 
     def _save(self, utterance: Utterance, features: torch.Tensor) -> None:
-        path = self.path(utterance)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Written aside and renamed, so that an interruption or a second process leaves no half file.
-        handle, unfinished = tempfile.mkstemp(dir=path.parent, suffix=".unfinished")
-        os.close(handle)
-        save_file({"features": features.contiguous()}, unfinished)
-        os.replace(unfinished, path)
+        with write_aside(self.path(utterance)) as unfinished:
+            save_file({"features": features.contiguous()}, unfinished)
 
 
 def fingerprint(model: EmoIclPreTrainedModel, feature_extractor: EmoIclFeatureExtractor) -> str:
@@ -111,9 +105,5 @@ def fingerprint(model: EmoIclPreTrainedModel, feature_extractor: EmoIclFeatureEx
     settings = feature_extractor.to_dict()
     # Saving adds where its code is.
     settings.pop("auto_map", None)
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
-    digest.update(f"{model.config.speech_config.model_type} {model.config.speech_layer} {DTYPE}".encode())
-    for name, weight in sorted(model.get_encoder(modality="audio").state_dict().items()):
-        digest.update(name.encode())
-        digest.update(weight.detach().cpu().float().numpy().tobytes())
-    return digest.hexdigest()[:16]
+    parts = [settings, model.config.speech_config.model_type, model.config.speech_layer, DTYPE]
+    return digest_weights(model.get_encoder(modality="audio"), {"features": parts})[:16]

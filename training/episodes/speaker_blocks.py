@@ -12,7 +12,6 @@ from emoicl.training.data.corpus import Corpus
 from emoicl.training.episodes.classifier_inputs import InputCache, pad_inputs
 from emoicl.training.episodes.episodes import Episode
 from emoicl.training.episodes.pseudo_speakers import PseudoSpeaker, cut_frames, hide_bands
-from emoicl.training.publishing.provenance import corpus_name
 
 
 # More would rarely find a speaker who has them all.
@@ -51,7 +50,7 @@ class SpeakerBlocks(Dataset[list[Episode]]):
         self.sources: dict[str, list[str]] = {}
         for speaker_id, takes in self.takes.items():
             if len(takes.keys() & set(self.candidate_labels)) > 1:
-                self.sources.setdefault(corpus_name(speaker_id), []).append(speaker_id)
+                self.sources.setdefault(corpus.corpus_of[speaker_id], []).append(speaker_id)
         if not self.sources:
             raise ValueError("No speaker has two utterances of each of two candidate labels, as a block takes them.")
         weights = np.array([len(of_source) for of_source in self.sources.values()]) ** SOURCE_EXPONENT

@@ -1,7 +1,6 @@
 """Reports of evaluations: all predictions, and the numbers made of them."""
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
+from emoicl.training.data.writing import write_aside
 from emoicl.training.evaluation.metrics import (
     SpeakerAccuracy,
     bootstrap_interval,
@@ -270,7 +270,6 @@ class EvaluationReport:
 
     def save_predictions(self, path: str | Path) -> None:
         """Writes all predictions and probabilities as one safetensors file, for [`load_predictions`]."""
-        path = Path(path)
         conditions = [*self.conditions, *self.reorderings]
         codes = {label: code for code, label in enumerate(self.candidate_labels)}
         arrays: dict[str, np.ndarray] = {}
@@ -281,11 +280,8 @@ class EvaluationReport:
             arrays[f"{number}.probabilities"] = np.ascontiguousarray(np.stack(condition.probabilities))
         fields = {name: getattr(self, name) for name in _PLAIN_FIELDS}
         fields["conditions"] = [(c.shots, c.control, c.order) for c in conditions]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Written aside and renamed, so that an interruption leaves no half file.
-        unfinished = path.with_name(f"{path.name}.unfinished")
-        save_file(arrays, unfinished, metadata={"report": json.dumps(fields)})
-        os.replace(unfinished, path)
+        with write_aside(path) as unfinished:
+            save_file(arrays, unfinished, metadata={"report": json.dumps(fields)})
 
     @classmethod
     def load_predictions(cls, path: str | Path) -> "EvaluationReport":

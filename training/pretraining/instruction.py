@@ -6,13 +6,12 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import yaml
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from emoicl.training.data.corpus import display_label
-from emoicl.training.pretraining.tables import read_table, text_column
+from emoicl.training.data.tables import Table
 
 
 TEMPLATES = Path(__file__).with_name("templates.yaml")
@@ -60,31 +59,31 @@ def read_triples(paths: Iterable[str | Path], seed: int = 0) -> list[Triple]:
             triple.
     """
     triples: list[Triple] = []
-    for path in map(Path, paths):
-        table = read_table(path, required=[])
-        given = {"instruction", "output"} <= set(table.column_names)
-        found = given_triples(table, path) if given else made_triples(table, seed)
+    for path in paths:
+        table = Table(path)
+        names = table.schema.names
+        found = given_triples(table) if {"instruction", "output"} <= set(names) else made_triples(table, seed)
         if not found:
             raise ValueError(
-                f"{path}: no instruction can be made of the columns {table.column_names}. Give the columns "
+                f"{path}: no instruction can be made of the columns {names}. Give the columns "
                 f"instruction, input and output, or some of {', '.join(COLUMNS)}."
             )
         triples += found
     return list(dict.fromkeys(triples))
 
 
-def given_triples(table: pa.Table, path: Path) -> list[Triple]:
-    columns = (text_column(table, name) for name in ("instruction", "input", "output"))
+def given_triples(table: Table) -> list[Triple]:
+    columns = map(table.texts, ("instruction", "input", "output"))
     triples = [Triple(*row) for row in zip(*columns, strict=True)]
     for number, triple in enumerate(triples, start=1):
         if not (triple.instruction and triple.output):
-            raise ValueError(f"{path}: row {number} lacks its instruction or its output. Complete it or remove it.")
+            raise ValueError(f"{table.path}: row {number} lacks its instruction or its output. Complete or remove it.")
     return triples
 
 
-def made_triples(table: pa.Table, seed: int) -> list[Triple]:
+def made_triples(table: Table, seed: int) -> list[Triple]:
     templates = [Triple(**template) for template in yaml.safe_load(TEMPLATES.read_text())]
-    columns = {name: text_column(table, name) for name in COLUMNS}
+    columns = {name: table.texts(name) for name in COLUMNS}
     values = {name: sorted(set(map(display_label, columns[name])) - {""}) for name in CHOICES}
     rows = ({name: column[row] for name, column in columns.items()} for row in range(table.num_rows))
     return [

@@ -21,12 +21,13 @@ from transformers import (
 )
 
 from emoicl.modeling.configuration_emoicl import EmoIclConfig
+from emoicl.training.data.writing import write_aside
 from emoicl.training.experiments.recipe import keep_settings
 from emoicl.training.experiments.stages import run_stage
 from emoicl.training.pretraining.denoising import MODES, DenoisingDataset
 from emoicl.training.pretraining.instruction import InstructionDataset, read_triples
 from emoicl.training.pretraining.running import Schedule, pretraining_arguments
-from emoicl.training.pretraining.tables import read_texts
+from emoicl.training.pretraining.texts import read_texts
 from emoicl.training.pretraining.tokenizer import NEWLINE, SENTINELS, train_unigram_tokenizer
 from emoicl.training.systems.base_trainer import EpochCallback
 
@@ -146,9 +147,8 @@ def pretrain_language_model(pretraining: LanguageModelPretraining) -> T5ForCondi
 def make_tokenizer(texts: Sequence[str], vocab_size: int, folder: Path) -> PreTrainedTokenizerBase:
     """Trains the tokenizer, or reads the one that was trained before an interruption."""
     if not folder.exists():
-        unfinished = folder.with_name("unfinished_tokenizer")
-        train_unigram_tokenizer(texts, vocab_size).save_pretrained(unfinished)
-        unfinished.rename(folder)
+        with write_aside(folder) as unfinished:
+            train_unigram_tokenizer(texts, vocab_size).save_pretrained(unfinished)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if len(tokenizer) < vocab_size:
         logger.info("The text is too small for %d tokens: the vocabulary has %d.", vocab_size, len(tokenizer))

@@ -1,4 +1,4 @@
-"""What a speech encoder is pretrained on: clips with whatever is known of them."""
+"""What a speech encoder is pretrained on: utterances with whatever is known of them."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch.utils.data import Dataset
 
 from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
-from emoicl.training.pretraining.tables import read_table, text_column
+from emoicl.training.data.tables import Table
 
 
 logger = logging.getLogger(__name__)
@@ -21,9 +20,9 @@ CLASSIFIED = ("speaker", "gender", "emotion")
 
 
 @dataclass(frozen=True)
-class Clip:
+class TaskExample:
     """
-    A recorded utterance and what is known of it.
+    A recorded utterance and what speech tasks should answer to it, as far as that is known.
 
     Args:
         audio (`bytes` or `Path`): The encoded clip, or the file that holds it.
@@ -36,9 +35,9 @@ class Clip:
     known: dict[str, str]
 
 
-def read_clips(paths: Iterable[str | Path], tasks: Sequence[str] = tuple(TASKS)) -> list[Clip]:
+def read_examples(paths: Iterable[str | Path], tasks: Sequence[str] = tuple(TASKS)) -> list[TaskExample]:
     """
-    Reads clips with the columns that they need for some tasks.
+    Reads utterances with the columns that some tasks need.
 
     Args:
         paths (`Iterable[str | Path]`):
@@ -48,30 +47,30 @@ def read_clips(paths: Iterable[str | Path], tasks: Sequence[str] = tuple(TASKS))
         tasks (`Sequence[str]`, *optional*): The tasks; by default all.
 
     Returns:
-        `list[Clip]`: The clips, in the order of the tables and of their rows.
+        `list[TaskExample]`: In the order of the tables and of their rows.
 
     Raises:
         `ValueError`: If a task is unknown, a table cannot be read, a row has no audio, or an age is not a number.
     """
     if unknown := sorted(set(tasks) - set(TASKS)):
         raise ValueError(f"There is no task {', '.join(unknown)}; choose from {', '.join(TASKS)}.")
-    return [clip for path in paths for clip in read_clips_of(Path(path), tasks)]
+    return [example for path in paths for example in read_examples_of(Path(path), tasks)]
 
 
-def read_clips_of(path: Path, tasks: Sequence[str]) -> list[Clip]:
-    table = read_table(path, ["audio"])
-    columns = {task: text_column(table, TASKS[task]) for task in tasks}
-    clips = []
-    for row, value in enumerate(table["audio"].to_pylist()):
-        source = (value.get("bytes") or value.get("path")) if isinstance(value, dict) else value
-        name = f"row {row + 1} of {path.name}"
-        if not source:
-            raise ValueError(f"{path}: row {row + 1} has no audio, neither bytes nor a path. Complete or remove it.")
-        known = {task: column[row] for task, column in columns.items() if column[row]}
+def read_examples_of(path: Path, tasks: Sequence[str]) -> list[TaskExample]:
+    examples = []
+    for row in Table(path, ["audio"]).rows([TASKS[task] for task in tasks]):
+        if row.clip is None:
+            raise ValueError(
+                f"{path}: row {row.number} has no audio, neither bytes nor a path. Complete or remove it."
+            )
+        known = {task: row.texts[TASKS[task]] for task in tasks if row.texts[TASKS[task]]}
         if "age" in known and not known["age"].replace(".", "", 1).isdecimal():
-            raise ValueError(f"{path}: the age in row {row + 1} is {known['age']!r}; it should be in years, or empty.")
-        clips.append(Clip(source if isinstance(source, bytes) else path.parent / source, name, known))
-    return clips
+            raise ValueError(
+                f"{path}: the age in row {row.number} is {known['age']!r}; it should be in years, or empty."
+            )
+        examples.append(TaskExample(row.clip, f"row {row.number} of {path.name}", known))
+    return examples
 
 
 def spoken_characters(text: str) -> str:
@@ -83,7 +82,7 @@ def spoken_characters(text: str) -> str:
 @dataclass(frozen=True)
 class Targets:
     """
-    What the tasks can answer, as found in the training clips. A task that a corpus tells nothing of, or always the
+    What the tasks can answer, as found in the training examples. A task that a corpus tells nothing of, or always the
     same, is left out.
 
     Args:
@@ -97,11 +96,13 @@ class Targets:
     age: list[float] | None = None
 
     @classmethod
-    def of(cls, clips: Sequence[Clip]) -> "Targets":
-        """Collects the targets of some clips."""
-        texts = [spoken_characters(clip.known.get("transcription", "")) for clip in clips]
-        classes = {task: sorted({clip.known[task] for clip in clips if task in clip.known}) for task in CLASSIFIED}
-        ages = torch.tensor([float(clip.known["age"]) for clip in clips if "age" in clip.known])
+    def of(cls, examples: Sequence[TaskExample]) -> "Targets":
+        """Collects the targets of some examples."""
+        texts = [spoken_characters(example.known.get("transcription", "")) for example in examples]
+        classes = {
+            task: sorted({example.known[task] for example in examples if task in example.known}) for task in CLASSIFIED
+        }
+        ages = torch.tensor([float(example.known["age"]) for example in examples if "age" in example.known])
         return cls(
             characters=sorted(set("".join(texts))),
             classes={task: found for task, found in classes.items() if len(found) > 1},
@@ -123,7 +124,7 @@ class Targets:
         """The tasks that there is something to learn for."""
         return list(self.head_sizes)
 
-    def encode(self, clips: Sequence[Clip]) -> dict[str, torch.Tensor]:
+    def encode(self, examples: Sequence[TaskExample]) -> dict[str, torch.Tensor]:
         """Targets of a batch: `-100` (for the age, NaN) where nothing is known.
 
         Returns:
@@ -132,36 +133,27 @@ class Targets:
             `(batch_size,)`.
         """
         encoded = {
-            task: torch.tensor([classes.index(clip.known[task]) if task in clip.known else IGNORED for clip in clips])
+            task: torch.tensor(
+                [classes.index(example.known[task]) if task in example.known else IGNORED for example in examples]
+            )
             for task, classes in self.classes.items()
         }
         if self.characters:
-            texts = [spoken_characters(clip.known.get("transcription", "")) for clip in clips]
+            texts = [spoken_characters(example.known.get("transcription", "")) for example in examples]
             tokens = [torch.tensor([self.characters.index(c) + 1 for c in text], dtype=torch.long) for text in texts]
             encoded["transcription"] = torch.nn.utils.rnn.pad_sequence(tokens, True, IGNORED)
         if self.age is not None:
             mean, std = self.age
-            encoded["age"] = torch.tensor([(float(clip.known.get("age", "nan")) - mean) / std for clip in clips])
+            encoded["age"] = torch.tensor(
+                [(float(example.known.get("age", "nan")) - mean) / std for example in examples]
+            )
         return encoded
-
-
-class ClipDataset(Dataset[Clip]):
-    """Clips, which are decoded in [`SpeechTaskCollator`]: in the workers of a data loader if it has any."""
-
-    def __init__(self, clips: Sequence[Clip]):
-        self.clips = clips
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    def __getitem__(self, item: int) -> Clip:
-        return self.clips[item]
 
 
 @dataclass
 class SpeechTaskCollator:
     """
-    Clips -> a batch of [`SpeechTaskModel`]: log-mel features at their real length, their mask, and targets.
+    Examples -> a batch of [`SpeechTaskModel`]: log-mel features at their real length, their mask, and targets.
 
     Args:
         feature_extractor ([`EmoIclFeatureExtractor`]): Turns clips into log-mel features.
@@ -171,6 +163,6 @@ class SpeechTaskCollator:
     feature_extractor: EmoIclFeatureExtractor
     targets: Targets
 
-    def __call__(self, clips: Sequence[Clip]) -> dict[str, torch.Tensor]:
-        waveforms = [self.feature_extractor.decode(clip.audio, name=clip.name) for clip in clips]
-        return {**self.feature_extractor(waveforms), **self.targets.encode(clips)}
+    def __call__(self, examples: Sequence[TaskExample]) -> dict[str, torch.Tensor]:
+        waveforms = [self.feature_extractor.decode(example.audio, name=example.name) for example in examples]
+        return {**self.feature_extractor(waveforms), **self.targets.encode(examples)}

@@ -3,7 +3,7 @@
 import logging
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from huggingface_hub.dataclasses import strict
@@ -19,10 +19,9 @@ from emoicl.training.pretraining.running import Schedule, pretraining_arguments
 from emoicl.training.pretraining.speech_data import (
     IGNORED,
     TASKS,
-    ClipDataset,
     SpeechTaskCollator,
     Targets,
-    read_clips,
+    read_examples,
 )
 
 
@@ -188,7 +187,7 @@ class SpeechEncoderPretraining:
     All of a pretraining of a speech encoder.
 
     Args:
-        corpora (`list[str]`): Tables of the *training* speakers, see [`read_clips`]. A model is later evaluated on
+        corpora (`list[str]`): Tables of the *training* speakers, see [`read_examples`]. A model is later evaluated on
             speakers that its encoder has not heard either.
         output_dir (`str`): Where checkpoints and the encoder go.
         tasks (`list[str]`): The tasks, of which those are left out that the corpora tell nothing of.
@@ -223,12 +222,12 @@ def pretrain_speech_encoder(pretraining: SpeechEncoderPretraining) -> EmoIclSpee
     output_dir, size = Path(pretraining.output_dir), pretraining.size
     if unknown := sorted(set(pretraining.task_weights) - set(pretraining.tasks)):
         raise ValueError(f"There are weights for {', '.join(unknown)}; the tasks are {', '.join(pretraining.tasks)}.")
-    clips = read_clips(pretraining.corpora, pretraining.tasks)
-    targets = Targets.of(clips)
+    examples = read_examples(pretraining.corpora, pretraining.tasks)
+    targets = Targets.of(examples)
     if not targets.tasks:
         columns = ", ".join(TASKS[task] for task in pretraining.tasks)
         raise ValueError(f"{', '.join(pretraining.corpora)}: nothing to learn in any of the columns {columns}.")
-    logger.info("Pretraining on %d clips: %s.", len(clips), ", ".join(targets.tasks))
+    logger.info("Pretraining on %d clips: %s.", len(examples), ", ".join(targets.tasks))
     keep_settings(asdict(pretraining), output_dir / "settings.yaml")
     set_seed(pretraining.seed)
     config = SpeechTaskConfig(head_sizes=targets.head_sizes, task_weights=pretraining.task_weights, **size.encoder)
@@ -240,7 +239,7 @@ def pretrain_speech_encoder(pretraining: SpeechEncoderPretraining) -> EmoIclSpee
         return SpeechTaskTrainer(
             model=model,
             args=args,
-            train_dataset=ClipDataset(clips),
+            train_dataset=cast(Any, examples),
             data_collator=SpeechTaskCollator(extractor, targets),
         )
 

@@ -11,6 +11,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from emoicl.training.corpora.readers import CORPORA
+from emoicl.training.data.corpus import corpus_of
 from emoicl.training.publishing.checkpoint import describe_parts, describe_storage, label_words, read_config
 from emoicl.training.publishing.licenses import STRICTNESS, hub_license, strictest
 from emoicl.training.publishing.provenance import (
@@ -19,7 +20,6 @@ from emoicl.training.publishing.provenance import (
     REMARKS,
     REPORT_NAME,
     Provenance,
-    corpus_name,
     with_digests,
 )
 
@@ -193,8 +193,8 @@ def describe_results(report: Mapping[str, Any], facts: Provenance) -> dict[str, 
         "num_draws": len(report["seeds"]),
         "num_utterances": report["num_utterances"],
         "num_speakers": len(speakers),
-        "corpora": list(dict.fromkeys(corpus for speaker in speakers if (corpus := corpus_name(speaker)))),
-        "titles": [title(corpus) for corpus in dict.fromkeys(corpus_name(speaker) for speaker in speakers)],
+        "corpora": list(dict.fromkeys(corpus for speaker in speakers if (corpus := corpus_of(speaker)))),
+        "titles": [title(corpus) for corpus in dict.fromkeys(corpus_of(speaker) for speaker in speakers)],
         "rows": rows,
         "has_ece": all("ece" in row for row in rows),
         "fewest": fewest,

@@ -51,6 +51,7 @@ def measure(model: Any, processor: Any, recognizer: Any, requests: Requests) -> 
 
 def digest(model: Any) -> str:
     """Tells whether all weights of two models are the same, also those that no request reaches."""
+    # Not `digest_weights`, for this runs without the package.
     content = hashlib.sha256()
     for name, weight in sorted(model.state_dict().items()):
         content.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, Seq2SeqTrainingArguments, TrainerState
 from transformers.utils.hub import cached_file
 
 import emoicl
-from emoicl.training.data.corpus import Corpus
+from emoicl.training.data.corpus import Corpus, corpus_of
 
 
 PROVENANCE_NAME = "provenance.json"
@@ -195,7 +195,7 @@ def with_digests(report: Mapping[str, Any]) -> dict[str, Any]:
         return dict(report)
 
     def name(speaker_id: str) -> str:
-        return f"{corpus_name(speaker_id)}/{speaker_digest(speaker_id)}"
+        return f"{corpus_of(speaker_id)}/{speaker_digest(speaker_id)}"
 
     rows = [
         row
@@ -259,8 +259,7 @@ def describe_arguments(args: TrainingArguments) -> dict[str, Any]:
 
 def describe_corpus(corpus: Corpus) -> dict[str, dict[str, Any]]:
     """
-    What a corpus consists of, by the names of its parts: `"ravdess"` for the speakers `"ravdess/01"` and so on, `""`
-    for speakers without such a name.
+    What a corpus consists of, by the names of its parts, see [`Utterance`].
 
     Args:
         corpus ([`Corpus`]): The utterances.
@@ -271,9 +270,7 @@ def describe_corpus(corpus: Corpus) -> dict[str, dict[str, Any]]:
     """
     parts: dict[str, dict[str, Any]] = {}
     for utterance in corpus:
-        part = parts.setdefault(
-            corpus_name(utterance.speaker_id), {"utterances": 0, "seconds": 0.0, "labels": {}, "digests": set()}
-        )
+        part = parts.setdefault(utterance.corpus, {"utterances": 0, "seconds": 0.0, "labels": {}, "digests": set()})
         part["utterances"] += 1
         part["seconds"] += seconds_of(utterance.audio)
         part["labels"][utterance.label] = part["labels"].get(utterance.label, 0) + 1
@@ -288,11 +285,6 @@ def describe_corpus(corpus: Corpus) -> dict[str, dict[str, Any]]:
         }
         for name, part in parts.items()
     }
-
-
-def corpus_name(speaker_id: str) -> str:
-    """The corpus of a speaker: `"ravdess"` for `"ravdess/01"`, `""` if the identifier does not tell."""
-    return speaker_id.partition("/")[0] if "/" in speaker_id else ""
 
 
 def speaker_digest(speaker_id: str) -> str:

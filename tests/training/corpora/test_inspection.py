@@ -126,11 +126,13 @@ def test_copies_are_found_with_their_contradictions(tmp_path):
 def test_tables_of_one_name_are_told_apart(tmp_path):
     for folder in ("one", "other"):
         (tmp_path / folder).mkdir()
-        write(tmp_path / folder / "t.parquet", [{**row, "emotion": ""} for row in rows_of("a")[:2]] + rows_of("a"))
+        rows = [{**row, "speaker_id": "a"} for row in rows_of("a")]
+        write(tmp_path / folder / "t.parquet", [{**row, "emotion": ""} for row in rows[:2]] + rows)
     found = inspect_tables([tmp_path / "one", tmp_path / "other"])
     assert len(found.findings["incomplete"]) == 4
     assert list(found.counts) == [str(tmp_path / "one" / "t"), str(tmp_path / "other" / "t")]
     assert [group.kind for group in found.copies] == ["byte-identical"] * 6
+    assert any("a table counts as a corpus" in reason for reason in found.skipped)
 
 
 def test_copies_across_tables(tmp_path):
@@ -139,8 +141,8 @@ def test_copies_across_tables(tmp_path):
     found = inspect_tables([one, other])
     (copies,) = found.copies
     assert [clip.name.split()[0] for clip in copies.clips] == ["train.parquet", "test.parquet"]
-    assert list(found.counts) == ["test", "train"]
-    assert any("no column corpus" in reason for reason in found.skipped)
+    assert list(found.counts) == ["mine"]
+    assert not any("counts as a corpus" in reason for reason in found.skipped)
 
 
 @pytest.mark.parametrize(
@@ -267,7 +269,7 @@ def test_reports(tmp_path):
     ]
     assert all(path.stat().st_size for path in files)
     numbers = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert numbers["counts"]["t"]["mine/a"] == {"Anger": 1, "Joy": 1, "Neutral": 1}
+    assert numbers["counts"]["mine"]["mine/a"] == {"Anger": 1, "Joy": 1, "Neutral": 1}
     assert numbers["max_shots"]["mine/l"]["TU+LU"] == 2
 
 

@@ -9,7 +9,7 @@ from tiny_files import write_clips
 from emoicl.training.corpora.base import Recording
 from emoicl.training.corpora.prepare import prepare
 from emoicl.training.corpora.readers.msp_podcast import MspPodcast
-from emoicl.training.corpora.speaker_parts import read_speaker_lists
+from emoicl.training.corpora.split_rules import read_speaker_lists
 from emoicl.training.data.corpus import load_corpus
 
 

@@ -10,10 +10,10 @@ import pytest
 from datasets import load_dataset
 
 from emoicl.training.corpora import split_tables
-from emoicl.training.corpora.prepare import AUDIO_TYPE
-from emoicl.training.corpora.speaker_parts import age_group
+from emoicl.training.corpora.split_rules import age_group
 from emoicl.training.corpora.splits import PARTS, split_corpus
 from emoicl.training.data.corpus import load_corpus
+from emoicl.training.data.tables import AUDIO_TYPE
 from emoicl.training.experiments.reproduction.splits import load_splits
 
 
@@ -427,7 +427,7 @@ def test_age_groups(age, group):
 
 
 def test_tables_are_refused(small, tmp_path):
-    with pytest.raises(ValueError, match="is no table; a table is a .parquet, .jsonl, .csv file"):
+    with pytest.raises(ValueError, match="none.parquet: there is no such file"):
         split_corpus([tmp_path / "none.parquet"], tmp_path / "out")
     (tmp_path / "bad.parquet").write_bytes(b"no parquet")
     with pytest.raises(ValueError, match="bad.parquet: cannot be read as parquet"):
@@ -456,7 +456,7 @@ def test_a_folder_with_something_in_it_stays_as_it_is(small, tmp_path):
 
 def test_interrupted_it_leaves_nothing_that_looks_whole(small, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(split_tables.TableFile, "encoded", interrupted_after(60))
+        patch.setattr(split_tables, "read_clip", interrupted_after(60))
         with pytest.raises(KeyboardInterrupt):
             split_corpus([small], tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -465,15 +465,15 @@ def test_interrupted_it_leaves_nothing_that_looks_whole(small, tmp_path, monkeyp
 
 
 def interrupted_after(count):
-    encoded, calls = split_tables.TableFile.encoded, []
+    read_clip, calls = split_tables.read_clip, []
 
-    def encode(self, audio):
+    def read(clip):
         calls.append(1)
         if len(calls) > count:
             raise KeyboardInterrupt
-        return encoded(self, audio)
+        return read_clip(clip)
 
-    return encode
+    return read
 
 
 def test_row_groups_are_small(tmp_path, monkeypatch):

@@ -98,6 +98,19 @@ def test_speakers_that_look_like_numbers_or_nulls_stay_as_written(tmp_path, clip
     assert load_corpus(path).speaker_ids == ["007", "NA", "1.0"]
 
 
+def test_the_column_corpus_tells_the_corpus_of_a_speaker(tmp_path, clips):
+    lines = [f"{clips[0]},joy,mine/ward3/p01,", f"{clips[1]},joy,p02,", f"{clips[2]},joy,p03,theirs"]
+    corpus = load_corpus(write_csv(tmp_path / "t.csv", lines, header="audio,emotion,speaker_id,corpus"))
+    assert corpus.corpus_of == {"mine/ward3/p01": "mine", "p02": "", "p03": "theirs"}
+    assert [utterance.corpus for utterance in corpus] == ["mine", "", "theirs"]
+
+
+def test_a_speaker_of_two_corpora_is_refused():
+    utterances = [Utterance(name.encode(), "Joy", "p01", name, name) for name in ("one", "other")]
+    with pytest.raises(ValueError, match="The speaker p01 is of the corpora 'one' and 'other'"):
+        Corpus(utterances)
+
+
 def test_numeric_speakers_of_jsonl_become_strings(tmp_path, clips):
     path = tmp_path / "t.jsonl"
     path.write_text(json.dumps({"audio": clips[0], "emotion": "joy", "speaker_id": 7}))
@@ -195,7 +208,7 @@ def test_unreadable_tables(tmp_path, suffix, content):
 
 
 def test_unknown_extension_and_missing_table(tmp_path):
-    with pytest.raises(ValueError, match=r"t.xlsx: a corpus is a .parquet, .jsonl, .csv file"):
+    with pytest.raises(ValueError, match=r"t.xlsx: a table is a .parquet, .jsonl, .csv file"):
         load_corpus(tmp_path / "t.xlsx")
     with pytest.raises(ValueError, match=r"t.csv: there is no such file"):
         load_corpus(tmp_path / "t.csv")

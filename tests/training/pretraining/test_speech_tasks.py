@@ -15,10 +15,10 @@ from emoicl.processing import EmoIclFeatureExtractor
 from emoicl.training.pretraining.running import Schedule
 from emoicl.training.pretraining.speech_data import (
     IGNORED,
-    Clip,
     SpeechTaskCollator,
     Targets,
-    read_clips,
+    TaskExample,
+    read_examples,
     spoken_characters,
 )
 from emoicl.training.pretraining.speech_tasks import (
@@ -64,16 +64,16 @@ def table(tmp_path_factory):
 
 
 def test_what_is_known_of_clips(table):
-    clips = read_clips([table])
+    clips = read_examples([table])
     assert len(clips) == 24
     assert clips[0].known == {"speaker": "ann", "emotion": "joy", "gender": "male", "age": "20"}
     assert clips[7].known == {"speaker": "bob", "emotion": "joy", "gender": "female", "transcription": "No..."}
     assert clips[0].audio == table.parent / "ann_joy_0.wav"
-    assert read_clips([table], ["gender"])[0].known == {"gender": "male"}
+    assert read_examples([table], ["gender"])[0].known == {"gender": "male"}
 
 
 def test_targets(table):
-    clips = read_clips([table])
+    clips = read_examples([table])
     targets = Targets.of(clips)
     assert targets.tasks == ALL_TASKS
     assert targets.head_sizes == {"transcription": 8, "speaker": 4, "gender": 2, "emotion": 3, "age": 1}
@@ -89,7 +89,7 @@ def test_targets(table):
 
 
 def test_a_column_that_tells_nothing_is_no_task(table):
-    ann = [clip for clip in read_clips([table]) if clip.known["speaker"] == "ann"]
+    ann = [clip for clip in read_examples([table]) if clip.known["speaker"] == "ann"]
     assert Targets.of(ann).tasks == ["emotion"]
 
 
@@ -129,8 +129,8 @@ def test_a_text_that_is_too_long_for_its_frames_teaches_nothing():
 
 
 def test_padding_does_not_change_the_losses(table):
-    clips = read_clips([table])[6:10]
-    targets = Targets.of(read_clips([table]))
+    clips = read_examples([table])[6:10]
+    targets = Targets.of(read_examples([table]))
     torch.manual_seed(0)
     model = SpeechTaskModel(SpeechTaskConfig(head_sizes=targets.head_sizes, **ENCODER)).eval()
     collate = SpeechTaskCollator(EmoIclFeatureExtractor(), targets)
@@ -145,8 +145,8 @@ def test_padding_does_not_change_the_losses(table):
 
 
 def test_tasks_are_weighted(table):
-    targets = Targets.of(read_clips([table]))
-    batch = SpeechTaskCollator(EmoIclFeatureExtractor(), targets)(read_clips([table])[:8])
+    targets = Targets.of(read_examples([table]))
+    batch = SpeechTaskCollator(EmoIclFeatureExtractor(), targets)(read_examples([table])[:8])
     weights = {"speaker": 2.0, "age": 0.0}
     model = SpeechTaskModel(SpeechTaskConfig(head_sizes=targets.head_sizes, task_weights=weights, **ENCODER)).eval()
     outputs = model(**batch)
@@ -201,9 +201,9 @@ def test_mistaken_corpora(rows, changes, message, tmp_path):
 
 
 def test_a_clip_that_cannot_be_read_is_named(tmp_path):
-    clip = Clip(b"no audio", "row 3 of a.csv", {"gender": "male"})
+    example = TaskExample(b"no audio", "row 3 of a.csv", {"gender": "male"})
     with pytest.raises(ValueError, match="row 3 of a.csv"):
-        SpeechTaskCollator(EmoIclFeatureExtractor(), Targets([], {"gender": ["female", "male"]}))([clip])
+        SpeechTaskCollator(EmoIclFeatureExtractor(), Targets([], {"gender": ["female", "male"]}))([example])
 
 
 def test_the_papers_size():
@@ -219,7 +219,7 @@ def test_real_speech(shared, tmp_path):
     pretrain_speech_encoder(
         SpeechEncoderPretraining([str(tmp_path / "sample.parquet")], str(tmp_path / "run"), size=size)
     )
-    clips = read_clips([tmp_path / "sample.parquet"])
+    clips = read_examples([tmp_path / "sample.parquet"])
     assert len(clips) == 100
     batch = SpeechTaskCollator(EmoIclFeatureExtractor(), Targets.of(clips))(clips)
     trained = SpeechTaskModel.from_pretrained(tmp_path / "run" / "speech_tasks" / "model").eval()

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.stats import bootstrap
 
 
 def gini(accuracies: Sequence[float]) -> float:
@@ -51,8 +52,14 @@ def bootstrap_interval(
     values = np.asarray(differences, dtype=np.float64)
     if len(values) < 2:
         raise ValueError(f"An interval over speakers needs at least 2 of them; got {len(values)}.")
-    rng = np.random.default_rng(seed)
-    # One after the other, since a table of all draws would be large with many speakers.
-    means = [values[rng.integers(len(values), size=len(values))].mean() for _ in range(resamples)]
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+    # In batches, since a table of all draws would be large with many speakers.
+    found = bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=resamples,
+        batch=100,
+        confidence_level=confidence,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from emoicl.training.data.corpus import Corpus, load_corpus
-from emoicl.training.data.folds import speaker_folds
+from emoicl.training.data.speaker_splits import PARTS, divide, speakers_of, split_into_folds
 
 
-SPLITS = ("train", "validation", "test")
+# Of all speakers, in each fold.
+VALIDATION_SHARE = 0.15
 
 
 @dataclass(frozen=True)
@@ -61,11 +62,13 @@ def load_splits(
     if len(corpora) < len(folders):
         raise ValueError(f"The folders of the corpora must have different names: {', '.join(map(str, folders))}.")
     check_speakers(corpora)
-    joined = {split: join([splits[split] for splits in corpora.values()]) for split in SPLITS}
+    joined = {split: join([splits[split] for splits in corpora.values()]) for split in PARTS}
     if num_folds is None:
-        divisions = [tuple(joined[split] for split in SPLITS)]
+        divisions = [tuple(joined[split] for split in PARTS)]
     else:
-        divisions = speaker_folds(join(list(joined.values())), num_folds, seed)
+        everybody = join(list(joined.values()))
+        folds_of_speakers = split_into_folds(speakers_of(everybody), num_folds, VALIDATION_SHARE, seed)
+        divisions = [tuple(divide(everybody, part_of).values()) for part_of in folds_of_speakers]
     corpus_of = {
         speaker_id: name
         for name, splits in corpora.items()
@@ -84,9 +87,9 @@ def load_splits(
 
 def read_splits(folder: Path, labels: Sequence[str]) -> dict[str, Corpus]:
     """The three tables of a corpus."""
-    paths = {split: folder / f"{split}.parquet" for split in SPLITS}
+    paths = {split: folder / f"{split}.parquet" for split in PARTS}
     if absent := [path.name for path in paths.values() if not path.is_file()]:
-        raise ValueError(f"{folder} lacks {', '.join(absent)}: a corpus is a folder with {', '.join(SPLITS)}.parquet.")
+        raise ValueError(f"{folder} lacks {', '.join(absent)}: a corpus is a folder with {', '.join(PARTS)}.parquet.")
     return {split: load_corpus(path, labels) for split, path in paths.items()}
 
 

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from emoicl.training.pretraining.tables import read_table, read_texts, text_column
+from emoicl.training.pretraining.texts import read_texts
 
 
 def test_texts_of_every_kind_of_file(tmp_path):
@@ -21,19 +21,6 @@ def test_a_text_that_occurs_again_is_left_out(tmp_path, caplog):
     with caplog.at_level("INFO"):
         assert read_texts([tmp_path / "a.txt"]) == ["one", "two"]
     assert "Left out 2 texts" in caplog.text
-
-
-def test_columns_of_a_csv_file_are_strings(tmp_path):
-    (tmp_path / "a.csv").write_text("speaker_id,age\n007,27\nNA,\n")
-    table = read_table(tmp_path / "a.csv", ["age"])
-    assert text_column(table, "speaker_id") == ["007", "NA"]
-    assert text_column(table, "age") == ["27", ""]
-    assert text_column(table, "gender") == ["", ""]
-
-
-def test_numbers_are_texts_too(tmp_path):
-    (tmp_path / "a.jsonl").write_text('{"age": 27}\n{"age": null}\n')
-    assert text_column(read_table(tmp_path / "a.jsonl", []), "age") == ["27", ""]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,192 @@
+"""Tables with a row for each clip or text: parquet, JSON lines or CSV, read a few rows at a time."""
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet
+
+
+SUFFIXES = (".parquet", ".jsonl", ".csv")
+AUDIO_TYPE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+# Of a CSV file all else is text: a speaker "007" is not the number 7, and a speaker "NA" is not a missing one.
+CSV_NUMBERS = {"duration": pa.float64()}
+# Rows in memory at once, with their clips.
+BATCH_SIZE = 100
+
+
+class Row(NamedTuple):
+    """
+    One row of a table.
+
+    Args:
+        number (`int`): Which one; the first is 1.
+        clip (`bytes` or `Path`, *optional*): The encoded clip, or the file that holds it. `None` if there is neither.
+        path (`str`): What the table has as the path of the clip; `""` if it has none.
+        texts (`dict[str, str]`): Other columns, without blanks around them; `""` where nothing is known.
+    """
+
+    number: int
+    clip: bytes | Path | None
+    path: str
+    texts: dict[str, str]
+
+
+# pyarrow rather than `datasets`, whose readers copy every table into a cache and decode audio columns with torchcodec.
+class Table:
+    """
+    A table. The clips inside a parquet file are never held as a whole.
+
+    Args:
+        path (`str` or `Path`): A `.parquet`, `.jsonl` or `.csv` file.
+        required (`Sequence[str]`, *optional*, defaults to `()`): Columns that it must have. The column `audio` holds
+            bytes, paths relative to the folder of the table, or `{"bytes", "path"}`, of which bytes count if they are
+            there.
+
+    Attributes:
+        schema (`pa.Schema`): Its columns.
+        num_rows (`int`): Its rows.
+
+    Raises:
+        `ValueError`: If it cannot be read, is empty or lacks a column.
+    """
+
+    def __init__(self, path: str | Path, required: Sequence[str] = ()):
+        self.path = Path(path)
+        if self.path.suffix not in SUFFIXES:
+            raise ValueError(f"{path}: a table is a {', '.join(SUFFIXES)} file.")
+        if not self.path.is_file():
+            raise ValueError(f"{path}: there is no such file.")
+        try:
+            if self.path.suffix == ".parquet":
+                metadata = pyarrow.parquet.read_metadata(self.path)
+                self.schema, self.num_rows = metadata.schema.to_arrow_schema(), metadata.num_rows
+            else:
+                self._rows = _read_csv(self.path) if self.path.suffix == ".csv" else pyarrow.json.read_json(self.path)
+                self.schema, self.num_rows = self._rows.schema, self._rows.num_rows
+        except (pa.ArrowException, OSError) as error:
+            raise ValueError(f"{path}: cannot be read as {self.path.suffix[1:]}: {error}") from error
+        self.require(required)
+        if not self.num_rows:
+            raise ValueError(f"{path}: the table has no rows.")
+
+    def require(self, columns: Sequence[str]) -> None:
+        """Refuses a table that lacks one of the columns, or whose `audio` is something else."""
+        if missing := [name for name in columns if name not in self.schema.names]:
+            raise ValueError(
+                f"{self.path}: lacks the columns {missing}; it has {self.schema.names}. Add them or rename others to "
+                "them."
+            )
+        if "audio" in columns and not _is_audio(kind := self.schema.field("audio").type):
+            raise ValueError(f"{self.path}: audio is of type {kind}; it should be bytes, a path or {{bytes, path}}.")
+
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Its rows in order, a few at a time."""
+        if self.path.suffix == ".parquet":
+            with pyarrow.parquet.ParquetFile(self.path) as file:
+                yield from file.iter_batches(BATCH_SIZE, columns=columns)
+        else:
+            yield from (self._rows.select(columns) if columns else self._rows).to_batches(BATCH_SIZE)
+
+    def row_batches(self, columns: Sequence[str]) -> Iterator[list[Row]]:
+        """Its rows in order, a few at a time, with some columns of text, of which any may be absent."""
+        first = 1
+        there = [name for name in dict.fromkeys(["audio", *columns]) if name in self.schema.names]
+        for batch in self.batches(there):
+            values = batch["audio"].to_pylist() if "audio" in there else [None] * batch.num_rows
+            texts = {name: self._texts(batch, name) for name in columns}
+            yield [
+                Row(first + index, self.clip(audio), path_of(audio), {name: texts[name][index] for name in columns})
+                for index, audio in enumerate(values)
+            ]
+            first += batch.num_rows
+
+    def rows(self, columns: Sequence[str]) -> Iterator[Row]:
+        """Its rows in order; see [`~Table.row_batches`]."""
+        return chain.from_iterable(self.row_batches(columns))
+
+    def texts(self, column: str) -> list[str]:
+        """A column as strings without blanks around them: `""` where it is null, or everywhere if it is not there."""
+        if column not in self.schema.names:
+            return [""] * self.num_rows
+        return [text for batch in self.batches([column]) for text in self._texts(batch, column)]
+
+    def _texts(self, batch: pa.RecordBatch, column: str) -> list[str]:
+        if column not in batch.schema.names:
+            return [""] * batch.num_rows
+        try:
+            return [text.strip() for text in batch[column].cast(pa.string()).fill_null("").to_pylist()]
+        except pa.ArrowException as error:
+            raise ValueError(f"{self.path}: {column} is of type {batch[column].type}; it should be text.") from error
+
+    def clip(self, audio: bytes | str | dict | None) -> bytes | Path | None:
+        """The encoded clip that one value of the column `audio` stands for, or the file that holds it."""
+        if isinstance(audio, dict):
+            audio = audio.get("bytes") or audio.get("path")
+        if not audio:
+            return None
+        return audio if isinstance(audio, bytes) else self.path.parent / audio
+
+
+def path_of(audio: bytes | str | dict | None) -> str:
+    """The path that a table has for a clip, `""` if it has none."""
+    path = audio.get("path") if isinstance(audio, dict) else audio
+    return path if isinstance(path, str) else ""
+
+
+def read_clip(clip: bytes | Path | None) -> bytes:
+    """The encoded clip of a [`Row`], from its file if it is in one.
+
+    Raises:
+        `FileNotFoundError`: If that file is missing.
+        `ValueError`: If there is neither.
+    """
+    if clip is None:
+        raise ValueError("neither bytes nor a path")
+    return clip if isinstance(clip, bytes) else clip.read_bytes()
+
+
+def open_tables(paths: Sequence[str | Path], required: Sequence[str] = ()) -> list[Table]:
+    """
+    The tables of files and folders.
+
+    Args:
+        paths (`Sequence[str | Path]`): Tables, folders of tables, or prepared corpora (whose tables are in `data/`).
+        required (`Sequence[str]`, *optional*, defaults to `()`): Columns that each must have.
+
+    Returns:
+        `list[Table]`: Each once; those of a folder sorted by name.
+
+    Raises:
+        `ValueError`: If a folder holds no tables or several kinds of them, or a table cannot be read.
+    """
+    files: list[Path] = []
+    for path in map(Path, paths):
+        files += _tables_in(path / "data" if (path / "data").is_dir() else path) if path.is_dir() else [path]
+    return [Table(path, required) for path in dict.fromkeys(files)]
+
+
+def _tables_in(folder: Path) -> list[Path]:
+    found = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES and not path.name.startswith("."))
+    if not found:
+        raise ValueError(f"{folder}: holds no table; a table is a {', '.join(SUFFIXES)} file.")
+    if len(kinds := sorted({path.suffix for path in found})) > 1:
+        raise ValueError(f"{folder}: holds {' and '.join(kinds)} files. Name those that are meant.")
+    return found
+
+
+def _read_csv(path: Path) -> pa.Table:
+    with pyarrow.csv.open_csv(path) as reader:
+        types = {name: CSV_NUMBERS.get(name, pa.string()) for name in reader.schema.names}
+    return pyarrow.csv.read_csv(path, convert_options=pyarrow.csv.ConvertOptions(column_types=types))
+
+
+def _is_audio(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return bool({field.name for field in kind} & {"bytes", "path"})
+    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
+    return pa.types.is_null(kind) or any(is_kind(kind) for is_kind in kinds)
