@@ -11,9 +11,9 @@ from typing import Any
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from emoicl.training.corpora.base import PAPER_LABELS, CorpusReader
+from emoicl.training.corpora.licenses import hub_license
 from emoicl.training.corpora.readers import CORPORA
 from emoicl.training.corpora.report import Report
-from emoicl.training.publishing.licenses import hub_license
 
 
 TEMPLATE = Path(__file__).parent / "dataset_card.md"

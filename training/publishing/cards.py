@@ -10,9 +10,9 @@ from typing import Any, cast
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
+from emoicl.training.corpora.licenses import STRICTNESS, hub_license, strictest
 from emoicl.training.corpora.readers import CORPORA
 from emoicl.training.publishing.checkpoint import describe_parts, describe_storage, label_words, read_config
-from emoicl.training.publishing.licenses import STRICTNESS, hub_license, strictest
 from emoicl.training.publishing.provenance import (
     PLOT_NAME,
     PROVENANCE_NAME,

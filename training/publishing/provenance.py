@@ -7,6 +7,7 @@ import platform
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ import transformers
 from transformers import PreTrainedModel, Seq2SeqTrainingArguments, TrainerState, TrainingArguments
 from transformers.utils.hub import cached_file
 
-import emoicl
 from emoicl.training.data.corpus import Corpus
 
 
@@ -80,9 +80,9 @@ class Provenance:
             `ValueError`: If it was written by a later version of this package, or holds something else.
         """
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-        version = content.pop("schema_version", None) if isinstance(content, dict) else None
-        if version != SCHEMA_VERSION:
-            raise ValueError(f"{path}: schema_version is {version}; this version of emoicl reads {SCHEMA_VERSION}.")
+        found = content.pop("schema_version", None) if isinstance(content, dict) else None
+        if found != SCHEMA_VERSION:
+            raise ValueError(f"{path}: schema_version is {found}; this version of emoicl reads {SCHEMA_VERSION}.")
         if other := sorted(set(content) - {item.name for item in fields(cls)}):
             raise ValueError(f"{path}: there are no training facts called {', '.join(other)}.")
         return cls(**content)
@@ -233,7 +233,7 @@ def describe_stage(
         "arguments": describe_arguments(args),
         "steps": state.global_step,
         "versions": {
-            "emoicl": emoicl.__version__,
+            "emoicl": version("emoicl"),
             "transformers": transformers.__version__,
             "torch": torch.__version__,
             "python": platform.python_version(),
