@@ -23,7 +23,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from emoicl import evaluate, load_corpus
-from emoicl.commands.train import parse_overrides
 from emoicl.training.baselines.prototypes import PooledFeatures, PrototypeBaseline
 from emoicl.training.data.corpus import Corpus
 from emoicl.training.data.features import FeatureCache
@@ -35,6 +34,7 @@ from emoicl.training.evaluation.reports import EvaluationReport
 from emoicl.training.experiments.recipe import Recipe, TrainedModel, train_model
 from emoicl.training.experiments.reproduction.splits import thin
 from emoicl.training.systems.composition import compose
+from emoicl_commands.train import parse_overrides
 
 
 CORPORA = ("ravdess", "nemo", "emogator")

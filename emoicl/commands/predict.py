@@ -9,9 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm.auto import tqdm
-
-from emoicl.commands.model import add_model_argument, check_decoding
+from emoicl_commands.parser import add_model_argument
 
 
 if TYPE_CHECKING:
@@ -47,15 +45,18 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "predict",
         help="classify audio files",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("audio", nargs="*", help="audio files (wav, flac, ogg, opus, mp3) or folders of one person")
     parser.add_argument("--enroll", type=Path, metavar="CSV", help="labeled utterances of that person")
     parser.add_argument("--profile", type=Path, metavar="FILE", help="their enrollment as --save-profile wrote it")
     parser.add_argument("--save-profile", type=Path, metavar="FILE", help="keep the encoded enrollment in this file")
     parser.add_argument("--output", type=Path, metavar="FILE", help=".csv or .jsonl (default: JSON lines, printed)")
-    parser.add_argument("--window", type=float, metavar="S", help="answer for every window of S seconds")
-    parser.add_argument("--hop", type=float, metavar="S", help="seconds between windows (default: half a window)")
+    parser.add_argument(
+        "--window", dest="window_s", type=float, metavar="S", help="answer for every window of S seconds"
+    )
+    parser.add_argument(
+        "--hop", dest="hop_s", type=float, metavar="S", help="seconds between windows (default: half a window)"
+    )
     parser.add_argument("--batch-size", type=int, default=8, help="files or windows at a time (default: 8)")
     add_model_argument(parser)
     parser.add_argument("--top-k", type=int, help="give only the most probable labels")
@@ -64,16 +65,21 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    check_options(options)
+    from tqdm.auto import tqdm
+
+    from emoicl.bundled import BUNDLED_MODEL
+    from emoicl.loading import check_decoding
     from emoicl.training.publishing.checkpoint import load_pipeline
 
-    check_options(options)
     files = find_audio(options.audio)
-    recognizer = load_pipeline(options.model)
-    check_decoding(options.model, recognizer, options.decoding)
-    recognizer.window_samples(options.window, options.hop)
+    model = options.model or str(BUNDLED_MODEL)
+    recognizer = load_pipeline(model)
+    check_decoding(model, recognizer, options.decoding)
+    recognizer.window_samples(options.window_s, options.hop_s)
     parameters = enrollment_parameters(options, recognizer)
-    for name, value in (("top_k", options.top_k), ("window_s", options.window), ("hop_s", options.hop)):
-        if value is not None:
+    for name in ("top_k", "window_s", "hop_s"):
+        if (value := getattr(options, name)) is not None:
             parameters[name] = value
     if options.decoding == "beam":
         parameters["decoding"] = "beam"
@@ -235,6 +241,8 @@ def open_output(path: Path | None, labels: Sequence[str]) -> Iterator[Callable[[
         Context manager of a function that writes a result of `predict`.
     """
     if path is None:
+        from tqdm.auto import tqdm
+
         yield lambda result: tqdm.write(json.dumps(result), file=sys.stdout)
         return
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from emoicl.commands.train import parse_overrides
+from emoicl_commands.train import parse_overrides
 
 
 EPILOG = """\
@@ -35,7 +35,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "reproduce",
         help="train and compare all systems of the paper",
         epilog=EPILOG.format(systems=systems),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--corpus", nargs="+", required=True, metavar="FOLDER", help="folders of the corpora")
     parser.add_argument("--size", default="tiny", help="tiny, base, paper or a YAML file (default: tiny)")

@@ -17,10 +17,10 @@ from emoicl.processing.pipeline_emoicl import EmoIclPipeline
 from emoicl.processing.processing_emoicl import EmoIclProcessor
 
 
-Recognizer = EmoIclPipeline | EmoIclClassificationPipeline
+EmotionPipeline = EmoIclPipeline | EmoIclClassificationPipeline
 
 
-def load_pipeline(checkpoint: str | Path, device: torch.device | None = None) -> Recognizer:
+def load_pipeline(checkpoint: str | Path, device: torch.device | None = None) -> EmotionPipeline:
     """
     The pipeline of a speech language model or of a classifier.
 

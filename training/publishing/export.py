@@ -18,7 +18,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from emoicl.processing.pipeline_emoicl import EmoIclPipeline
 from emoicl.training.publishing import export_check
 from emoicl.training.publishing.cards import save_card
-from emoicl.training.publishing.checkpoint import Recognizer, load_pipeline
+from emoicl.training.publishing.checkpoint import EmotionPipeline, load_pipeline
 from emoicl.training.publishing.provenance import carry_provenance, hub_names
 
 
@@ -105,7 +105,7 @@ def round_weights(model: PreTrainedModel, dtype: torch.dtype) -> None:
 
 
 def write_folder(
-    recognizer: Recognizer, folder: str | Path, dtype: torch.dtype, max_shard_size: int | str = "5GB"
+    recognizer: EmotionPipeline, folder: str | Path, dtype: torch.dtype, max_shard_size: int | str = "5GB"
 ) -> None:
     """
     Writes what an exported folder needs to load: all but the card and what it tells of.
@@ -136,7 +136,7 @@ def forget_local_paths(config: PreTrainedConfig) -> None:
     config._name_or_path = "".join(hub_names([config._name_or_path]))
 
 
-def noise_requests(recognizer: Recognizer, seed: int = 0) -> list[dict[str, Any]]:
+def noise_requests(recognizer: EmotionPipeline, seed: int = 0) -> list[dict[str, Any]]:
     """
     Requests to compare two models on: utterances of noise, without and with enrollment, and with other candidate
     labels where the model takes them.
@@ -171,7 +171,7 @@ def noise_requests(recognizer: Recognizer, seed: int = 0) -> list[dict[str, Any]
     return requests
 
 
-def verify(folder: str | Path, recognizer: Recognizer, requests: export_check.Requests) -> None:
+def verify(folder: str | Path, recognizer: EmotionPipeline, requests: export_check.Requests) -> None:
     """
     Checks that a folder loads where this package is absent and the network is off, through the auto classes and
     `pipeline`, and that it answers as the original does.

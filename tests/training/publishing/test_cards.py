@@ -11,7 +11,6 @@ from tiny_corpus import tone
 from transformers import TrainerState
 
 from emoicl.bundled import BUNDLED_MODEL
-from emoicl.commands import card as card_command
 from emoicl.training.corpora.card import reader_card, save_reader_cards
 from emoicl.training.corpora.readers import CORPORA
 from emoicl.training.data.corpus import Corpus, Utterance
@@ -23,6 +22,7 @@ from emoicl.training.publishing.cards import checkpoint_card, save_card
 from emoicl.training.publishing.provenance import PROVENANCE_NAME, Provenance, describe_stage
 from emoicl.training.systems.classifier_trainer import compose_classifier
 from emoicl.training.systems.meta_icl_trainer import MetaIclTrainer, MetaIclTrainingArguments
+from emoicl_commands import card as card_command
 
 
 SECTIONS = [
