@@ -111,11 +111,17 @@ def check_options(options: argparse.Namespace) -> None:
         raise ValueError("--save-profile keeps an enrollment: give it by --enroll.")
     if options.output and options.output.suffix not in (".csv", ".jsonl"):
         raise ValueError(f"--output {options.output}: its name must end in .csv or .jsonl.")
-    if options.output and options.output == options.enroll:
-        raise ValueError(f"--output {options.output} would overwrite the enrollment.")
+    for kind, path in (("enrollment", options.enroll), ("profile", options.profile)):
+        if options.output and path and is_same_file(options.output, path):
+            raise ValueError(f"--output {options.output} would overwrite the {kind}.")
     for name, value in (("--batch-size", options.batch_size), ("--top-k", options.top_k)):
         if value is not None and value < 1:
             raise ValueError(f"{name} is at least 1; got {value}.")
+
+
+def is_same_file(one: Path, other: Path) -> bool:
+    """Whether two paths lead to the same file, by whatever name; files that are not there yet have one name each."""
+    return one.samefile(other) if one.exists() and other.exists() else one.resolve() == other.resolve()
 
 
 def find_audio(paths: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ from emoicl_commands.train import parse_overrides
 
 
 EPILOG = """\
-Trains every system of the paper (and two reference floors that it lacks), measures each on speakers that were never
+Trains every system of the paper (and two baselines that it lacks), measures each on speakers that were never
 trained on, and writes the paper's Tables II, III and IV with its own numbers beside them, controls, spreads over
 enrollment seeds and orders, calibration and confidence intervals:
 

@@ -200,6 +200,16 @@ def test_an_enrollment_that_cannot_be_used(complaint, checkpoint, table, enroll,
     assert message in complaint("predict", "--model", checkpoint, target, "--enroll", enroll(text))
 
 
+def test_an_enrollment_is_not_overwritten_by_another_name(complaint, enroll, checkpoint, tmp_path):
+    enrollment = enroll("audio,label\nann_Joy_0.wav,Joy\n")
+    (tmp_path / "answers.csv").symlink_to(enrollment)
+    message = complaint(
+        "predict", "x.wav", "--model", checkpoint, "--enroll", enrollment, "--output", tmp_path / "answers.csv"
+    )
+    assert "would overwrite the enrollment" in message
+    assert enrollment.read_text().startswith("audio,label")
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
