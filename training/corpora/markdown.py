@@ -42,14 +42,20 @@ def listed(values: Iterable[Any], separator: str = ", ") -> Markup:
     return Markup(separator.join(map(plain, values)))
 
 
-def load_template(path: Path) -> Template:
-    """A template that escapes every text by [`plain`], unless one of the filters here has made markup of it."""
+def load_template(path: Path, trim: bool = True) -> Template:
+    """
+    A template that escapes every text by [`plain`], unless one of the filters here has made markup of it.
+
+    Args:
+        path (`Path`): The template.
+        trim (`bool`, *optional*, defaults to `True`): Whether a line with a block alone leaves nothing behind.
+    """
     environment = Environment(
         loader=FileSystemLoader(path.parent),
         undefined=StrictUndefined,
         finalize=plain,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        trim_blocks=trim,
+        lstrip_blocks=trim,
         keep_trailing_newline=True,
     )
     environment.filters |= {"code": code, "python": python, "cells": cells, "listed": listed}
