@@ -15,6 +15,7 @@ from emoicl_commands.parser import add_model_argument
 if TYPE_CHECKING:
     from emoicl.processing.pipeline_emoicl import EmoIclPipeline
     from emoicl.processing.profile_emoicl import SpeakerProfile
+    from emoicl.training.publishing.checkpoint import EmotionPipeline
 
 
 EPILOG = """\
@@ -154,10 +155,12 @@ def find_audio(paths: Sequence[str]) -> list[str]:
     return files
 
 
-def enrollment_parameters(options: argparse.Namespace, recognizer: Any) -> dict[str, Any]:
+def enrollment_parameters(options: argparse.Namespace, recognizer: "EmotionPipeline") -> dict[str, Any]:
     """What the pipeline is told of the speaker, checked and encoded once for all files."""
+    from emoicl.processing.pipeline_emoicl import EmoIclPipeline
+
     examples = read_enrollment(options.enroll) if options.enroll else None
-    if recognizer.model.config.model_type == "emoicl_classifier":
+    if not isinstance(recognizer, EmoIclPipeline):
         if options.profile or options.save_profile:
             raise ValueError(
                 f"{options.model} is a classifier: profiles are of speech language models. Use --enroll alone."
@@ -189,7 +192,7 @@ def make_profile(
 
 
 def predict(
-    recognizer: Any, files: Sequence[str], batch_size: int, parameters: dict[str, Any]
+    recognizer: "EmotionPipeline", files: Sequence[str], batch_size: int, parameters: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
     """
     Answers for one file after the other, in batches.
@@ -217,7 +220,9 @@ def predict(
             yield from ({"audio": file, kind: answer} for file, answer in zip(batch, answers, strict=True))
 
 
-def predict_one(recognizer: Any, file: str, kind: str, batch_size: int, parameters: dict[str, Any]) -> dict[str, Any]:
+def predict_one(
+    recognizer: "EmotionPipeline", file: str, kind: str, batch_size: int, parameters: dict[str, Any]
+) -> dict[str, Any]:
     """The answer for one file, or the reason why there is none."""
     try:
         return {"audio": file, kind: recognizer(file, batch_size=batch_size, **parameters)}
@@ -225,13 +230,15 @@ def predict_one(recognizer: Any, file: str, kind: str, batch_size: int, paramete
         return {"audio": file, "error": str(error).removeprefix(f"audio ({file}): ")}
 
 
-def recognizer_labels(recognizer: Any, decoding: str) -> list[str]:
+def recognizer_labels(recognizer: "EmotionPipeline", decoding: str) -> list[str]:
     """The labels whose scores a table has columns for; of beam search none, which may write any text."""
+    from emoicl.processing.pipeline_emoicl import EmoIclPipeline
+
     if decoding == "beam":
         return []
-    if recognizer.model.config.model_type == "emoicl_classifier":
-        return list(recognizer.model.config.id2label.values())
-    return recognizer.processor.candidate_labels
+    if isinstance(recognizer, EmoIclPipeline):
+        return recognizer.processor.candidate_labels
+    return list(recognizer.model.config.id2label.values())
 
 
 @contextmanager

@@ -53,6 +53,7 @@ def test_what_is_told_of_a_corpus():
         (lambda text: text[:100], "is no JSON file, or a damaged one"),
         (lambda text: text.replace('"steps": 3', '"steps": "3"'), '`steps` should be a whole number, and is "3"'),
         (lambda text: text.replace('"hours": ', '"hours": 1e999, "was": '), "`hours` should be a finite number"),
+        (lambda text: text.replace('"hours": ', f'"hours": {10**400}, "was": '), "`hours` should be a finite number"),
         (lambda text: text.replace('"versions"', '"verzions"'), "an item of `stages` lacks versions"),
         (
             lambda text: text.replace('"is_complete": true', '"is_complete": 1'),
