@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint train clean
+.PHONY: demo test lint clean
 
 demo: $(READY)
 	$(VENV)/bin/emoicl demo

@@ -24,7 +24,6 @@ import torch
 from matplotlib.figure import Figure
 
 from emoicl import evaluate, load_corpus
-from emoicl.commands.train import parse_overrides
 from emoicl.training.baselines.pooling import PooledFeatures
 from emoicl.training.baselines.prototypes import LinearProbe, PrototypeBaseline
 from emoicl.training.data.corpus import Corpus
@@ -37,6 +36,7 @@ from emoicl.training.evaluation.reports import EvaluationReport
 from emoicl.training.experiments.recipe import Recipe, TrainedModel, train_model
 from emoicl.training.experiments.reproduction.splits import thin
 from emoicl.training.systems.composition import compose
+from emoicl_commands.train import parse_overrides
 
 
 CORPORA = ("ravdess", "nemo", "emogator")

@@ -19,13 +19,13 @@ import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 
 from emoicl import evaluate, load_corpus
-from emoicl.commands.train import parse_overrides
 from emoicl.training.baselines.pooling import PooledFeatures
 from emoicl.training.baselines.prototypes import PrototypeBaseline
 from emoicl.training.data.corpus import Corpus
 from emoicl.training.data.features import FeatureCache
 from emoicl.training.experiments.recipe import Recipe, tune_speech_encoder
 from emoicl.training.systems.composition import compose
+from emoicl_commands.train import parse_overrides
 
 
 SIZES, DRAWS = (10, 20, 40, 80, 160), 3

@@ -1,6 +1,7 @@
 """Speech emotion recognition that adapts to a person from a few labeled utterances, by in-context learning."""
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from transformers import (
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from emoicl.training.systems.meta_icl_config import MetaIclTrainingArguments
     from emoicl.training.systems.meta_icl_trainer import MetaIclTrainer
 
-__version__ = "0.1.0"
+__version__ = version("emoicl")
 
 # Imported when first asked for, so that a user of the pipeline does not wait for what only training needs.
 _TRAINING_NAMES = {

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from emoicl.commands.model import add_model_argument
+from emoicl_commands.parser import add_model_argument
 
 
 EPILOG = """\
@@ -25,7 +25,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "app",
         help="open a page to enroll a speaker and recognize their emotions",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_model_argument(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine)")
@@ -38,12 +37,14 @@ def run(options: argparse.Namespace) -> None:
     try:
         from emoicl.app import serve
         from emoicl.app.space import write_space
+        from emoicl.bundled import BUNDLED_MODEL
     except ModuleNotFoundError as error:
         if error.name != "gradio":
             raise
         raise ValueError('The page needs Gradio, which is missing: pip install "emoicl[app]"') from error
+    model = options.model or str(BUNDLED_MODEL)
     if options.space:
-        for path in write_space(options.space, options.model):
+        for path in write_space(options.space, model):
             print(f"Wrote {path}")
     else:
-        serve(options.model, options.host, options.port)
+        serve(model, options.host, options.port)

@@ -19,7 +19,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "card",
         help="write the model card of a checkpoint",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("checkpoint", type=Path, help="folder of the model")
     parser.add_argument("--report", type=Path, help="folder that `emoicl evaluate` wrote, to be kept beside the model")

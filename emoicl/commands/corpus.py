@@ -2,7 +2,7 @@
 
 import argparse
 
-from emoicl.commands import corpus_inspect, corpus_prepare, corpus_split
+from emoicl_commands import corpus_inspect, corpus_prepare, corpus_split
 
 
 SUBCOMMANDS = (corpus_prepare, corpus_inspect, corpus_split)
@@ -20,9 +20,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "corpus",
         help="prepare, inspect and split data sets",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    subcommands = parser.add_subparsers(required=True, metavar="COMMAND")
+    parser.set_defaults(run=lambda options: parser.print_help())
+    subcommands = parser.add_subparsers(metavar="COMMAND")
     listing = subcommands.add_parser("list", help="the data sets that are known, and their licenses")
     listing.set_defaults(run=run_list)
     for subcommand in SUBCOMMANDS:

@@ -32,7 +32,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "inspect",
         help="find what is wrong with tables",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("tables", nargs="+", type=Path, metavar="TABLE_OR_FOLDER", help="finished tables")
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder for report.md, report.json and plots")

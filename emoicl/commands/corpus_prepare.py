@@ -18,12 +18,12 @@ Every file that is missing, unreadable or not known is named in OUTPUT/report.tx
 --allow-missing is given. Interrupted, the same command goes on where it stopped. Then train on OUTPUT/data/*.parquet.
 
 NAME generic is for your own: a CSV, JSONL or parquet table with the columns audio, emotion and speaker_id (or others,
-named with --column), a folder for each speaker, or a data set of the Hub. Labels stay as they are, in lower case,
-unless --label maps them:
+named with --columns), a folder for each speaker, or a data set of the Hub. Labels stay as they are, in lower case,
+unless --map-labels maps them:
 
-  emoicl corpus prepare generic --source mine.csv --output data/mine --column emotion=mood --label happy=joy
+  emoicl corpus prepare generic --source mine.csv --output data/mine --columns emotion=mood --map-labels happy=joy
   emoicl corpus prepare generic --source recordings --pattern "{speaker_id}/{emotion}_{take}" --output data/mine
-  emoicl corpus prepare generic --hub-dataset someone/speech --split train --column speaker_id=who --output data/theirs
+  emoicl corpus prepare generic --hub-dataset someone/speech --columns speaker_id=who --output data/theirs
 """
 
 
@@ -32,7 +32,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "prepare",
         help="make tables of a data set",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", metavar="NAME", help="which data set, or generic")
     parser.add_argument("--source", type=Path, metavar="DIR", help="its folder (generic: or its table)")
@@ -43,12 +42,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     generic = parser.add_argument_group("only for generic")
     generic.add_argument("--hub-dataset", metavar="NAME", help="a data set of the Hub in place of --source")
     generic.add_argument("--split", default="train", help="of the Hub data set (default: train)")
-    generic.add_argument("--column", nargs="+", default=[], metavar="OURS=THEIRS", help="where columns are found")
-    generic.add_argument("--label", nargs="+", default=[], metavar="THEIRS=OURS", help="what labels are called")
+    generic.add_argument("--columns", nargs="+", default=[], metavar="OURS=THEIRS", help="where columns are found")
+    generic.add_argument("--map-labels", nargs="+", default=[], metavar="THEIRS=OURS", help="what labels are called")
     generic.add_argument("--pattern", help="of paths in a folder (default: {speaker_id}/{emotion}/*)")
     generic.add_argument("--corpus-name", metavar="NAME", help="default: what the source is called")
     generic.add_argument("--license", default="unknown", help="for the dataset card (default: unknown)")
-    generic.add_argument("--language", nargs="+", default=[], metavar="CODE", help="for the dataset card")
+    generic.add_argument("--languages", nargs="+", default=[], metavar="CODE", help="for the dataset card")
     parser.set_defaults(run=run)
 
 
@@ -78,11 +77,11 @@ def open_generic(options: argparse.Namespace) -> "CorpusReader":
         raise ValueError("generic takes either --source or --hub-dataset.")
     fields = {
         "name": options.corpus_name or (options.hub_dataset or options.source.stem).rpartition("/")[2].lower(),
-        "labels": parse_pairs("--label", options.label),
+        "labels": parse_pairs("--map-labels", options.map_labels),
         "license": options.license,
-        "languages": options.language,
+        "languages": options.languages,
     }
-    columns = parse_pairs("--column", options.column)
+    columns = parse_pairs("--columns", options.columns)
     if options.hub_dataset:
         try:
             import datasets

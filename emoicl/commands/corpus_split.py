@@ -36,7 +36,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "split",
         help="divide a corpus by speakers",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("corpora", nargs="+", type=Path, metavar="TABLE_OR_FOLDER", help="what to split, together")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write, new or empty")

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from emoicl.commands.model import add_model_argument, load_recognizer
+from emoicl_commands.parser import add_model_argument
 
 
 EPILOG = """\
@@ -11,7 +11,7 @@ A corpus is a parquet, JSONL or CSV table with the columns audio, emotion and sp
 accuracy of each speaker, averaged over speakers) with its spread for each number of shots, and two controls at the
 largest: the enrollment's labels rotated, and the enrollment of another speaker. Both should fall.
 
-  emoicl evaluate --corpus test.parquet --shots 0,3,7
+  emoicl evaluate --corpus test.parquet --shots 0 3 7
   emoicl evaluate --corpus test.parquet --setting TE+LU --seeds 2      the target's emotion is never enrolled
   emoicl evaluate --corpus test.parquet --shots 7 --orders 10          does the order of the shots matter?
 
@@ -25,13 +25,14 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "evaluate",
         help="measure a model on unseen speakers",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--corpus", nargs="+", required=True, type=Path, help="tables of the test speakers")
+    parser.add_argument(
+        "--corpus", nargs="+", required=True, type=Path, metavar="TABLE", help="tables of the test speakers"
+    )
     add_model_argument(parser)
     parser.add_argument("--setting", default="TU+LD", help="how enrollments are drawn (default: TU+LD)")
     parser.add_argument(
-        "--shots", type=numbers, default="0,1,2,3,4,5,6,7", help="numbers of shots (default: 0,1,2,3,4,5,6,7)"
+        "--shots", nargs="+", type=int, default=list(range(8)), metavar="K", help="numbers of shots (default: 0 to 7)"
     )
     parser.add_argument("--seeds", type=int, default=5, help="enrollment draws to average over (default: 5)")
     parser.add_argument(
@@ -46,11 +47,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=run)
 
 
-def numbers(text: str) -> list[int]:
-    return [int(number) for number in text.split(",")]
-
-
 def run(options: argparse.Namespace) -> None:
+    from emoicl.loading import load_recognizer
     from emoicl.training.data.corpus import load_corpus
     from emoicl.training.evaluation.evaluate import evaluate
     from emoicl.training.evaluation.plots import plot_reliability, plot_shots, plot_speakers

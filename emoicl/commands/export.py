@@ -13,8 +13,8 @@ The folder holds the weights, the configurations, the code and the model card. I
 
 Before it is written, a process without emoicl loads it with the network off and must answer as the checkpoint does.
 
-  emoicl export outputs/base-emogator/model my-model
-  emoicl export outputs/base-emogator/model my-model --dtype float16 --push-to-hub org/name --private
+  emoicl export outputs/base-emogator/model --output my-model
+  emoicl export outputs/base-emogator/model --output my-model --dtype float16 --push-to-hub org/name --private
 
 Half the size is nearly always enough: --dtype float16 rounds the weights that are stored; computing stays in float32.
 Publishing takes a token of the Hub that may write: log in with `hf auth login`. Should it fail, the folder is there
@@ -27,10 +27,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "export",
         help="make a folder for the Hub, check it, publish it",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("checkpoint", type=Path, help="folder of a speech language model or a classifier")
-    parser.add_argument("output", type=Path, help="folder to write, absent or empty")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write, absent or empty")
     parser.add_argument("--push-to-hub", metavar="ORG/NAME", help="Hub repository to publish it in")
     parser.add_argument("--private", action="store_true", help="make the repository a private one")
     parser.add_argument(

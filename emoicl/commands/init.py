@@ -1,6 +1,16 @@
 """`emoicl init`: a model from a speech encoder and a language model by name."""
 
 import argparse
+import json
+import shlex
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
+    from emoicl.processing.processing_emoicl import EmoIclProcessor
 
 
 EPILOG = """\
@@ -9,9 +19,9 @@ Both parts are named by their Hub name or by a folder:
   speech encoders   Whisper, wav2vec 2.0, HuBERT, WavLM, wav2vec2-BERT; the encoder of the paper
   language models   encoder-decoders: T5, Flan-T5, mT5, UMT5, BART, mBART, T5Gemma
 
-  emoicl init --speech-encoder openai/whisper-small --language-model google/flan-t5-base --out my-model
+  emoicl init --speech-encoder openai/whisper-small --language-model google/flan-t5-base --output my-model
   emoicl init --speech-encoder microsoft/wavlm-base-plus --speech-layer 9 --language-model google/mt5-small \\
-      --labels Freude,Trauer,Wut --adaptation-size 64 --out my-model
+      --labels Freude Trauer Wut --adaptation-size 64 --output my-model
 
 A middle layer of the speech encoder often hears more emotion than the last one, and what lies above it is left away.
 More query tokens keep more of an utterance and make prompts longer: a prompt has as many for each utterance. Without
@@ -29,14 +39,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "init",
         help="compose a model from a speech encoder and a language model",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--speech-encoder", required=True, metavar="NAME", help="Hub name or folder")
     parser.add_argument("--language-model", metavar="NAME", help="Hub name or folder (default: a T5 from scratch)")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder that the model is written to")
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder that the model is written to")
     parser.add_argument("--speech-layer", type=int, metavar="N", help="its layer to use (default: the last)")
     parser.add_argument("--num-query-tokens", type=int, default=32, metavar="N", help="for an utterance (default: 32)")
-    parser.add_argument("--labels", metavar="A,B,C", help="candidate labels (default: the paper's seven)")
+    parser.add_argument("--labels", nargs="+", metavar="LABEL", help="candidate labels (default: the paper's seven)")
     parser.add_argument("--max-shots", type=int, default=31, metavar="N", help="longest enrollment (default: 31)")
     parser.add_argument(
         "--adaptation-size", type=int, default=0, metavar="N", help="size of the voice embeddings (default: 0, none)"
@@ -59,11 +68,10 @@ def run(options: argparse.Namespace) -> None:
 
     if options.qformer_size % HEAD_SIZE:
         raise ValueError(f"--qformer-size must be a multiple of {HEAD_SIZE}, not {options.qformer_size}.")
-    labels = options.labels.split(",") if options.labels else CANDIDATE_LABELS
     set_seed(options.seed)
     model, processor = compose(
         options.speech_encoder,
-        [label.strip() for label in labels],
+        options.labels or CANDIDATE_LABELS,
         speech_layer=options.speech_layer,
         language_model=options.language_model,
         qformer=qformer_sizes(options),
@@ -71,10 +79,10 @@ def run(options: argparse.Namespace) -> None:
         max_shots=options.max_shots,
         adaptation_config={"size": options.adaptation_size} if options.adaptation_size else None,
     )
-    save_checkpoint(model, processor, options.out)
-    Provenance.of_model(model).save(options.out)
+    save_checkpoint(model, processor, options.output)
+    Provenance.of_model(model).save(options.output)
     print(describe(model, processor))
-    print(f"\nWrote {options.out} (model and processor).")
+    print(f"\nWrote {options.output} (model and processor).")
     print(f"\n{next_step(options)}")
 
 
@@ -88,7 +96,7 @@ def qformer_sizes(options: argparse.Namespace) -> dict[str, int]:
     }
 
 
-def describe(model, processor) -> str:
+def describe(model: "EmoIclForConditionalGeneration", processor: "EmoIclProcessor") -> str:
     """A table of the parts of a model: type, number of parameters, and what else tells them apart."""
     config = model.config
     about_speech = (
@@ -107,7 +115,9 @@ def describe(model, processor) -> str:
     return "\n".join(f"{name:20}{millions(part):>10}  {about}" for name, about, part in rows)
 
 
-def frames_per_second(model, processor, seconds: int = 10) -> float:
+def frames_per_second(
+    model: "EmoIclForConditionalGeneration", processor: "EmoIclProcessor", seconds: int = 10
+) -> float:
     import numpy as np
 
     extractor = processor.feature_extractor
@@ -115,7 +125,7 @@ def frames_per_second(model, processor, seconds: int = 10) -> float:
     return model.model.speech_encoder.feature_mask(extractor(hum)["input_features_mask"]).sum().item() / seconds
 
 
-def millions(part) -> str:
+def millions(part: "nn.Module") -> str:
     return f"{sum(weight.numel() for weight in part.parameters()) / 1e6:.1f} M"
 
 
@@ -125,7 +135,7 @@ def next_step(options: argparse.Namespace) -> str:
     if options.language_model:
         fields |= {"language_model": options.language_model, "text": "{}"}
     if options.labels:
-        fields["labels"] = f"'[{options.labels}]'"
+        fields["labels"] = shlex.quote(json.dumps(options.labels, ensure_ascii=False))
     # The recipe has a layer of its own.
     fields["model.speech_layer"] = "null" if options.speech_layer is None else options.speech_layer
     for name in ("num_query_tokens", "max_shots"):

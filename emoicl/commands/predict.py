@@ -9,14 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm.auto import tqdm
-
-from emoicl.commands.model import add_model_argument, check_decoding
+from emoicl_commands.parser import add_model_argument
 
 
 if TYPE_CHECKING:
     from emoicl.processing.pipeline_emoicl import EmoIclPipeline
     from emoicl.processing.profile_emoicl import SpeakerProfile
+    from emoicl.training.publishing.checkpoint import EmotionPipeline
 
 
 EPILOG = """\
@@ -47,15 +46,18 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "predict",
         help="classify audio files",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("audio", nargs="*", help="audio files (wav, flac, ogg, opus, mp3) or folders of one person")
     parser.add_argument("--enroll", type=Path, metavar="CSV", help="labeled utterances of that person")
     parser.add_argument("--profile", type=Path, metavar="FILE", help="their enrollment as --save-profile wrote it")
     parser.add_argument("--save-profile", type=Path, metavar="FILE", help="keep the encoded enrollment in this file")
     parser.add_argument("--output", type=Path, metavar="FILE", help=".csv or .jsonl (default: JSON lines, printed)")
-    parser.add_argument("--window", type=float, metavar="S", help="answer for every window of S seconds")
-    parser.add_argument("--hop", type=float, metavar="S", help="seconds between windows (default: half a window)")
+    parser.add_argument(
+        "--window", dest="window_s", type=float, metavar="S", help="answer for every window of S seconds"
+    )
+    parser.add_argument(
+        "--hop", dest="hop_s", type=float, metavar="S", help="seconds between windows (default: half a window)"
+    )
     parser.add_argument("--batch-size", type=int, default=8, help="files or windows at a time (default: 8)")
     add_model_argument(parser)
     parser.add_argument("--top-k", type=int, help="give only the most probable labels")
@@ -64,16 +66,21 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    check_options(options)
+    from tqdm.auto import tqdm
+
+    from emoicl.bundled import BUNDLED_MODEL
+    from emoicl.loading import check_decoding
     from emoicl.training.publishing.checkpoint import load_pipeline
 
-    check_options(options)
     files = find_audio(options.audio)
-    recognizer = load_pipeline(options.model)
-    check_decoding(options.model, recognizer, options.decoding)
-    recognizer.window_samples(options.window, options.hop)
+    model = options.model or str(BUNDLED_MODEL)
+    recognizer = load_pipeline(model)
+    check_decoding(model, recognizer, options.decoding)
+    recognizer.window_samples(options.window_s, options.hop_s)
     parameters = enrollment_parameters(options, recognizer)
-    for name, value in (("top_k", options.top_k), ("window_s", options.window), ("hop_s", options.hop)):
-        if value is not None:
+    for name in ("top_k", "window_s", "hop_s"):
+        if (value := getattr(options, name)) is not None:
             parameters[name] = value
     if options.decoding == "beam":
         parameters["decoding"] = "beam"
@@ -105,11 +112,17 @@ def check_options(options: argparse.Namespace) -> None:
         raise ValueError("--save-profile keeps an enrollment: give it by --enroll.")
     if options.output and options.output.suffix not in (".csv", ".jsonl"):
         raise ValueError(f"--output {options.output}: its name must end in .csv or .jsonl.")
-    if options.output and options.output == options.enroll:
-        raise ValueError(f"--output {options.output} would overwrite the enrollment.")
+    for kind, path in (("enrollment", options.enroll), ("profile", options.profile)):
+        if options.output and path and is_same_file(options.output, path):
+            raise ValueError(f"--output {options.output} would overwrite the {kind}.")
     for name, value in (("--batch-size", options.batch_size), ("--top-k", options.top_k)):
         if value is not None and value < 1:
             raise ValueError(f"{name} is at least 1; got {value}.")
+
+
+def is_same_file(one: Path, other: Path) -> bool:
+    """Whether two paths lead to the same file, by whatever name; files that are not there yet have one name each."""
+    return one.samefile(other) if one.exists() and other.exists() else one.resolve() == other.resolve()
 
 
 def find_audio(paths: Sequence[str]) -> list[str]:
@@ -142,10 +155,12 @@ def find_audio(paths: Sequence[str]) -> list[str]:
     return files
 
 
-def enrollment_parameters(options: argparse.Namespace, recognizer: Any) -> dict[str, Any]:
+def enrollment_parameters(options: argparse.Namespace, recognizer: "EmotionPipeline") -> dict[str, Any]:
     """What the pipeline is told of the speaker, checked and encoded once for all files."""
+    from emoicl.processing.pipeline_emoicl import EmoIclPipeline
+
     examples = read_enrollment(options.enroll) if options.enroll else None
-    if recognizer.model.config.model_type == "emoicl_classifier":
+    if not isinstance(recognizer, EmoIclPipeline):
         if options.profile or options.save_profile:
             raise ValueError(
                 f"{options.model} is a classifier: profiles are of speech language models. Use --enroll alone."
@@ -177,7 +192,7 @@ def make_profile(
 
 
 def predict(
-    recognizer: Any, files: Sequence[str], batch_size: int, parameters: dict[str, Any]
+    recognizer: "EmotionPipeline", files: Sequence[str], batch_size: int, parameters: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
     """
     Answers for one file after the other, in batches.
@@ -205,7 +220,9 @@ def predict(
             yield from ({"audio": file, kind: answer} for file, answer in zip(batch, answers, strict=True))
 
 
-def predict_one(recognizer: Any, file: str, kind: str, batch_size: int, parameters: dict[str, Any]) -> dict[str, Any]:
+def predict_one(
+    recognizer: "EmotionPipeline", file: str, kind: str, batch_size: int, parameters: dict[str, Any]
+) -> dict[str, Any]:
     """The answer for one file, or the reason why there is none."""
     try:
         return {"audio": file, kind: recognizer(file, batch_size=batch_size, **parameters)}
@@ -213,13 +230,15 @@ def predict_one(recognizer: Any, file: str, kind: str, batch_size: int, paramete
         return {"audio": file, "error": str(error).removeprefix(f"audio ({file}): ")}
 
 
-def recognizer_labels(recognizer: Any, decoding: str) -> list[str]:
+def recognizer_labels(recognizer: "EmotionPipeline", decoding: str) -> list[str]:
     """The labels whose scores a table has columns for; of beam search none, which may write any text."""
+    from emoicl.processing.pipeline_emoicl import EmoIclPipeline
+
     if decoding == "beam":
         return []
-    if recognizer.model.config.model_type == "emoicl_classifier":
-        return list(recognizer.model.config.id2label.values())
-    return recognizer.processor.candidate_labels
+    if isinstance(recognizer, EmoIclPipeline):
+        return recognizer.processor.candidate_labels
+    return list(recognizer.model.config.id2label.values())
 
 
 @contextmanager
@@ -235,6 +254,8 @@ def open_output(path: Path | None, labels: Sequence[str]) -> Iterator[Callable[[
         Context manager of a function that writes a result of `predict`.
     """
     if path is None:
+        from tqdm.auto import tqdm
+
         yield lambda result: tqdm.write(json.dumps(result), file=sys.stdout)
         return
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ What is pretrained is taken up by `emoicl init`:
 
   emoicl pretrain language-model --text corpus/train.parquet sentences.txt --output outputs/lm
   emoicl pretrain speech-encoder --corpus corpus/train.parquet --output outputs/encoder
-  emoicl init --speech-encoder outputs/encoder/model --language-model outputs/lm/model --out outputs/composed
+  emoicl init --speech-encoder outputs/encoder/model --language-model outputs/lm/model --output outputs/composed
 
 Interrupted, the same command goes on at the last checkpoint. `emoicl pretrain language-model --help` tells more.
 """
@@ -36,7 +36,7 @@ The encoder is trained on several tasks at once, of which those take part that t
   emotion        emotion
   age            age          in years
 
-  emoicl pretrain speech-encoder --corpus a/train.parquet b/train.parquet --tasks transcription,gender --output outputs
+  emoicl pretrain speech-encoder --corpus a/train.parquet b/train.parquet --tasks transcription gender --output outputs
 
 Give the training speakers only: whoever the encoder has heard is no unseen speaker any more. A column may be absent
 from a corpus, or empty in some rows.
@@ -50,9 +50,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "pretrain",
         help="pretrain a language model or a speech encoder from scratch",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parts = parser.add_subparsers(required=True, metavar="PART")
+    parser.set_defaults(run=lambda options: parser.print_help())
+    parts = parser.add_subparsers(metavar="PART")
     add_language_model_parser(parts)
     add_speech_encoder_parser(parts)
 
@@ -62,7 +62,6 @@ def add_language_model_parser(parts: argparse._SubParsersAction) -> None:
         "language-model",
         help="UL2's denoising of text, then instruction tuning",
         epilog=LANGUAGE_MODEL_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--text", nargs="+", required=True, metavar="FILE", help="tables or text files to denoise")
     parser.add_argument("--instructions", nargs="+", default=[], metavar="FILE", help="tables for instruction tuning")
@@ -76,12 +75,15 @@ def add_speech_encoder_parser(parts: argparse._SubParsersAction) -> None:
         "speech-encoder",
         help="the paper's speech encoder, on several tasks at once",
         epilog=SPEECH_ENCODER_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--corpus", nargs="+", required=True, metavar="TABLE", help="tables of the training speakers")
-    parser.add_argument("--tasks", metavar="A,B", help="tasks to train on (default: all)")
+    parser.add_argument("--tasks", nargs="+", metavar="TASK", help="tasks to train on (default: all)")
     parser.add_argument(
-        "--task-weights", default="", metavar="A=X,B=Y", help="weights of tasks in the sum of losses (default: 1)"
+        "--task-weights",
+        nargs="+",
+        default=[],
+        metavar="TASK=X",
+        help="weights of tasks in the sum of losses (default: 1)",
     )
     add_shared_arguments(parser, steps="steps")
     parser.set_defaults(run=run_speech_encoder)
@@ -130,7 +132,7 @@ def run_speech_encoder(options: argparse.Namespace) -> None:
         SpeechEncoderPretraining(
             options.corpus,
             options.output,
-            tasks=options.tasks.split(",") if options.tasks else list(TASKS),
+            tasks=options.tasks or list(TASKS),
             task_weights=parse_weights(options.task_weights),
             size=replace(size, schedule=changed(size.schedule, options, options.max_steps)),
             seed=options.seed,
@@ -148,11 +150,11 @@ def changed(schedule, options: argparse.Namespace, max_steps: int | None):
     return replace(schedule, **{name: value for name, value in given.items() if value is not None})
 
 
-def parse_weights(text: str) -> dict[str, float]:
-    """Reads `transcription=0.5,speaker=2`."""
+def parse_weights(pairs: list[str]) -> dict[str, float]:
+    """Reads pairs such as `speaker=0.5`."""
     weights = {}
-    for item in filter(None, text.split(",")):
-        task, separator, weight = item.partition("=")
+    for item in pairs:
+        task, _, weight = item.partition("=")
         try:
             weights[task] = float(weight)
         except ValueError:

@@ -5,11 +5,11 @@ import shlex
 import sys
 from pathlib import Path
 
-from emoicl.commands.train import parse_overrides
+from emoicl_commands.train import parse_overrides
 
 
 EPILOG = """\
-Trains every system of the paper (and two reference floors that it lacks), measures each on speakers that were never
+Trains every system of the paper (and two baselines that it lacks), measures each on speakers that were never
 trained on, and writes the paper's Tables II, III and IV with its own numbers beside them, controls, spreads over
 enrollment seeds and orders, calibration and confidence intervals:
 
@@ -35,7 +35,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "reproduce",
         help="train and compare all systems of the paper",
         epilog=EPILOG.format(systems=systems),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--corpus", nargs="+", required=True, metavar="FOLDER", help="folders of the corpora")
     parser.add_argument("--size", default="tiny", help="tiny, base, paper or a YAML file (default: tiny)")

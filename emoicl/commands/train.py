@@ -12,16 +12,14 @@ on the command line by its dotted name:
 
 Interrupted, the same command goes on at the last checkpoint. Several devices share each batch with
 
-  accelerate launch -m emoicl.cli train --config base-emogator --data_folder data
+  accelerate launch -m emoicl_commands.cli train --config base-emogator --data_folder data
 
 Checkpoints, the model with its card and the report on the test speakers are written to the recipe's output_dir.
 """
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser(
-        "train", help="run a recipe", epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = commands.add_parser("train", help="run a recipe", epilog=EPILOG)
     parser.add_argument("--config", required=True, help="a YAML file or the name of a recipe")
     parser.set_defaults(run=run, takes_overrides=True)
 

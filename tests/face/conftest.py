@@ -1,14 +1,13 @@
-import argparse
-
 import pytest
 from tiny import LABELS
 from tiny_classifier import tiny_classifier
 from tiny_corpus import compose_tiny, save_tiny_whisper, tiny_corpus, write_corpus
 
-from emoicl.cli import main
-from emoicl.commands import corpus
 from emoicl.processing import EmoIclFeatureExtractor
 from emoicl.training.experiments.recipe import save_checkpoint
+from emoicl_commands import corpus
+from emoicl_commands.cli import main
+from emoicl_commands.parser import CommandParser
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +66,7 @@ def complaint(capsys):
 @pytest.fixture
 def emoicl():
     """Runs `emoicl` with the command `corpus` alone."""
-    parser = argparse.ArgumentParser("emoicl")
+    parser = CommandParser("emoicl")
     corpus.add_parser(parser.add_subparsers(required=True))
 
     def run(*arguments):

@@ -24,9 +24,9 @@ from emoicl.app.actions import Actions  # noqa: E402
 from emoicl.app.examples import example_speakers  # noqa: E402
 from emoicl.app.session import Session, enroll, recognize, remove  # noqa: E402
 from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL  # noqa: E402
-from emoicl.cli import main  # noqa: E402
 from emoicl.training.data.corpus import load_corpus  # noqa: E402
 from emoicl.training.publishing.checkpoint import load_pipeline  # noqa: E402
+from emoicl_commands.cli import main  # noqa: E402
 
 
 SHOTS = [(tone(220 * 2**i, seed=i), label) for i, label in enumerate(LABELS)]

@@ -1,12 +1,16 @@
 import json
+import logging
+import subprocess
+import sys
+from importlib.metadata import version
 
 import pytest
 
 from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL
-from emoicl.cli import main
-from emoicl.commands.train import parse_overrides
 from emoicl.training.evaluation.reports import Condition, EvaluationReport
 from emoicl.training.experiments import recipe as recipe_module
+from emoicl_commands.cli import log_to_stderr, main
+from emoicl_commands.train import parse_overrides
 
 
 @pytest.mark.parametrize(
@@ -31,10 +35,12 @@ def test_help(arguments, expected, capsys):
 @pytest.mark.parametrize(
     "arguments, expected",
     [
-        ([], "COMMAND"),
-        (["demo", "--sedes", "3"], "unrecognized arguments: --sedes 3"),
+        (["predcit"], "(did you mean predict?)"),
+        (["demo", "--sedes", "3"], "emoicl demo: error: unrecognized arguments: --sedes 3 (did you mean --seeds?)"),
+        (["corpus", "split", "a", "--output", "b", "--fold", "3"], "usage: emoicl corpus split"),
+        (["demo", "--out", "there"], "unrecognized arguments: --out there (did you mean --output?)"),
         (["train"], "--config"),
-        (["evaluate", "--corpus", "a.csv", "--shots", "one"], "argument --shots: invalid numbers value: 'one'"),
+        (["evaluate", "--corpus", "a.csv", "--shots", "one"], "argument --shots: invalid int value: 'one'"),
     ],
 )
 def test_wrong_usage(arguments, expected, capsys):
@@ -42,6 +48,46 @@ def test_wrong_usage(arguments, expected, capsys):
         main(arguments)
     assert exit.value.code == 2
     assert expected in capsys.readouterr().err
+
+
+def test_without_a_command_there_is_help(capsys):
+    assert main([]) == 0
+    assert "usage: emoicl" in capsys.readouterr().out
+    assert main(["corpus"]) == 0
+    assert "usage: emoicl corpus" in capsys.readouterr().out
+
+
+def test_versions_and_devices(capsys):
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"emoicl {version('emoicl')}\n"
+    assert main(["env"]) == 0
+    printed = capsys.readouterr().out
+    assert f"transformers  {version('transformers')}\n" in printed
+    assert "\ndevices       cpu (" in printed
+
+
+def test_messages_name_options(complaint, checkpoint):
+    message = complaint("predict", "x.wav", "--model", checkpoint, "--window", "1", "--hop", "-1")
+    assert "--hop" in message and "hop_s" not in message
+
+
+def test_the_log_is_shown_once(capsys):
+    for _ in range(2):
+        with log_to_stderr():
+            logging.getLogger("emoicl.training").info("Said once.")
+        assert capsys.readouterr().err == "Said once.\n"
+
+
+def test_a_command_line_is_parsed_without_torch():
+    script = """
+import sys
+from emoicl_commands.cli import build_parser
+build_parser().format_help()
+print(sorted({"emoicl", "numpy", "torch", "tqdm", "transformers"} & set(sys.modules)))
+"""
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "[]"
 
 
 def test_parse_overrides():
@@ -62,7 +108,7 @@ def test_overrides_that_are_no_pairs(arguments):
 
 def test_evaluate_writes_files_where_it_says(checkpoint, table, tmp_path, capsys):
     arguments = ["--corpus", table, "--output", tmp_path / "out", "--cache-folder", tmp_path / "cache"]
-    arguments += ["--model", checkpoint, "--shots", "0,2", "--seeds", 2, "--setting", "TO+LU", "--orders", 3]
+    arguments += ["--model", checkpoint, "--shots", 0, 2, "--seeds", 2, "--setting", "TO+LU", "--orders", 3]
     assert main(["evaluate", *map(str, arguments)]) == 0
     printed = capsys.readouterr().out
     plots = ("accuracy_against_shots.png", "speakers.png", "reliability.png")
@@ -87,7 +133,7 @@ def test_evaluate_writes_files_where_it_says(checkpoint, table, tmp_path, capsys
     "options, message",
     [
         (["--setting", "TU"], "'TU' is no enrollment setting"),
-        (["--shots", "0,4"], "TU+LD with k=4 needs 4 emotions"),
+        (["--shots", "0", "4"], "TU+LD with k=4 needs 4 emotions"),
         (["--corpus", "gone.csv"], "gone.csv: there is no such file"),
     ],
 )
@@ -141,7 +187,7 @@ def test_demo(tmp_path, monkeypatch, capsys):
 
 
 def test_evaluate_a_classifier(classifier, table, tmp_path, capsys):
-    arguments = ["evaluate", "--model", str(classifier), "--corpus", str(table), "--shots", "0,2", "--seeds", "1"]
+    arguments = ["evaluate", "--model", str(classifier), "--corpus", str(table), "--shots", "0", "2", "--seeds", "1"]
     folders = ["--cache-folder", str(tmp_path / "cache"), "--output", str(tmp_path / "report")]
     assert main([*arguments, *folders]) == 0
     rows = json.loads((tmp_path / "report" / "report.json").read_text())["rows"]

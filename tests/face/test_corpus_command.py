@@ -26,7 +26,7 @@ def test_prepare(emoicl, recordings, tmp_path, capsys, format):
     output = tmp_path / "out"
     emoicl(
         *("corpus", "prepare", "generic", "--source", recordings, "--output", output, "--format", format),
-        *("--label", "happy=joy", "--workers", "2", "--corpus-name", "mine"),
+        *("--map-labels", "happy=joy", "--workers", "2", "--corpus-name", "mine"),
     )
     printed = capsys.readouterr().out
     assert "mine: 3 of 3 listed clips prepared, 2 speakers" in printed
@@ -55,8 +55,8 @@ def test_prepare_names_what_is_missing(emoicl, tmp_path):
         (["ravdess"], "--source: where is RAVDESS .* comes from https://zenodo.org"),
         (["generic"], "either --source or --hub-dataset"),
         (["generic", "--source", "{recordings}", "--hub-dataset", "x"], "either --source or --hub-dataset"),
-        (["generic", "--source", "{recordings}", "--label", "happy"], "pairs such as a=b, not 'happy'"),
-        (["generic", "--source", "{recordings}", "--label", "sad=sadness"], "has no label sad to map"),
+        (["generic", "--source", "{recordings}", "--map-labels", "happy"], "pairs such as a=b, not 'happy'"),
+        (["generic", "--source", "{recordings}", "--map-labels", "sad=sadness"], "has no label sad to map"),
         (["ravdess", "--source", "{recordings}"], "lacks Actor_01"),
         (["ravdess", "--source", "{recordings}", "--workers", "0"], "--workers is at least 1"),
     ],

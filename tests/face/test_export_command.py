@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from emoicl.cli import main
 from emoicl.training.publishing import export as export_module
+from emoicl_commands.cli import main
 
 
 @pytest.fixture
@@ -13,7 +13,9 @@ def unverified(monkeypatch):
 
 def test_export_tells_what_it_wrote(checkpoint, tmp_path, capsys, unverified):
     out = tmp_path / "my-model"
-    assert main(["export", str(checkpoint), str(out), "--dtype", "float16", "--max-shard-size", "30KB"]) == 0
+    assert (
+        main(["export", str(checkpoint), "--output", str(out), "--dtype", "float16", "--max-shard-size", "30KB"]) == 0
+    )
     printed = capsys.readouterr().out
     assert f"Wrote {out}." in printed
     assert [path.name for path in out.iterdir() if f"  {path.name} " not in printed] == []
@@ -27,7 +29,7 @@ def test_export_publishes_what_it_is_told_to(checkpoint, tmp_path, capsys, unver
     published = []
     monkeypatch.setattr(export_module, "publish", lambda *args: published.append(args))
     out = tmp_path / "my-model"
-    assert main(["export", str(checkpoint), str(out), "--push-to-hub", "org/name", "--private"]) == 0
+    assert main(["export", str(checkpoint), "--output", str(out), "--push-to-hub", "org/name", "--private"]) == 0
     assert published == [(out.resolve(), "org/name", True)]
     assert "Published it as org/name." in capsys.readouterr().out
 
@@ -35,10 +37,10 @@ def test_export_publishes_what_it_is_told_to(checkpoint, tmp_path, capsys, unver
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["{folder}", "{folder}"], "the folder is not empty"),
-        (["{folder}", "{folder}/out", "--private"], "name it with --push-to-hub"),
-        (["{folder}", "{folder}/out", "--push-to-hub", "a//b"], "a//b"),
-        (["{folder}/gone", "{folder}/out"], "gone"),
+        (["{folder}", "--output", "{folder}"], "the folder is not empty"),
+        (["{folder}", "--output", "{folder}/out", "--private"], "name it with --push-to-hub"),
+        (["{folder}", "--output", "{folder}/out", "--push-to-hub", "a//b"], "a//b"),
+        (["{folder}/gone", "--output", "{folder}/out"], "gone"),
     ],
 )
 def test_export_refuses(checkpoint, capsys, arguments, message, unverified):
@@ -51,5 +53,5 @@ def test_export_refuses(checkpoint, capsys, arguments, message, unverified):
 
 def test_export_stores_no_other_precision(checkpoint, capsys):
     with pytest.raises(SystemExit):
-        main(["export", str(checkpoint), "out", "--dtype", "int8"])
+        main(["export", str(checkpoint), "--output", "out", "--dtype", "int8"])
     assert "float16" in capsys.readouterr().err

@@ -35,7 +35,7 @@ def test_auto_classes_load_a_checkpoint(checkpoint):
 
 def test_the_task_is_registered(checkpoint):
     model, processor = compose_tiny(checkpoint.parent / "whisper")
-    recognizer = pipeline(emoicl.TASK, model=model, processor=processor)  # pyright: ignore
+    recognizer = pipeline(emoicl.TASK, model=model, processor=processor)  # pyright: ignore[reportCallIssue, reportArgumentType]
     assert type(recognizer) is emoicl.EmoIclPipeline
     answers = recognizer(tone(440), enrollment=[{"audio": tone(880), "label": "Joy"}], top_k=1)
     assert answers[0].keys() == {"label", "score"}

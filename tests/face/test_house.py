@@ -12,7 +12,23 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ISLANDS = ("modeling", "processing")
+# The drawers of `training`, each of which may import those before it alone.
+DRAWERS = (
+    "data",
+    "episodes",
+    "corpora",
+    "publishing",
+    "evaluation",
+    "baselines",
+    "systems",
+    "experiments",
+    "pretraining",
+)
+# Against that order, until the pooled statistics of `systems.initialization` lie below the baselines.
+UPWARDS = {("baselines", "systems")}
 ISLAND_FILES = sorted(path for island in ISLANDS for path in (ROOT / island).glob("*.py"))
+# Of whose folders a module may be imported by name: `from emoicl.training import data`.
+PACKAGES = ("emoicl", "emoicl.training")
 LIBRARIES = {"numpy", "safetensors", "torch", "transformers", *sys.stdlib_module_names}
 # Imported where they are used: an import at the top of a file is asked of every user of a checkpoint.
 LIBRARIES_WITHIN_FUNCTIONS = {"soundfile", "torchaudio"}
@@ -44,6 +60,8 @@ def imported_modules(tree: ast.AST) -> list[str]:
             modules += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             modules.append("." * node.level + (node.module or ""))
+            if node.module in PACKAGES:
+                modules += [f"{node.module}.{alias.name}" for alias in node.names]
     return modules
 
 
@@ -79,6 +97,35 @@ def test_folders_are_imported_through_the_package():
         if module.partition(".")[0] in {*ISLANDS, "training"}
     ]
     assert offenders == []
+
+
+def test_training_does_not_import_the_face():
+    allowed = {*ISLANDS, "training"}
+    offenders = [
+        f"{path.relative_to(ROOT)}: {module}"
+        for path in (ROOT / "training").rglob("*.py")
+        for module in imported_modules(parse(path))
+        if module.partition(".")[0] == "emoicl" and (module.split(".") + [""])[1] not in allowed
+    ]
+    assert offenders == []
+
+
+def test_every_drawer_is_in_the_order():
+    folders = {path.parent.relative_to(ROOT / "training").parts[0] for path in (ROOT / "training").glob("*/*.py")}
+    assert folders == set(DRAWERS)
+
+
+@pytest.mark.parametrize("drawer", DRAWERS)
+def test_drawers_import_those_before_them(drawer):
+    below = DRAWERS[: DRAWERS.index(drawer) + 1]
+    imported = {
+        (path.name, module.split(".")[2])
+        for path in (ROOT / "training" / drawer).rglob("*.py")
+        for module in imported_modules(parse(path))
+        if module.startswith("emoicl.training.")
+    }
+    above = [(name, other) for name, other in imported if other not in below and (drawer, other) not in UPWARDS]
+    assert above == []
 
 
 def test_files_are_short():

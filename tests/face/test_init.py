@@ -10,12 +10,12 @@ from tiny_corpus import tone
 from transformers import pipeline
 
 from emoicl import EmoIclPipeline
-from emoicl.cli import main
-from emoicl.commands.train import parse_overrides
 from emoicl.training.experiments.recipe import Recipe
+from emoicl_commands.cli import main
+from emoicl_commands.train import parse_overrides
 
 
-SIZES = ["--labels", ",".join(LABELS), "--num-query-tokens", "2", "--max-shots", "3", "--qformer-size", "64"]
+SIZES = ["--labels", *LABELS, "--num-query-tokens", "2", "--max-shots", "3", "--qformer-size", "64"]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,16 @@ def recognizer(folder) -> Any:
 @pytest.mark.parametrize("kind", SPEECH_ENCODERS)
 def test_any_speech_encoder_recognizes_after_it_was_saved(kind, language_model, tmp_path, capsys):
     parts = save_speech_encoder(kind, tmp_path / "encoder"), "--language-model", language_model
-    arguments = ("--speech-encoder", *parts, "--speech-layer", 2, "--adaptation-size", 4, "--out", tmp_path / "model")
+    arguments = (
+        "--speech-encoder",
+        *parts,
+        "--speech-layer",
+        2,
+        "--adaptation-size",
+        4,
+        "--output",
+        tmp_path / "model",
+    )
     assert init(*arguments) == 0
     assert f"Wrote {tmp_path / 'model'}" in capsys.readouterr().out
     enrollment = [{"audio": tone(300, seed=1), "label": "Joy"}, {"audio": tone(200, 0.4, seed=2), "label": "Anger"}]
@@ -46,7 +55,16 @@ def test_any_speech_encoder_recognizes_after_it_was_saved(kind, language_model, 
 
 def test_it_tells_the_sizes_and_the_next_step(language_model, tmp_path, capsys):
     encoder = save_speech_encoder("whisper", tmp_path / "encoder")
-    init("--speech-encoder", encoder, "--language-model", language_model, "--speech-layer", 2, "--out", tmp_path / "m")
+    init(
+        "--speech-encoder",
+        encoder,
+        "--language-model",
+        language_model,
+        "--speech-layer",
+        2,
+        "--output",
+        tmp_path / "m",
+    )
     output = capsys.readouterr().out
     assert "whisper, 2 layers, frozen, 50 frames a second" in output
     assert "new, 2 query tokens for an utterance" in output
@@ -60,7 +78,7 @@ def test_it_tells_the_sizes_and_the_next_step(language_model, tmp_path, capsys):
 
 def test_the_next_step_keeps_the_whole_encoder(language_model, tmp_path, capsys):
     encoder = save_speech_encoder("whisper", tmp_path / "encoder")
-    init("--speech-encoder", encoder, "--language-model", language_model, "--out", tmp_path / "m")
+    init("--speech-encoder", encoder, "--language-model", language_model, "--output", tmp_path / "m")
     command = capsys.readouterr().out.partition("emoicl train --config ")[2].replace("\\\n", " ")
     config, *overrides = shlex.split(command)
     assert Recipe.load(config, parse_overrides(overrides)).model["speech_layer"] is None
@@ -69,7 +87,16 @@ def test_the_next_step_keeps_the_whole_encoder(language_model, tmp_path, capsys)
 def test_equal_seeds_make_equal_models(language_model, tmp_path):
     encoder = save_speech_encoder("whisper", tmp_path / "encoder")
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        init("--speech-encoder", encoder, "--language-model", language_model, "--seed", seed, "--out", tmp_path / name)
+        init(
+            "--speech-encoder",
+            encoder,
+            "--language-model",
+            language_model,
+            "--seed",
+            seed,
+            "--output",
+            tmp_path / name,
+        )
     first, again, other = ((tmp_path / name / "model.safetensors").read_bytes() for name in "abc")
     assert first == again != other
 
@@ -77,20 +104,27 @@ def test_equal_seeds_make_equal_models(language_model, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--speech-layer", "9"], "`speech_layer` is 9, but the speech encoder has 3 layers"),
+        (["--speech-layer", "9"], "--speech-layer is 9, but the speech encoder has 3 layers"),
         (["--qformer-size", "100"], "--qformer-size must be a multiple of 64, not 100"),
     ],
 )
 def test_what_is_wrong_is_said(arguments, message, language_model, tmp_path, capsys):
     encoder = save_speech_encoder("whisper", tmp_path / "encoder")
-    parts = ["--speech-encoder", str(encoder), "--language-model", str(language_model), "--out", str(tmp_path / "m")]
+    parts = [
+        "--speech-encoder",
+        str(encoder),
+        "--language-model",
+        str(language_model),
+        "--output",
+        str(tmp_path / "m"),
+    ]
     assert main(["init", *parts, *SIZES, *arguments]) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "m").exists()
 
 
 def test_a_language_model_is_no_speech_encoder(language_model, tmp_path, capsys):
-    assert init("--speech-encoder", language_model, "--out", tmp_path / "m") == 1
+    assert init("--speech-encoder", language_model, "--output", tmp_path / "m") == 1
     assert "type 't5' are not supported; supported are emoicl_speech_encoder, hubert" in capsys.readouterr().err
 
 
@@ -100,7 +134,16 @@ def test_real_speech_through_whisper_base(shared, language_model, tmp_path):
     encoder = shared / "models" / "whisper-base-encoder"
     if not encoder.is_dir():
         pytest.skip("needs the encoder of Whisper-base")
-    init("--speech-encoder", encoder, "--speech-layer", 3, "--language-model", language_model, "--out", tmp_path / "m")
+    init(
+        "--speech-encoder",
+        encoder,
+        "--speech-layer",
+        3,
+        "--language-model",
+        language_model,
+        "--output",
+        tmp_path / "m",
+    )
     clips = pq.read_table(shared / "data" / "emogator" / "test.parquet", columns=["audio"]).slice(0, 2).to_pylist()
     target, shot = (clip["audio"]["bytes"] for clip in clips)
     answers = recognizer(tmp_path / "m")(target, enrollment=[{"audio": shot, "label": "Joy"}])

@@ -11,8 +11,8 @@ from tiny import LABELS
 
 from emoicl import SpeakerProfile
 from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL
-from emoicl.cli import main
-from emoicl.commands import predict as command
+from emoicl_commands import predict as command
+from emoicl_commands.cli import main
 
 
 CLIPS = ("ann_Joy_0.wav", "ann_Anger_0.wav")
@@ -200,6 +200,16 @@ def test_an_enrollment_that_cannot_be_used(complaint, checkpoint, table, enroll,
     assert message in complaint("predict", "--model", checkpoint, target, "--enroll", enroll(text))
 
 
+def test_an_enrollment_is_not_overwritten_by_another_name(complaint, enroll, checkpoint, tmp_path):
+    enrollment = enroll("audio,label\nann_Joy_0.wav,Joy\n")
+    (tmp_path / "answers.csv").symlink_to(enrollment)
+    message = complaint(
+        "predict", "x.wav", "--model", checkpoint, "--enroll", enrollment, "--output", tmp_path / "answers.csv"
+    )
+    assert "would overwrite the enrollment" in message
+    assert enrollment.read_text().startswith("audio,label")
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -211,8 +221,8 @@ def test_an_enrollment_that_cannot_be_used(complaint, checkpoint, table, enroll,
         (["x.wav", "--enroll", "me.csv", "--output", "me.csv"], "would overwrite the enrollment"),
         (["x.wav", "--top-k", "0"], "--top-k is at least 1; got 0"),
         (["x.wav", "--batch-size", "0"], "--batch-size is at least 1"),
-        (["x.wav", "--window", "40"], "`window_s` is the length of a window, 0.1 to 30 s; got 40"),
-        (["x.wav", "--hop", "1"], "give `window_s`"),
+        (["x.wav", "--window", "40"], "--window is the length of a window, 0.1 to 30 s; got 40"),
+        (["x.wav", "--hop", "1"], "give --window"),
         (["{empty}"], "no audio in this folder"),
     ],
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL
-from emoicl.cli import build_parser
+from emoicl_commands.cli import build_parser
 
 
 README = (Path(__file__).parents[2] / "README.md").read_text()

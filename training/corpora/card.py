@@ -8,12 +8,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import DatasetCard, DatasetCardData
+from huggingface_hub import DatasetCardData
 
 from emoicl.training.corpora.base import PAPER_LABELS, CorpusReader
+from emoicl.training.corpora.licenses import hub_license
+from emoicl.training.corpora.markdown import load_template
 from emoicl.training.corpora.readers import CORPORA
 from emoicl.training.corpora.report import Report
-from emoicl.training.publishing.licenses import hub_license
 
 
 TEMPLATE = Path(__file__).parent / "dataset_card.md"
@@ -62,11 +63,10 @@ def _render(reader: CorpusReader | type[CorpusReader], metadata: dict[str, Any],
         tags=["speech-emotion-recognition", "emoicl"],
         **metadata,
     )
-    card = DatasetCard.from_template(
-        data, template_path=str(TEMPLATE), reader=reader, paper_labels=PAPER_LABELS, **fields
-    )
+    page = load_template(TEMPLATE, trim=False).render(reader=reader, paper_labels=PAPER_LABELS, **fields)
     # What is left out leaves its blank lines behind.
-    return re.sub(r"\n{3,}", "\n\n", str(card)).rstrip("\n") + "\n"
+    page = re.sub(r"\n{3,}", "\n\n", page).rstrip("\n")
+    return f"---\n{data.to_yaml()}\n---\n{page}\n"
 
 
 def save_reader_cards(folder: str | Path) -> list[Path]:

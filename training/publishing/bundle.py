@@ -1,6 +1,7 @@
 """Makes the package data: the trained default checkpoint, and clips of speakers that it was not trained on.
 
-python -m emoicl.training.publishing.bundle outputs/base-emogator/model TEST_TABLE
+python -m emoicl.training.publishing.bundle outputs/base-emogator/model data/emogator/test.parquet \\
+    emoicl/assets/base-emogator emoicl/assets/emogator/clips.parquet
 """
 
 import argparse
@@ -12,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet
 from transformers import AutoProcessor
 
-from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL
 from emoicl.training.data.corpus import display_label
 from emoicl.training.publishing.cards import save_card
 from emoicl.training.publishing.export import export
@@ -21,16 +21,17 @@ from emoicl.training.publishing.export import export
 NUM_SPEAKERS = 8
 
 
-def bundle_checkpoint(checkpoint: str | Path) -> None:
+def bundle_checkpoint(checkpoint: str | Path, output: Path) -> None:
     """Stores a checkpoint in float16 as the bundled one.
 
     Args:
         checkpoint (`str` or `Path`): Folder of a trained model and its processor.
+        output (`Path`): Folder of the bundled model, which is replaced.
     """
-    shutil.rmtree(BUNDLED_MODEL, ignore_errors=True)
-    export(checkpoint, BUNDLED_MODEL, dtype="float16")
-    drop_code(BUNDLED_MODEL)
-    save_card(BUNDLED_MODEL)
+    shutil.rmtree(output, ignore_errors=True)
+    export(checkpoint, output, dtype="float16")
+    drop_code(output)
+    save_card(output)
 
 
 def drop_code(folder: Path) -> None:
@@ -46,12 +47,13 @@ def without_code(mapping: dict) -> dict:
     return {name: value for name, value in mapping.items() if name not in ("auto_map", "custom_pipelines")}
 
 
-def bundle_clips(table: str | Path, labels: list[str]) -> None:
+def bundle_clips(table: str | Path, labels: list[str], output: Path) -> None:
     """Stores the clips of the first speakers by name, those with one of `labels`.
 
     Args:
         table (`str` or `Path`): Parquet table of the test speakers.
         labels (`list[str]`): Labels to keep.
+        output (`Path`): Parquet table of the bundled clips.
     """
     clips = pyarrow.parquet.read_table(table)
     speakers = sorted(set(clips["speaker_id"].to_pylist()))[:NUM_SPEAKERS]
@@ -59,18 +61,20 @@ def bundle_clips(table: str | Path, labels: list[str]) -> None:
         row["speaker_id"] in speakers and display_label(row["emotion"]) in labels
         for row in clips.select(["speaker_id", "emotion"]).to_pylist()
     ]
-    BUNDLED_CLIPS.parent.mkdir(parents=True, exist_ok=True)
-    pyarrow.parquet.write_table(clips.filter(pa.array(kept)), BUNDLED_CLIPS, compression="zstd")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    pyarrow.parquet.write_table(clips.filter(pa.array(kept)), output, compression="zstd")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path, help="folder of the trained model")
     parser.add_argument("table", type=Path, help="parquet table of the test speakers")
+    parser.add_argument("model", type=Path, help="folder of the bundled model")
+    parser.add_argument("clips", type=Path, help="parquet table of the bundled clips")
     options = parser.parse_args()
-    bundle_checkpoint(options.checkpoint)
-    bundle_clips(options.table, AutoProcessor.from_pretrained(BUNDLED_MODEL).candidate_labels)
-    print(f"Wrote {BUNDLED_MODEL} and {BUNDLED_CLIPS}.")
+    bundle_checkpoint(options.checkpoint, options.model)
+    bundle_clips(options.table, AutoProcessor.from_pretrained(options.model).candidate_labels, options.clips)
+    print(f"Wrote {options.model} and {options.clips}.")
 
 
 if __name__ == "__main__":

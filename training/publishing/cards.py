@@ -1,32 +1,36 @@
 """Model cards: all that is stored with a checkpoint, as a page for the people who use it."""
 
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import quote
 
 from huggingface_hub import EvalResult, ModelCardData
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
 
+from emoicl.training.corpora.licenses import STRICTNESS, hub_license, strictest
+from emoicl.training.corpora.markdown import load_template, plain
 from emoicl.training.corpora.readers import CORPORA
 from emoicl.training.data.corpus import corpus_of
 from emoicl.training.publishing.checkpoint import describe_parts, describe_storage, label_words, read_config
-from emoicl.training.publishing.licenses import STRICTNESS, hub_license, strictest
 from emoicl.training.publishing.provenance import (
     PLOT_NAME,
     PROVENANCE_NAME,
     REMARKS,
     REPORT_NAME,
     Provenance,
+    Report,
+    Stage,
+    read_report,
     with_digests,
 )
 
 
 CARD_NAME = "README.md"
 # Installed, the folder of cards lies beside that of training too.
-TEMPLATES = Path(__file__).parents[2] / "model_cards"
+TEMPLATE = Path(__file__).parents[2] / "model_cards" / "template.md"
 TAGS = ("emoicl", "speech-emotion-recognition", "in-context-learning", "personalization")
 CONTROLS = {None: "", "rotated": ", labels rotated", "other_speaker": ", another speaker's enrollment"}
 
@@ -65,15 +69,16 @@ def checkpoint_card(checkpoint: str | Path, repo_id: str | None = None, beside: 
     """
     checkpoint = Path(checkpoint)
     config = read_config(checkpoint)
-    facts = Provenance.load(checkpoint / PROVENANCE_NAME) if (checkpoint / PROVENANCE_NAME).is_file() else Provenance()
-    name = (repo_id or "").rpartition("/")[2] or facts.remarks.get("name") or checkpoint.resolve().name
+    provenance = read_provenance(checkpoint)
+    report = checkpoint / REPORT_NAME
+    results = describe_results(read_report(report), provenance) if report.is_file() else None
+    remarks = provenance.remarks
+    name = (repo_id or "").rpartition("/")[2] or remarks.get("name") or checkpoint.resolve().name
     labels = label_words(config, checkpoint)
-    report = json.loads((checkpoint / REPORT_NAME).read_text()) if (checkpoint / REPORT_NAME).is_file() else None
-    results = describe_results(report, facts) if report else None
-    training = corpora_of(facts, "training")
+    training = corpora_of(provenance, "training")
     readers = [CORPORA[corpus] for corpus in training if corpus in CORPORA]
-    licenses = weights_licenses(facts)
-    base_models = facts.remarks.get("base_models", facts.base_models)
+    licenses = weights_licenses(provenance)
+    base_models = remarks.get("base_models", provenance.base_models)
     metadata = ModelCardData(
         language=sorted({language for reader in readers for language in reader.languages}) or None,
         **cast(dict[str, Any], hub_license(licenses, license_url(licenses))),
@@ -86,10 +91,10 @@ def checkpoint_card(checkpoint: str | Path, repo_id: str | None = None, beside: 
         eval_results=evaluation_results(results) if results and results["corpora"] else None,
     )
     plot = checkpoint / PLOT_NAME
-    text = load_template().render(
-        metadata=metadata.to_yaml(),
+    stages = provenance.stages
+    page = load_template(TEMPLATE).render(
         name=name,
-        remarks=dict.fromkeys(REMARKS) | facts.remarks,
+        remarks=dict.fromkeys(REMARKS) | remarks,
         labels=labels,
         model_id=repo_id or checkpoint.resolve().name,
         # What is made for the Hub has the code beside the weights.
@@ -99,30 +104,29 @@ def checkpoint_card(checkpoint: str | Path, repo_id: str | None = None, beside: 
         parts=describe_parts(config, checkpoint),
         storage=describe_storage(checkpoint),
         base_models=base_models,
-        facts=facts,
-        data=describe_data(facts),
-        stages=facts.stages,
-        arguments=table_of_arguments(facts.stages),
-        seeds=list(dict.fromkeys(stage["arguments"]["seed"] for stage in facts.stages)),
+        is_complete=provenance.is_complete,
+        data=describe_data(provenance),
+        stages=stages,
+        stage_names=[stage["name"] for stage in stages],
+        arguments=table_of_arguments(stages),
+        versions=[f"{package} {version}" for package, version in stages[-1]["versions"].items()] if stages else [],
+        seeds=list(dict.fromkeys(str(stage["arguments"]["seed"]) for stage in stages if "seed" in stage["arguments"])),
         results=results,
-        plot=Path(os.path.relpath(plot, beside or checkpoint)).as_posix() if plot.is_file() else "",
+        plot=quote(Path(os.path.relpath(plot, beside or checkpoint)).as_posix()) if plot.is_file() else "",
         readers=readers,
-        licenses=[f"[{license}]({url})" if (url := license_url([license])) else license for license in licenses],
+        licenses=[linked(license) for license in licenses],
+        terms=[f"{reader.pretty_name}: {reader.license}" for reader in readers],
         unlicensed=[title(corpus) for corpus in training if license_of(corpus) not in STRICTNESS],
     )
     # What is left out leaves its blank lines behind.
-    return re.sub(r"\n{3,}", "\n\n", text)
+    page = re.sub(r"\n{3,}", "\n\n", page)
+    return f"---\n{metadata.to_yaml()}\n---\n{page}"
 
 
-def load_template() -> Template:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("template.md")
+def read_provenance(checkpoint: Path) -> Provenance:
+    """What the folder of a checkpoint tells of its training, which may be nothing."""
+    path = checkpoint / PROVENANCE_NAME
+    return Provenance.load(path) if path.is_file() else Provenance()
 
 
 def title(corpus: str) -> str:
@@ -130,9 +134,9 @@ def title(corpus: str) -> str:
     return CORPORA[corpus].pretty_name if corpus in CORPORA else corpus or "a corpus without a name"
 
 
-def corpora_of(facts: Provenance, part: str) -> list[str]:
+def corpora_of(provenance: Provenance, part: str) -> list[str]:
     """Names of the corpora of `"training"` or `"validation"`, over all stages."""
-    return list(dict.fromkeys(corpus for stage in facts.stages for corpus in stage["data"].get(part, {})))
+    return list(dict.fromkeys(corpus for stage in provenance.stages for corpus in stage["data"].get(part, {})))
 
 
 def license_of(corpus: str) -> str:
@@ -146,15 +150,25 @@ def license_url(licenses: Sequence[str]) -> str:
     return urls[0] if urls else ""
 
 
-def weights_licenses(facts: Provenance) -> list[str]:
+def linked(license: str) -> str:
+    """The name of a license, with a link to it where it is written somewhere."""
+    url = license_url([license])
+    return Markup(f"[{plain(license)}]({url})") if url else license
+
+
+def weights_licenses(provenance: Provenance) -> list[str]:
     """The strictest license of all corpora trained on; empty where one is not known. See [`strictest`]."""
-    return strictest([license_of(corpus) for corpus in corpora_of(facts, "training")]) if facts.is_complete else []
+    return (
+        strictest([license_of(corpus) for corpus in corpora_of(provenance, "training")])
+        if provenance.is_complete
+        else []
+    )
 
 
-def describe_data(facts: Provenance) -> list[dict[str, Any]]:
+def describe_data(provenance: Provenance) -> list[dict[str, Any]]:
     """A row for each corpus and what it was for; the stages that share it are named once."""
     rows: dict[tuple, dict[str, Any]] = {}
-    for stage in facts.stages:
+    for stage in provenance.stages:
         for part, corpora in stage["data"].items():
             for corpus, counts in corpora.items():
                 key = (part, corpus, counts["speakers"], counts["utterances"])
@@ -163,26 +177,26 @@ def describe_data(facts: Provenance) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
-def table_of_arguments(stages: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
+def table_of_arguments(stages: Sequence[Stage]) -> list[tuple[str, list[str]]]:
     """Each training argument with its value in every stage."""
     names = dict.fromkeys(name for stage in stages for name in stage["arguments"])
     return [(name, [str(stage["arguments"].get(name, "-")) for stage in stages]) for name in names]
 
 
-def describe_results(report: Mapping[str, Any], facts: Provenance) -> dict[str, Any]:
+def describe_results(content: Report, provenance: Provenance) -> dict[str, Any]:
     """
     What a card tells of an evaluation.
 
     Args:
-        report (`Mapping`): Content of `report.json`, see [`EvaluationReport.as_dict`].
-        facts ([`Provenance`]): Tell whether the model had heard the speakers.
+        content (`Report`): Content of `report.json`.
+        provenance ([`Provenance`]): Tells whether the model had heard the speakers.
 
     Returns:
         `dict`: `rows` (one for each condition), `fewest` and `most` (rows of the smallest and the largest number of
             shots), `controls`, `better` and `worse` (speakers who gain and lose by the most shots), `heard` (speakers
             that were trained on), and what the report is on.
     """
-    report = with_digests(report)
+    report = with_digests(content)
     rows = [row | {"title": f"{row['shots']}{CONTROLS[row['control']]}"} for row in report["rows"]]
     own = [row for row in rows if row["control"] is None]
     fewest, most = (choose(own, key=lambda row: row["shots"]) for choose in (min, max))
@@ -202,8 +216,8 @@ def describe_results(report: Mapping[str, Any], facts: Provenance) -> dict[str, 
         "controls": [row for row in rows if row["control"] and row["shots"] == most["shots"]],
         "better": sum(gain > 0 for gain in gains),
         "worse": sum(gain < 0 for gain in gains),
-        "heard": len(facts.heard() & {speaker.rpartition("/")[2] for speaker in speakers}),
-        "tells_heard": bool(facts.stages) and facts.is_complete,
+        "heard": len(provenance.heard() & {speaker.rpartition("/")[2] for speaker in speakers}),
+        "tells_heard": bool(provenance.stages) and provenance.is_complete,
     }
 
 

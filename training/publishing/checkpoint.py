@@ -3,13 +3,13 @@
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import safe_open
 from transformers import AutoConfig, PreTrainedConfig
 
 from emoicl.modeling.classification_emoicl import EmoIclForAudioClassification
+from emoicl.modeling.configuration_emoicl import EmoIclClassifierConfig, EmoIclConfig
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
 from emoicl.processing.classification_pipeline_emoicl import EmoIclClassificationPipeline
 from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
@@ -18,6 +18,7 @@ from emoicl.processing.processing_emoicl import EmoIclProcessor
 
 
 EmotionPipeline = EmoIclPipeline | EmoIclClassificationPipeline
+ModelConfig = EmoIclConfig | EmoIclClassifierConfig
 
 
 def load_pipeline(checkpoint: str | Path, device: torch.device | None = None) -> EmotionPipeline:
@@ -50,7 +51,7 @@ def load_pipeline(checkpoint: str | Path, device: torch.device | None = None) ->
     )
 
 
-def read_config(checkpoint: Path) -> Any:
+def read_config(checkpoint: Path) -> ModelConfig:
     """The configuration of a speech language model or a classifier.
 
     Raises:
@@ -59,7 +60,7 @@ def read_config(checkpoint: Path) -> Any:
     if not (checkpoint / "config.json").is_file():
         raise ValueError(f"{checkpoint}: holds no checkpoint, it lacks config.json.")
     config = AutoConfig.from_pretrained(checkpoint)
-    if config.model_type not in ("emoicl", "emoicl_classifier"):
+    if not isinstance(config, ModelConfig):
         raise ValueError(
             f"{checkpoint}: is of type {config.model_type!r}; it should be a model of this package, emoicl or "
             "emoicl_classifier."
@@ -67,19 +68,19 @@ def read_config(checkpoint: Path) -> Any:
     return config
 
 
-def label_words(config: Any, checkpoint: Path) -> list[str]:
+def label_words(config: ModelConfig, checkpoint: Path) -> list[str]:
     """The labels that a model chooses from."""
-    if config.model_type == "emoicl":
+    if isinstance(config, EmoIclConfig):
         return json.loads((checkpoint / "processor_config.json").read_text())["candidate_labels"]
-    return list(config.id2label.values())
+    return list((config.id2label or {}).values())
 
 
-def describe_parts(config: Any, checkpoint: Path) -> list[tuple[str, str, str]]:
+def describe_parts(config: ModelConfig, checkpoint: Path) -> list[tuple[str, str, str]]:
     """
     The parts of a model, as far as it has them.
 
     Args:
-        config (`PreTrainedConfig`): Its configuration.
+        config ([`EmoIclConfig`] or [`EmoIclClassifierConfig`]): Its configuration.
         checkpoint (`Path`): Folder of the weights.
 
     Returns:
@@ -89,13 +90,13 @@ def describe_parts(config: Any, checkpoint: Path) -> list[tuple[str, str, str]]:
     frozen = ", frozen" if config.freeze_speech_encoder else ""
     descriptions = {
         "speech_encoder": ("speech encoder", f"{speech.model_type}, {speech.num_hidden_layers} layers{frozen}"),
-        **(speech_lm_parts(config) if config.model_type == "emoicl" else classifier_parts(config)),
+        **(speech_lm_parts(config) if isinstance(config, EmoIclConfig) else classifier_parts(config)),
     }
     counts = count_parameters(checkpoint)
     return [(*descriptions[part], f"{counts[part] / 1e6:.2f}") for part in descriptions if part in counts]
 
 
-def speech_lm_parts(config: Any) -> dict[str, tuple[str, str]]:
+def speech_lm_parts(config: EmoIclConfig) -> dict[str, tuple[str, str]]:
     """Names and descriptions of what a speech language model has above its speech encoder."""
     text = config.text_config
     return {
@@ -112,12 +113,12 @@ def speech_lm_parts(config: Any) -> dict[str, tuple[str, str]]:
     }
 
 
-def classifier_parts(config: Any) -> dict[str, tuple[str, str]]:
+def classifier_parts(config: EmoIclClassifierConfig) -> dict[str, tuple[str, str]]:
     """Names and descriptions of what a classifier has above its speech encoder."""
     return {
         "utterance_encoder": ("utterance encoder", f"{config.num_hidden_layers} layers, {config.hidden_size}-d"),
         "enrollment_attention": ("attention", f"over utterances of {', '.join(config.enrollment_labels or [])}"),
-        "classifier": ("classifier", f"{len(config.id2label)} labels"),
+        "classifier": ("classifier", f"{config.num_labels} labels"),
     }
 
 

@@ -1,14 +1,14 @@
-"""What is known of how a checkpoint was trained: facts that travel with its weights, as a JSON file beside them."""
+"""The provenance of a checkpoint, how it was trained: a JSON file that travels beside its weights."""
 
 import hashlib
 import io
 import json
 import platform
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict, get_type_hints
 
 import soundfile
 import torch
@@ -16,8 +16,8 @@ import transformers
 from transformers import PreTrainedModel, Seq2SeqTrainingArguments, TrainerState, TrainingArguments
 from transformers.utils.hub import cached_file
 
-import emoicl
 from emoicl.training.data.corpus import Corpus, corpus_of
+from emoicl.training.publishing.schema import mismatch, read_json
 
 
 PROVENANCE_NAME = "provenance.json"
@@ -25,8 +25,6 @@ REPORT_NAME = "report.json"
 PLOT_NAME = "accuracy_against_shots.png"
 SCHEMA_VERSION = 1
 DIGESTS = "digests"
-# What a person may say of a model that no run can tell.
-REMARKS = ("name", "summary", "results", "limits", "base_models")
 # Arguments of every Trainer that a reader needs to judge or repeat a run; those of our own trainers are all told.
 COMMON_ARGUMENTS = (
     "learning_rate",
@@ -43,6 +41,68 @@ COMMON_ARGUMENTS = (
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
+class CorpusCounts(TypedDict):
+    """What a corpus consists of, see [`describe_corpus`]."""
+
+    speakers: int
+    utterances: int
+    hours: float
+    labels: dict[str, int]
+    speaker_digests: list[str]
+
+
+class Stage(TypedDict):
+    """A Trainer run, see [`describe_stage`]. What is not required is known only when it has ended."""
+
+    name: str
+    data: dict[str, dict[str, CorpusCounts]]
+    arguments: dict[str, Any]
+    steps: int
+    versions: dict[str, str]
+    minutes: NotRequired[float]
+    best_step: NotRequired[int]
+    best_metric: NotRequired[float]
+    metric: NotRequired[str]
+
+
+class Remarks(TypedDict, total=False):
+    """What a person may say of a model that no run can tell."""
+
+    name: str
+    summary: str
+    results: list[str]
+    limits: list[str]
+    base_models: list[str]
+
+
+REMARKS = tuple(Remarks.__annotations__)
+
+
+class ReportRow(TypedDict):
+    """What is read of a condition of an evaluation, see [`EvaluationReport.as_dict`]."""
+
+    shots: int
+    control: Literal["rotated", "other_speaker"] | None
+    ua_spk: float
+    std: float
+    max: float
+    min: float
+    seed_std: float
+    worst_speaker: str
+    per_speaker: dict[str, float]
+    ece: NotRequired[float]
+    gini: NotRequired[float]
+
+
+class Report(TypedDict):
+    """What is read of `report.json`, see [`EvaluationReport.as_dict`]."""
+
+    setting: str
+    seeds: list[int]
+    num_utterances: int
+    rows: list[ReportRow]
+
+
 @dataclass
 class Provenance:
     """
@@ -50,47 +110,53 @@ class Provenance:
 
     Args:
         base_models (`list[str]`): Hub names of the models that training began with.
-        stages (`list[dict]`): Each Trainer run since then, as [`describe_stage`] does.
-        remarks (`dict`): What was written by hand, by names of `REMARKS`: `name` of the model, a `summary`, lists of
-            sentences on its `results` and `limits`, and `base_models` if training began with copies of them.
+        stages (`list[Stage]`): Each Trainer run since then.
+        remarks (`Remarks`): What was written by hand: `name` of the model, a `summary`, lists of sentences on its
+            `results` and `limits`, and `base_models` if training began with copies of them.
         is_complete (`bool`): Whether the stages are all the training there was since the base models.
 
     Raises:
-        `ValueError`: If there is a remark of another name.
+        `ValueError`: If a field is of another type, or there is a remark of another name.
     """
 
     base_models: list[str] = field(default_factory=list)
-    stages: list[dict[str, Any]] = field(default_factory=list)
-    remarks: dict[str, Any] = field(default_factory=dict)
+    stages: list[Stage] = field(default_factory=list)
+    remarks: Remarks = field(default_factory=Remarks)
     is_complete: bool = True
 
     def __post_init__(self):
+        for name, expected in get_type_hints(type(self)).items():
+            if problem := mismatch(getattr(self, name), expected, f"`{name}`"):
+                raise ValueError(f"{problem}.")
         if other := sorted(set(self.remarks) - set(REMARKS)):
             raise ValueError(f"A card has no remarks called {', '.join(other)}; there are {', '.join(REMARKS)}.")
 
     @classmethod
     def load(cls, path: str | Path) -> "Provenance":
         """
-        Reads a file of facts.
+        Reads `provenance.json`.
 
         Args:
-            path (`str` or `Path`): The JSON file.
+            path (`str` or `Path`): The file.
 
         Raises:
-            `ValueError`: If it was written by a later version of this package, or holds something else.
+            `ValueError`: If it was written by a later version of this package, is damaged, or holds something else.
         """
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-        version = content.pop("schema_version", None) if isinstance(content, dict) else None
-        if version != SCHEMA_VERSION:
-            raise ValueError(f"{path}: schema_version is {version}; this version of emoicl reads {SCHEMA_VERSION}.")
-        if other := sorted(set(content) - {item.name for item in fields(cls)}):
-            raise ValueError(f"{path}: there are no training facts called {', '.join(other)}.")
-        return cls(**content)
+        content = read_json(path, dict[str, Any])
+        found = content.pop("schema_version", None)
+        if found != SCHEMA_VERSION:
+            raise ValueError(f"{path}: schema_version is {found}; this version of emoicl reads {SCHEMA_VERSION}.")
+        if other := sorted(content.keys() - {item.name for item in fields(cls)}):
+            raise ValueError(f"{path}: a provenance has no {', '.join(other)}.")
+        try:
+            return cls(**content)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
 
     @classmethod
     def of_model(cls, model: PreTrainedModel) -> "Provenance":
         """
-        The facts of a model before it is trained further: those of the checkpoint that it was loaded from.
+        That of a model before it is trained further: the provenance of the checkpoint that it was loaded from.
 
         Args:
             model (`PreTrainedModel`): The model. Its `name_or_path` is the checkpoint, empty if it is new.
@@ -103,14 +169,15 @@ class Provenance:
             config: Any = model.config
             parts = [getattr(config, name, None) for name in ("speech_config", "text_config")]
             return cls(base_models=hub_names([getattr(part, "_name_or_path", "") for part in parts]))
-        path = find_facts(checkpoint)
-        facts = cls(is_complete=False) if path is None else cls.load(path)
-        facts.base_models = hub_names([checkpoint]) or facts.remarks.get("base_models", facts.base_models)
-        facts.remarks = {}
-        return facts
+        path = find_provenance(checkpoint)
+        provenance = cls(is_complete=False) if path is None else cls.load(path)
+        known = provenance.remarks.get("base_models", provenance.base_models)
+        provenance.base_models = hub_names([checkpoint]) or known
+        provenance.remarks = {}
+        return provenance
 
     def save(self, folder: str | Path) -> None:
-        """Writes the facts into the folder of a checkpoint."""
+        """Writes `provenance.json` into the folder of a checkpoint."""
         content = {"schema_version": SCHEMA_VERSION} | asdict(self)
         Path(folder).mkdir(parents=True, exist_ok=True)
         (Path(folder) / PROVENANCE_NAME).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -121,8 +188,8 @@ class Provenance:
         return {digest for of_corpus in data for digest in of_corpus["speaker_digests"]}
 
 
-def find_facts(checkpoint: str) -> Path | None:
-    """The file of facts of a local or a Hub checkpoint; `None` if it has none, or the Hub cannot be reached."""
+def find_provenance(checkpoint: str) -> Path | None:
+    """`provenance.json` of a local or a Hub checkpoint; `None` if it has none, or the Hub cannot be reached."""
     if Path(checkpoint).is_dir():
         path = Path(checkpoint) / PROVENANCE_NAME
         return path if path.is_file() else None
@@ -144,7 +211,7 @@ def hub_names(names: list[str]) -> list[str]:
 
 
 def carry_provenance(
-    source: str | Path, target: str | Path, remarks: dict[str, Any] | None = None, before: str | Path | None = None
+    source: str | Path, target: str | Path, remarks: Remarks | None = None, before: str | Path | None = None
 ) -> None:
     """
     Copies all that a card is made of to another folder with the same weights, as far as it is there.
@@ -152,16 +219,16 @@ def carry_provenance(
     Args:
         source (`str` or `Path`): Folder of the checkpoint, or the `output_dir` of its training.
         target (`str` or `Path`): Folder of its copy.
-        remarks (`dict`, *optional*): Remarks to add; see [`Provenance`].
+        remarks (`Remarks`, *optional*): Remarks to add.
         before (`str` or `Path`, *optional*): Folder of the checkpoint whose speech encoder the training began with.
     """
     source, target = Path(source), Path(target)
     target.mkdir(parents=True, exist_ok=True)
     save_report(source, target)
     if (source / PROVENANCE_NAME).is_file():
-        facts = Provenance.load(source / PROVENANCE_NAME)
-        stages = (Provenance.load(Path(before) / PROVENANCE_NAME).stages if before else []) + facts.stages
-        Provenance(facts.base_models, stages, facts.remarks | (remarks or {}), facts.is_complete).save(target)
+        provenance = Provenance.load(source / PROVENANCE_NAME)
+        stages = (Provenance.load(Path(before) / PROVENANCE_NAME).stages if before else []) + provenance.stages
+        replace(provenance, stages=stages, remarks={**provenance.remarks, **(remarks or {})}).save(target)
 
 
 def save_report(evaluation: str | Path, checkpoint: str | Path) -> None:
@@ -175,18 +242,34 @@ def save_report(evaluation: str | Path, checkpoint: str | Path) -> None:
     """
     evaluation, checkpoint = Path(evaluation), Path(checkpoint)
     if (evaluation / REPORT_NAME).is_file():
-        report = with_digests(json.loads((evaluation / REPORT_NAME).read_text(encoding="utf-8")))
+        report = with_digests(read_report(evaluation / REPORT_NAME))
         (checkpoint / REPORT_NAME).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     if (evaluation / PLOT_NAME).is_file():
         (checkpoint / PLOT_NAME).write_bytes((evaluation / PLOT_NAME).read_bytes())
 
 
-def with_digests(report: Mapping[str, Any]) -> dict[str, Any]:
+def read_report(path: str | Path) -> Report:
+    """
+    Reads `report.json`.
+
+    Raises:
+        `ValueError`: If it is damaged, or no report of an evaluation.
+    """
+    report = read_json(path, Report)
+    own = [row["per_speaker"].keys() for row in report["rows"] if row["control"] is None]
+    if not own or not own[0]:
+        raise ValueError(f"{path}: has no speakers, or no row without a control.")
+    if any(speakers != own[0] for speakers in own):
+        raise ValueError(f"{path}: its rows are on different speakers.")
+    return report
+
+
+def with_digests(report: Report) -> dict[str, Any]:
     """
     A report without the names of speakers.
 
     Args:
-        report (`Mapping`): Content of `report.json`, see [`EvaluationReport.as_dict`].
+        report (`Report`): Content of `report.json`.
 
     Returns:
         `dict`: The same, `"emogator/000261"` being `"emogator/"` and a digest; see [`speaker_digest`].
@@ -210,9 +293,9 @@ def with_digests(report: Mapping[str, Any]) -> dict[str, Any]:
 
 def describe_stage(
     args: TrainingArguments, state: TrainerState, training: Corpus, validation: Corpus | None = None
-) -> dict[str, Any]:
+) -> Stage:
     """
-    A Trainer run as it is told in the facts.
+    A Trainer run as a provenance tells it.
 
     Args:
         args (`TrainingArguments`): Its arguments.
@@ -221,7 +304,7 @@ def describe_stage(
         validation ([`Corpus`], *optional*): Those of the speakers that choose a checkpoint.
 
     Returns:
-        `dict`: `name`, `data` (by `"training"` and `"validation"`, then by corpus), `arguments`, `steps` and
+        `Stage`: `name`, `data` (by `"training"` and `"validation"`, then by corpus), `arguments`, `steps` and
             `versions`, to be written as JSON.
     """
     data = {"training": describe_corpus(training)}
@@ -233,7 +316,7 @@ def describe_stage(
         "arguments": describe_arguments(args),
         "steps": state.global_step,
         "versions": {
-            "emoicl": emoicl.__version__,
+            "emoicl": version("emoicl"),
             "transformers": transformers.__version__,
             "torch": torch.__version__,
             "python": platform.python_version(),
@@ -257,7 +340,7 @@ def describe_arguments(args: TrainingArguments) -> dict[str, Any]:
     return told
 
 
-def describe_corpus(corpus: Corpus) -> dict[str, dict[str, Any]]:
+def describe_corpus(corpus: Corpus) -> dict[str, CorpusCounts]:
     """
     What a corpus consists of, by the names of its parts, see [`Utterance`].
 

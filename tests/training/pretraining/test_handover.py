@@ -8,9 +8,9 @@ import torch
 from tiny_corpus import MODEL_FIELDS, SIZES, tiny_corpus, write_corpus
 from transformers import AutoModelForSeq2SeqLM
 
-from emoicl.commands import pretrain
 from emoicl.modeling.speech_encoder_emoicl import EmoIclSpeechEncoder
 from emoicl.training.systems.composition import compose
+from emoicl_commands import pretrain
 
 
 LABELS = ["Joy", "Sadness", "Anger"]

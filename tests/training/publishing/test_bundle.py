@@ -10,15 +10,14 @@ from emoicl.training.experiments.recipe import save_checkpoint
 from emoicl.training.publishing import bundle, export
 
 
-def test_clips_of_the_first_speakers_with_the_labels(tmp_path, monkeypatch):
+def test_clips_of_the_first_speakers_with_the_labels(tmp_path):
     rows = [
         {"audio": {"bytes": f"{speaker} {emotion}".encode(), "path": None}, "emotion": emotion, "speaker_id": speaker}
         for speaker in [f"c/{number:02}" for number in range(10, 0, -1)]
         for emotion in ("joy", "surprise_negative")
     ]
     pyarrow.parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "test.parquet")
-    monkeypatch.setattr(bundle, "BUNDLED_CLIPS", tmp_path / "assets" / "clips.parquet")
-    bundle.bundle_clips(tmp_path / "test.parquet", ["Joy", "Neutral"])
+    bundle.bundle_clips(tmp_path / "test.parquet", ["Joy", "Neutral"], tmp_path / "assets" / "clips.parquet")
     kept = pyarrow.parquet.read_table(tmp_path / "assets" / "clips.parquet").to_pylist()
     assert sorted(row["speaker_id"] for row in kept) == [f"c/{number:02}" for number in range(1, 9)]
     assert {row["emotion"] for row in kept} == {"joy"}
@@ -28,11 +27,10 @@ def test_clips_of_the_first_speakers_with_the_labels(tmp_path, monkeypatch):
 def test_the_checkpoint_is_stored_in_half_precision_in_place_of_the_old(whisper, tmp_path, monkeypatch):
     model, processor = compose_tiny(whisper)
     save_checkpoint(model, processor, tmp_path / "trained")
-    monkeypatch.setattr(bundle, "BUNDLED_MODEL", tmp_path / "bundled")
     (tmp_path / "bundled").mkdir()
     (tmp_path / "bundled" / "stale.bin").touch()
     monkeypatch.setattr(export, "verify", lambda *args: None)
-    bundle.bundle_checkpoint(tmp_path / "trained")
+    bundle.bundle_checkpoint(tmp_path / "trained", tmp_path / "bundled")
     assert not (tmp_path / "bundled" / "stale.bin").exists()
     assert not list((tmp_path / "bundled").glob("*.py"))
     content = "".join(path.read_text() for path in (tmp_path / "bundled").glob("*.json"))

@@ -1,4 +1,5 @@
 import argparse
+import ast
 import json
 import re
 from typing import Any
@@ -11,7 +12,6 @@ from tiny_corpus import tone
 from transformers import TrainerState
 
 from emoicl.bundled import BUNDLED_MODEL
-from emoicl.commands import card as card_command
 from emoicl.training.corpora.card import reader_card, save_reader_cards
 from emoicl.training.corpora.readers import CORPORA
 from emoicl.training.data.corpus import Corpus, Utterance
@@ -24,6 +24,7 @@ from emoicl.training.publishing.provenance import PROVENANCE_NAME, Provenance, d
 from emoicl.training.systems.composition import compose_classifier
 from emoicl.training.systems.meta_icl_config import MetaIclTrainingArguments
 from emoicl.training.systems.meta_icl_trainer import MetaIclTrainer
+from emoicl_commands import card as card_command
 
 
 SECTIONS = [
@@ -52,7 +53,7 @@ def speaking(corpus, name, speakers):
     )
 
 
-def facts_of(training, validation=None, **fields):
+def provenance_of(training, validation=None, **fields):
     args = MetaIclTrainingArguments("stage_one", max_steps=5, seed=3, learning_rate=2e-4)
     return Provenance(stages=[describe_stage(args, TrainerState(global_step=5), training, validation)], **fields)
 
@@ -81,7 +82,7 @@ def checkpoint(composed, tmp_path):
 @pytest.fixture
 def complete(checkpoint, corpus):
     """A checkpoint of which all is known."""
-    facts = facts_of(
+    provenance = provenance_of(
         speaking(corpus, "emogator", 2),
         speaking(corpus, "ravdess", 1),
         remarks={
@@ -90,7 +91,7 @@ def complete(checkpoint, corpus):
             "base_models": ["openai/whisper-base"],
         },
     )
-    facts.save(checkpoint)
+    provenance.save(checkpoint)
     (checkpoint / "report.json").write_text(json.dumps(report_on(speaking(corpus, "nemo", 4))))
     (checkpoint / "accuracy_against_shots.png").write_bytes(b"png")
     return checkpoint
@@ -174,7 +175,7 @@ def test_license_of_the_weights(checkpoint, corpus, corpora, fields, license, sa
         for i, part in enumerate(parts)
         for j, u in enumerate(part)
     ]
-    facts_of(Corpus(unlike), **fields).save(checkpoint)
+    provenance_of(Corpus(unlike), **fields).save(checkpoint)
     card = checkpoint_card(checkpoint)
     data = metadata(card).to_dict()
     assert data.get("license") == license
@@ -183,7 +184,7 @@ def test_license_of_the_weights(checkpoint, corpus, corpora, fields, license, sa
 
 
 def test_corpora_without_a_name(checkpoint, corpus):
-    facts_of(corpus).save(checkpoint)
+    provenance_of(corpus).save(checkpoint)
     (checkpoint / "report.json").write_text(json.dumps(report_on(corpus)))
     card = checkpoint_card(checkpoint)
     check_pattern(card, [title for title in SECTIONS if title != "What the labels mean"])
@@ -193,11 +194,58 @@ def test_corpora_without_a_name(checkpoint, corpus):
 
 
 def test_speakers_that_were_trained_on_are_told(checkpoint, corpus):
-    facts_of(speaking(corpus, "nemo", 2)).save(checkpoint)
+    provenance_of(speaking(corpus, "nemo", 2)).save(checkpoint)
     (checkpoint / "report.json").write_text(json.dumps(report_on(speaking(corpus, "nemo", 4))))
     results = sections(checkpoint_card(checkpoint))["Results"]
     assert "**2 of these speakers were trained on" in results
     assert "none of these speakers" not in results
+
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "Joy\n\n## Injected heading",
+    "{{ labels }}",
+    'a", "label": "b"}]\nimport os; os.system("id")  #',
+    "x | y",
+    "```\nfence",
+    "[link](https://example.org) ![image](x) *bold* _it_ `code`",
+]
+
+
+def test_labels_and_names_are_shown_as_they_are(complete):
+    """A card is no place to put markup or code into: not by labels, not by names, not by what a run has stored."""
+    processor = json.loads((complete / "processor_config.json").read_text())
+    (complete / "processor_config.json").write_text(json.dumps(processor | {"candidate_labels": HOSTILE}))
+    stored = json.loads((complete / PROVENANCE_NAME).read_text())
+    counts = stored["stages"][0]["data"]["training"].popitem()[1]
+    stored["stages"][0]["data"]["training"]["<b>corpus</b>\n## Another"] = counts
+    stored["stages"][0]["name"] = "a | b`\n## Third"
+    stored["remarks"]["name"] = "<i>name</i>"
+    (complete / PROVENANCE_NAME).write_text(json.dumps(stored))
+    card = checkpoint_card(complete)
+    assert list(sections(card)) == [title for title in SECTIONS if title != "What the labels mean"]
+    prose = re.sub(r"^```.*?^```$", "", ModelCard(card).text, flags=re.MULTILINE | re.DOTALL)
+    assert "&lt;script&gt;" in prose and "{{ labels }}" in prose and r"x \| y" in prose
+    assert not re.search(r"<[sbi]|[^\\](\[link|\*bold)|^## (Injected|Another|Third)", prose, re.MULTILINE)
+    assert metadata(card).labels == HOSTILE
+    for snippet in snippets(card):
+        tree = ast.parse(snippet)
+        modules = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        assert "os" not in modules
+        texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+        assert "enrollment =" not in snippet or {HOSTILE[0], HOSTILE[-1]} <= texts
+
+
+def test_a_damaged_report_is_named(complete):
+    report = json.loads((complete / "report.json").read_text())
+    for damage, message in (
+        ({"rows": []}, "no row without a control"),
+        ({"rows": None}, "`rows` should be a list, and is null"),
+        ({"seeds": {}}, "`seeds` should be a list"),
+    ):
+        (complete / "report.json").write_text(json.dumps(report | damage))
+        with pytest.raises(ValueError, match=message):
+            checkpoint_card(complete)
 
 
 def snippets(card: str) -> list[str]:
@@ -300,8 +348,9 @@ def test_the_trainer_writes_cards(trained, tmp_path):
         check_pattern(card, [title for title in SECTIONS if title != "Results"])
         assert f"`run`: {step} step" in card
         assert metadata(card).license == "apache-2.0"
-    facts = Provenance.load(tmp_path / "run" / PROVENANCE_NAME)
-    (stage,) = facts.stages
+    provenance = Provenance.load(tmp_path / "run" / PROVENANCE_NAME)
+    stage: Any
+    (stage,) = provenance.stages
     assert stage["best_metric"] == trained.state.best_metric and stage["best_step"] in (1, 2)
     assert stage["data"]["validation"]["emogator"]["speakers"] == 4
     assert stage["minutes"] >= 0
@@ -309,7 +358,7 @@ def test_the_trainer_writes_cards(trained, tmp_path):
     assert "of which step" in (tmp_path / "mine" / "README.md").read_text()
     # What is fine-tuned from it has both runs behind it.
     loaded = type(trained.model).from_pretrained(tmp_path / "mine")
-    assert Provenance.of_model(loaded).stages == facts.stages
+    assert Provenance.of_model(loaded).stages == provenance.stages
 
 
 def test_stages_add_up(composed, corpus, features, tmp_path):
@@ -322,9 +371,9 @@ def test_stages_add_up(composed, corpus, features, tmp_path):
             model,
             lambda model, args=args: MetaIclTrainer(model, args, corpus, processor, corpus, features),
         )
-    facts = Provenance.load(tmp_path / "second" / "model" / PROVENANCE_NAME)
-    assert [(stage["name"], stage["steps"]) for stage in facts.stages] == [("first", 1), ("second", 1)]
-    assert facts.is_complete
+    provenance = Provenance.load(tmp_path / "second" / "model" / PROVENANCE_NAME)
+    assert [(stage["name"], stage["steps"]) for stage in provenance.stages] == [("first", 1), ("second", 1)]
+    assert provenance.is_complete
     card = checkpoint_card(tmp_path / "second" / "model")
     assert "training (first, second)" in sections(card)["Training data"]
 

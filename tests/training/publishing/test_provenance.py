@@ -22,7 +22,7 @@ from emoicl.training.systems.meta_icl_config import MetaIclTrainingArguments
 
 
 @pytest.fixture
-def facts(tmp_path):
+def provenance(tmp_path):
     args = MetaIclTrainingArguments(str(tmp_path / "stage"), max_steps=3)
     corpus = tiny_corpus(num_speakers=2)
     stage = describe_stage(args, TrainerState(global_step=3), corpus, tiny_corpus(num_speakers=1, takes=1))
@@ -47,6 +47,31 @@ def test_what_is_told_of_a_corpus():
     assert list(describe_corpus(tiny_corpus(num_speakers=1))) == [""]
 
 
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda text: text[:100], "is no JSON file, or a damaged one"),
+        (lambda text: text.replace('"steps": 3', '"steps": "3"'), '`steps` should be a whole number, and is "3"'),
+        (lambda text: text.replace('"hours": ', '"hours": 1e999, "was": '), "`hours` should be a finite number"),
+        (lambda text: text.replace('"hours": ', f'"hours": {10**400}, "was": '), "`hours` should be a finite number"),
+        (lambda text: text.replace('"versions"', '"verzions"'), "an item of `stages` lacks versions"),
+        (
+            lambda text: text.replace('"is_complete": true', '"is_complete": 1'),
+            "`is_complete` should be true",
+        ),
+        (lambda text: text.replace('"training": {', '"training": [], "was": {'), "`training` in `data` should be an"),
+        (lambda text: text.replace('"Hears tones."', "null"), "`summary` should be a text, and is null"),
+    ],
+)
+def test_a_damaged_file_is_named_with_what_is_wrong(provenance, tmp_path, damage, message):
+    provenance.save(tmp_path)
+    path = tmp_path / PROVENANCE_NAME
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(ValueError) as error:
+        Provenance.load(path)
+    assert str(error.value).startswith(f"{path}: ") and message in str(error.value)
+
+
 def test_arguments_tell_what_was_set(tmp_path):
     args = MetaIclTrainingArguments(str(tmp_path), per_device_train_batch_size=4, gradient_accumulation_steps=3)
     told = describe_arguments(args)
@@ -59,29 +84,29 @@ def test_arguments_tell_what_was_set(tmp_path):
     assert told["optimizer"] == "adafactor"
 
 
-def test_saved_and_loaded(facts, tmp_path):
-    facts.save(tmp_path / "checkpoint")
-    assert Provenance.load(tmp_path / "checkpoint" / PROVENANCE_NAME) == facts
-    assert facts.heard() == {speaker_digest("ann"), speaker_digest("bob")}
+def test_saved_and_loaded(provenance, tmp_path):
+    provenance.save(tmp_path / "checkpoint")
+    assert Provenance.load(tmp_path / "checkpoint" / PROVENANCE_NAME) == provenance
+    assert provenance.heard() == {speaker_digest("ann"), speaker_digest("bob")}
 
 
-def test_facts_of_another_version_are_refused(facts, tmp_path):
-    facts.save(tmp_path)
+def test_another_version_is_refused(provenance, tmp_path):
+    provenance.save(tmp_path)
     path = tmp_path / PROVENANCE_NAME
     path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 99'))
     with pytest.raises(ValueError, match="schema_version is 99; this version of emoicl reads 1"):
         Provenance.load(path)
     path.write_text('{"schema_version": 1, "stagez": []}')
-    with pytest.raises(ValueError, match="no training facts called stagez"):
+    with pytest.raises(ValueError, match="a provenance has no stagez"):
         Provenance.load(path)
     path.write_text("[]")
-    with pytest.raises(ValueError, match="schema_version is None"):
+    with pytest.raises(ValueError, match=r"the content should be an object, and is \[\]"):
         Provenance.load(path)
 
 
 def test_remarks_have_names():
     with pytest.raises(ValueError, match="no remarks called sumary; there are name, summary"):
-        Provenance(remarks={"sumary": "..."})
+        Provenance(remarks={"sumary": "..."})  # pyright: ignore[reportArgumentType]
 
 
 def test_only_names_of_the_hub_are_told(tmp_path, monkeypatch):
@@ -91,28 +116,28 @@ def test_only_names_of_the_hub_are_told(tmp_path, monkeypatch):
     assert hub_names(names) == ["openai/whisper-base"]
 
 
-def test_facts_of_a_model(composed, facts, tmp_path):
+def test_provenance_of_a_model(composed, provenance, tmp_path):
     model, _ = composed
     assert Provenance.of_model(model) == Provenance()
     model.config.speech_config._name_or_path = "openai/whisper-base"
     assert Provenance.of_model(model).base_models == ["openai/whisper-base"]
     model.name_or_path = str(tmp_path)
     assert not Provenance.of_model(model).is_complete
-    facts.save(tmp_path)
+    provenance.save(tmp_path)
     inherited = Provenance.of_model(model)
-    assert (inherited.stages, inherited.base_models) == (facts.stages, ["openai/whisper-base"])
+    assert (inherited.stages, inherited.base_models) == (provenance.stages, ["openai/whisper-base"])
     assert inherited.is_complete
     # The remarks are on that checkpoint, not on what becomes of it.
     assert inherited.remarks == {}
 
 
-def test_facts_are_carried_with_the_weights(facts, tmp_path):
-    facts.save(tmp_path / "run")
+def test_provenance_is_carried_with_the_weights(provenance, tmp_path):
+    provenance.save(tmp_path / "run")
     (tmp_path / "run" / "accuracy_against_shots.png").write_bytes(b"png")
     carry_provenance(tmp_path / "run", tmp_path / "copy", {"limits": ["Tones only."]})
     carried = Provenance.load(tmp_path / "copy" / PROVENANCE_NAME)
     assert carried.remarks == {"summary": "Hears tones.", "limits": ["Tones only."]}
-    assert carried.stages == facts.stages
+    assert carried.stages == provenance.stages
     assert sorted(path.name for path in (tmp_path / "copy").iterdir()) == [
         "accuracy_against_shots.png",
         PROVENANCE_NAME,
@@ -123,8 +148,10 @@ def test_facts_are_carried_with_the_weights(facts, tmp_path):
 
 def test_reports_beside_a_checkpoint_name_nobody(tmp_path):
     row = {"shots": 0, "control": None, "worst_speaker": "mine/ann", "per_speaker": {"mine/ann": 0.5, "bob": 0.7}}
+    row |= dict.fromkeys(("ua_spk", "std", "max", "min", "seed_std"), 0.5)
+    report = {"setting": "TU+LD", "seeds": [0], "num_utterances": 2, "rows": [row]}
     (tmp_path / "evaluation").mkdir()
-    (tmp_path / "evaluation" / "report.json").write_text(json.dumps({"setting": "TU+LD", "rows": [row]}))
+    (tmp_path / "evaluation" / "report.json").write_text(json.dumps(report))
     (tmp_path / "checkpoint").mkdir()
     save_report(tmp_path / "evaluation", tmp_path / "checkpoint")
     text = (tmp_path / "checkpoint" / "report.json").read_text()

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from tone_tables import SPLITS, speakers, write_table
 
-from emoicl.cli import main
 from emoicl.training.experiments.reproduction import experiment as experiment_module
 from emoicl.training.experiments.reproduction.experiment import drawable_shots
 from emoicl.training.experiments.reproduction.run import reproduce
 from emoicl.training.experiments.reproduction.systems import ORDER, SystemTest
 from emoicl.training.systems.classifier_trainer import ClassifierTrainer
 from emoicl.training.systems.meta_icl_trainer import MetaIclTrainer
+from emoicl_commands.cli import main
 
 
 def steps_of(monkeypatch):

@@ -1,11 +1,26 @@
 """The `emoicl` command."""
 
-import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
 
-from emoicl.commands import app, card, corpus, demo, evaluate, export, init, predict, pretrain, reproduce, train
+from emoicl_commands import (
+    app,
+    card,
+    corpus,
+    demo,
+    env,
+    evaluate,
+    export,
+    init,
+    predict,
+    pretrain,
+    reproduce,
+    train,
+)
+from emoicl_commands.parser import CommandParser
 
 
 DESCRIPTION = """\
@@ -20,20 +35,20 @@ Speech emotion recognition that adapts to a person from a few labeled utterances
   emoicl train --config base-emogator          train a model from a recipe
   emoicl evaluate --corpus test.parquet        measure it on speakers it has never heard
   emoicl card CHECKPOINT                       write the model card from what is stored
-  emoicl export CHECKPOINT my-model            make a folder for the Hub, check it, publish it
+  emoicl export CHECKPOINT --output my-model   make a folder for the Hub, check it, publish it
   emoicl reproduce --corpus data/mine          train and compare all systems of the paper
+  emoicl env                                   versions and devices, for a bug report
 """
 
-COMMANDS = (demo, app, predict, corpus, pretrain, init, train, evaluate, card, export, reproduce)
+COMMANDS = (demo, app, predict, corpus, pretrain, init, train, evaluate, card, export, reproduce, env)
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> CommandParser:
     """The parser of all subcommands."""
-    parser = argparse.ArgumentParser(
-        "emoicl", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.set_defaults(takes_overrides=False)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    parser = CommandParser("emoicl", description=DESCRIPTION)
+    parser.add_argument("--version", action="version", version=f"emoicl {version('emoicl')}")
+    parser.set_defaults(run=lambda options: parser.print_help(), takes_overrides=False)
+    commands = parser.add_subparsers(metavar="COMMAND")
     for command in COMMANDS:
         command.add_parser(commands)
     return parser
@@ -48,23 +63,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         `int`: The exit status: 0 for success, 1 for an error that was explained.
     """
-    parser = build_parser()
-    options, rest = parser.parse_known_args(arguments)
-    if rest and not options.takes_overrides:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    options.overrides = rest
+    options, options_of_recipe = build_parser().parse_known_args(arguments)
+    options.overrides = options_of_recipe
+    try:
+        with log_to_stderr():
+            options.run(options)
+    except (ValueError, OSError) as error:
+        print(f"emoicl: {options.parser.in_options(str(error))}", file=sys.stderr)
+        return 1
+    return 0
+
+
+@contextmanager
+def log_to_stderr() -> Iterator[None]:
+    """Shows what the package logs, and the progress bars of transformers to nobody but a person who watches."""
     if not sys.stderr.isatty():
         from transformers.utils import logging as transformers_logging
 
         transformers_logging.disable_progress_bar()
+    logger = logging.getLogger("emoicl")
+    handler = logging.StreamHandler()
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
     try:
-        options.run(options)
-    except (ValueError, OSError) as error:
-        print(f"emoicl: {error}", file=sys.stderr)
-        return 1
-    return 0
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 import pytest
 
+from emoicl.training.corpora.licenses import STRICTNESS, UNSTATED, hub_license, strictest
 from emoicl.training.corpora.readers import CORPORA
-from emoicl.training.publishing.licenses import STRICTNESS, UNSTATED, hub_license, strictest
 
 
 @pytest.mark.parametrize(

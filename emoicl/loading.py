@@ -1,38 +1,28 @@
 """The model that a command works with."""
 
-import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from emoicl.bundled import BUNDLED_MODEL
-
-
-if TYPE_CHECKING:
-    from emoicl.training.evaluation.recognition import Decoding, Recognizer
-
-
-def add_model_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", default=str(BUNDLED_MODEL), help="folder or Hub name (default: the bundled model)")
+from emoicl.processing.pipeline_emoicl import EmoIclPipeline
+from emoicl.training.data.features import FeatureCache
+from emoicl.training.evaluation.recognition import ClassifierRecognizer, Decoding, Recognizer, SpeechLmRecognizer
+from emoicl.training.publishing.checkpoint import EmotionPipeline, load_pipeline
 
 
 def load_recognizer(
-    model: str, decoding: "Decoding" = "labels", cache_folder: str | Path | None = None
-) -> "Recognizer":
+    model: str | None = None, decoding: Decoding = "labels", cache_folder: str | Path | None = None
+) -> Recognizer:
     """What `evaluate` measures of a speech language model or of a classifier.
 
     Args:
-        model (`str`): Folder or Hub name.
+        model (`str`, *optional*): Folder or Hub name, by default the bundled model.
         decoding (`str`, *optional*, defaults to `"labels"`): `"labels"` or, of a speech language model, `"beam"`.
         cache_folder (`str` or `Path`, *optional*): Where speech features are kept.
 
     Raises:
         `ValueError`: If a classifier is asked for beam search.
     """
-    from emoicl import EmoIclPipeline
-    from emoicl.training.data.features import FeatureCache
-    from emoicl.training.evaluation.recognition import ClassifierRecognizer, SpeechLmRecognizer
-    from emoicl.training.publishing.checkpoint import load_pipeline
-
+    model = model or str(BUNDLED_MODEL)
     pipeline = load_pipeline(model)
     frozen = pipeline.model.config.freeze_speech_encoder
     if isinstance(pipeline, EmoIclPipeline):
@@ -43,7 +33,7 @@ def load_recognizer(
     return ClassifierRecognizer(pipeline.model, pipeline.feature_extractor, features)
 
 
-def check_decoding(model: str, pipeline: Any, decoding: str) -> None:
+def check_decoding(model: str, pipeline: EmotionPipeline, decoding: Decoding) -> None:
     """Refuses beam search with a classifier, which writes no text."""
-    if decoding == "beam" and pipeline.model.config.model_type == "emoicl_classifier":
+    if decoding == "beam" and not isinstance(pipeline, EmoIclPipeline):
         raise ValueError(f"{model} is a classifier, which writes no text: leave out --decoding beam.")
