@@ -5,7 +5,20 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from emoicl.commands import app, card, corpus, demo, evaluate, export, init, predict, pretrain, reproduce, train
+from emoicl.commands import (
+    app,
+    card,
+    corpus,
+    demo,
+    evaluate,
+    export,
+    init,
+    predict,
+    pretrain,
+    recipe,
+    reproduce,
+    train,
+)
 
 
 DESCRIPTION = """\
@@ -17,14 +30,15 @@ Speech emotion recognition that adapts to a person from a few labeled utterances
   emoicl corpus prepare ravdess --source DIR   make tables of a corpus, inspect and split them
   emoicl pretrain speech-encoder --corpus ...  pretrain the parts of a model from scratch
   emoicl init --speech-encoder NAME ...        compose a model from Hub checkpoints
-  emoicl train --config base-emogator          train a model from a recipe
+  emoicl recipe list                           what can be trained
+  emoicl train base-emogator                   train a model from a recipe
   emoicl evaluate --corpus test.parquet        measure it on speakers it has never heard
   emoicl card CHECKPOINT                       write the model card from what is stored
   emoicl export CHECKPOINT my-model            make a folder for the Hub, check it, publish it
   emoicl reproduce --corpus data/mine          train and compare all systems of the paper
 """
 
-COMMANDS = (demo, app, predict, corpus, pretrain, init, train, evaluate, card, export, reproduce)
+COMMANDS = (demo, app, predict, corpus, pretrain, init, recipe, train, evaluate, card, export, reproduce)
 
 
 def build_parser() -> argparse.ArgumentParser:
