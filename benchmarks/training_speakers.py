@@ -5,7 +5,7 @@ python benchmarks/training_speakers.py FOLDER SPEECH_ENCODER --output outputs/tr
 
 The first fits centered probe and prototypes to draws of the training speakers, on the encoder as it is published. The
 second tunes the encoder on one draw of each of these sizes before, as the recipe base-emogator does; its fields can be
-set as for `emoicl train`, such as --encoder_tuning.max_steps 200. What was measured is not measured again.
+set as for `emoicl train`, such as --stages.speech_encoder.max-steps 200. What was measured is not measured again.
 """
 
 import argparse
@@ -14,18 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 
-from emoicl import evaluate, load_corpus
-from emoicl.training.baselines.pooling import PooledFeatures
-from emoicl.training.baselines.prototypes import PrototypeBaseline
+from emoicl import evaluate
 from emoicl.training.data.corpus import Corpus
-from emoicl.training.data.features import FeatureCache
-from emoicl.training.experiments.recipe import Recipe, tune_speech_encoder
-from emoicl.training.systems.composition import compose
-from emoicl_commands.train import parse_overrides
+from emoicl.training.experiments.experiment import load_tables, prepare, run_stages
+from emoicl.training.experiments.loading import load_recipe
+from emoicl.training.experiments.recipe import Recipe
+from emoicl_commands.overrides import parse_overrides
 
 
 SIZES, DRAWS = (10, 20, 40, 80, 160), 3
@@ -37,31 +33,15 @@ def draw_speakers(corpus: Corpus, size: int, draw: int) -> set[str]:
     return set(np.random.default_rng((size, draw)).permutation(speakers)[:size].tolist())
 
 
-def measure(recipe: Recipe, speakers: set[str], tuning: Path | None) -> list[float]:
-    """UA_spk of the test speakers at 0 and at 7 shots, after tuning in that folder if one is given."""
-    training, validation, test = (
-        load_corpus(recipe.tables(split), recipe.labels) for split in ("train", "validation", "test")
-    )
-    training = Corpus(utterance for utterance in training if utterance.speaker_id in speakers)
-    model, processor = compose(recipe.speech_encoder, recipe.labels, speech_layer=recipe.model["speech_layer"])
-    if tuning is not None:
-        tuned = tune_speech_encoder(of_speakers(recipe, speakers, tuning), training)
-        model.model.speech_encoder.load_state_dict(tuned.state_dict())
-    pooled = PooledFeatures(FeatureCache(model, processor.feature_extractor, recipe.cache_folder))
-    floor = PrototypeBaseline(training, pooled, recipe.labels, validation)
-    report = evaluate(floor, test, shots=[0, 7], seeds=SEEDS, controls=[])
+def measure(recipe: Recipe, speakers: set[str], folder: Path) -> list[float]:
+    """UA_spk of the test speakers at 0 and at 7 shots, with these training speakers alone."""
+    everybody = load_tables(recipe)
+    train = Corpus(utterance for utterance in everybody.train if utterance.speaker_id in speakers)
+    split = replace(everybody, train=train)
+    context = run_stages(prepare(recipe, split, {name: folder / name for name in recipe.run}))
+    assert context.recognizer is not None
+    report = evaluate(context.recognizer, split.test["test"], shots=[0, 7], seeds=SEEDS, controls=[])
     return [report.accuracy(shots).ua_spk for shots in (0, 7)]
-
-
-def of_speakers(recipe: Recipe, speakers: set[str], output: Path) -> Recipe:
-    """The recipe with its other labels spoken by these speakers alone."""
-    tables = []
-    for path in recipe.tables("open_labels"):
-        table = pq.read_table(path)
-        tables.append(output / path.name)
-        output.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table.filter(pc.field("speaker_id").isin(sorted(speakers))), tables[-1])
-    return replace(recipe, open_labels=[str(path.resolve()) for path in tables], output_dir=str(output))
 
 
 def write_curve(found: dict[str, list[float]], output: Path) -> None:
@@ -94,13 +74,14 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--tuned", type=int, nargs="*", default=[], help="numbers of speakers to tune the encoder on")
     options, overrides = parser.parse_known_args()
-    folder = Path(options.folder).resolve()
-    tables = {split: f"[{folder}/{split}.parquet]" for split in ("train", "validation", "test")}
-    tables["open_labels"] = f"[{folder}/train_extra.parquet]"
-    recipe = Recipe.load(
-        "base-emogator", tables | {"speech_encoder": options.speech_encoder} | parse_overrides(overrides)
-    )
-    everybody = load_corpus(recipe.tables("train"), recipe.labels)
+    tables = {split: [f"{split}.parquet"] for split in ("train", "validation", "test")}
+    tables["open_labels"] = ["train_extra.parquet"]
+    given = {"data_folder": options.folder, "speech_encoder": options.speech_encoder} | parse_overrides(overrides)
+    recipes = {
+        kind: load_recipe("base-emogator", tables | given | {"run": run})
+        for kind, run in {"published": ["prototypes"], "tuned": ["speech_encoder", "prototypes"]}.items()
+    }
+    everybody = load_tables(recipes["published"]).train
     total = len(everybody.by_speaker)
     runs = [("tuned", min(size, total), 0) for size in options.tuned]
     if not runs:
@@ -113,7 +94,7 @@ def main() -> None:
         key = f"{kind} {size} {draw}"
         if key not in found:
             speakers = draw_speakers(everybody, size, draw)
-            found[key] = measure(recipe, speakers, options.output / f"speakers_{size}" if kind == "tuned" else None)
+            found[key] = measure(recipes[kind], speakers, options.output / f"speakers_{size}")
             path.write_text(json.dumps(found, indent=1))
             print(f"{key}: {found[key]}", flush=True)
     write_curve(found, options.output)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 ASSETS = Path(__file__).parent / "assets"
 
-# Two tuned layers of Whisper-base's encoder and a small language model, by `emoicl train --config base-emogator`.
+# Two tuned layers of Whisper-base's encoder and a small language model, by `emoicl train base-emogator`.
 BUNDLED_MODEL = ASSETS / "base-emogator"
 
 # Seven emotions of 8 test speakers of EmoGator (Buhl 2023, Apache-2.0).

@@ -17,6 +17,7 @@ from emoicl_commands import (
     init,
     predict,
     pretrain,
+    recipe,
     reproduce,
     train,
 )
@@ -32,7 +33,8 @@ Speech emotion recognition that adapts to a person from a few labeled utterances
   emoicl corpus prepare ravdess --source DIR   make tables of a corpus, inspect and split them
   emoicl pretrain speech-encoder --corpus ...  pretrain the parts of a model from scratch
   emoicl init --speech-encoder NAME ...        compose a model from Hub checkpoints
-  emoicl train --config base-emogator          train a model from a recipe
+  emoicl recipe list                           what can be trained
+  emoicl train base-emogator                   train a model from a recipe
   emoicl evaluate --corpus test.parquet        measure it on speakers it has never heard
   emoicl card CHECKPOINT                       write the model card from what is stored
   emoicl export CHECKPOINT --output my-model   make a folder for the Hub, check it, publish it
@@ -40,7 +42,7 @@ Speech emotion recognition that adapts to a person from a few labeled utterances
   emoicl env                                   versions and devices, for a bug report
 """
 
-COMMANDS = (demo, app, predict, corpus, pretrain, init, train, evaluate, card, export, reproduce, env)
+COMMANDS = (demo, app, predict, corpus, pretrain, init, recipe, train, evaluate, card, export, reproduce, env)
 
 
 def build_parser() -> CommandParser:

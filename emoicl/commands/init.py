@@ -3,7 +3,7 @@
 import argparse
 import json
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
@@ -131,20 +131,21 @@ def millions(part: "nn.Module") -> str:
 
 def next_step(options: argparse.Namespace) -> str:
     """The command that trains the same composition."""
-    fields = {"speech_encoder": options.speech_encoder}
+    fields: dict[str, Any] = {"speech_encoder": options.speech_encoder}
     if options.language_model:
-        fields |= {"language_model": options.language_model, "text": "{}"}
+        fields["language_model"] = options.language_model
     if options.labels:
         fields["labels"] = shlex.quote(json.dumps(options.labels, ensure_ascii=False))
     # The recipe has a layer of its own.
-    fields["model.speech_layer"] = "null" if options.speech_layer is None else options.speech_layer
-    for name in ("num_query_tokens", "max_shots"):
-        fields[f"model.{name}"] = getattr(options, name)
-    size = options.adaptation_size
-    fields |= {"model.adaptation_config.size": size} if size else {"model.adaptation_config": "null"}
+    fields["speech_layer"] = "null" if options.speech_layer is None else options.speech_layer
+    fields |= {f"model.{name}": getattr(options, name) for name in ("num_query_tokens", "max_shots")}
+    if options.adaptation_size:
+        fields["stages.adaptation.size"] = options.adaptation_size
+    else:
+        fields["run"] = "speech_encoder zero_shot in_context"
     fields |= {f"qformer.{name}": size for name, size in qformer_sizes(options).items()}
-    arguments = "".join(f" \\\n    --{name} {value}" for name, value in fields.items())
+    arguments = "".join(f" \\\n    --{name.replace('_', '-')} {value}" for name, value in fields.items())
     return (
         "Its new parts are random until they are trained. To train this composition with the stages of a recipe:\n"
-        f"  emoicl train --config base-emogator --data_folder FOLDER --output_dir DIR{arguments}"
+        f"  emoicl train base-emogator --data-folder FOLDER --output DIR{arguments}"
     )

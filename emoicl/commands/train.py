@@ -1,49 +1,63 @@
 """`emoicl train`: a recipe, from its corpora to the report on the test speakers."""
 
 import argparse
-from collections.abc import Sequence
+import inspect
+
+from emoicl_commands import overrides
 
 
 EPILOG = """\
-A recipe is a YAML file, or the name of one that comes with the package (base-emogator). Any of its fields can be set
-on the command line by its dotted name:
+A recipe is a YAML file, or the name of one that comes with the package (see `emoicl recipe list`):
 
-  emoicl train --config base-emogator --data_folder data --seed 1 --stages.zero_shot.max_steps 100
+  emoicl train base-emogator --data-folder data
+  emoicl train systems/proposed --size base --train '[a.csv]' --validation '[b.csv]' --test '[c.csv]'
 
+{overrides}
 Interrupted, the same command goes on at the last checkpoint. Several devices share each batch with
 
-  accelerate launch -m emoicl_commands.cli train --config base-emogator --data_folder data
+  accelerate launch -m emoicl_commands.cli train base-emogator --data-folder data
 
-Checkpoints, the model with its card and the report on the test speakers are written to the recipe's output_dir.
+Checkpoints, the model with its card and the report on the test speakers are written to the recipe's output.
+
+fields of a recipe:
+  {fields}
 """
 
 
+class Help(argparse.Action):
+    """Prints the help, with the fields of a recipe as they are described where they are defined."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        from emoicl.training.experiments.recipe import Recipe
+
+        described = (inspect.getdoc(Recipe) or "").partition("Args:\n")[2].strip().replace("`", "")
+        fields = described.replace("\n    ", "\n  ")
+        parser.epilog = EPILOG.format(overrides=overrides.EPILOG, fields=fields)
+        parser.print_help()
+        parser.exit()
+
+
 def add_parser(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("train", help="run a recipe", epilog=EPILOG)
-    parser.add_argument("--config", required=True, help="a YAML file or the name of a recipe")
+    parser = commands.add_parser("train", help="run a recipe", add_help=False)
+    parser.add_argument("-h", "--help", action=Help, nargs=0, help="show this help and the fields of a recipe")
+    add_recipe_arguments(parser)
     parser.set_defaults(run=run, takes_overrides=True)
+
+
+def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", metavar="RECIPE", help="a YAML file or the name of a recipe")
+    parser.add_argument("--size", help="tiny, base, paper or a YAML file, in place of the size that the recipe names")
 
 
 def run(options: argparse.Namespace) -> None:
     from accelerate import PartialState
 
-    from emoicl.training.experiments.recipe import Recipe, train
+    from emoicl.training.experiments.experiment import train
+    from emoicl.training.experiments.loading import load_recipe
 
-    recipe = Recipe.load(options.config, parse_overrides(options.overrides))
+    recipe = load_recipe(options.recipe, overrides.parse_overrides(options.overrides), options.size)
     report = train(recipe)
     if not PartialState().is_main_process:
         return
     print(report.table())
-    print(f"\nWrote {recipe.output_dir}/model (checkpoint) and {recipe.output_dir}/report.json (all numbers).")
-
-
-def parse_overrides(arguments: Sequence[str]) -> dict[str, str]:
-    """Reads `--dotted.name value` or `--dotted.name=value` pairs."""
-    overrides: dict[str, str] = {}
-    remaining = list(arguments)
-    while remaining:
-        name, separator, value = remaining.pop(0).partition("=")
-        if not name.startswith("--") or not (separator or remaining):
-            raise ValueError(f"expected --field value, not {name!r}.")
-        overrides[name.removeprefix("--")] = value if separator else remaining.pop(0)
-    return overrides
+    print(f"\nWrote {recipe.output}/model (checkpoint) and {recipe.output}/report.json (all numbers).")

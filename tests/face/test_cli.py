@@ -8,19 +8,23 @@ import pytest
 
 from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL
 from emoicl.training.evaluation.reports import Condition, EvaluationReport
-from emoicl.training.experiments import recipe as recipe_module
+from emoicl.training.experiments import experiment
 from emoicl_commands.cli import log_to_stderr, main
-from emoicl_commands.train import parse_overrides
+from emoicl_commands.overrides import parse_overrides
 
 
 @pytest.mark.parametrize(
     "arguments, expected",
     [
-        ([], ["demo", "predict", "corpus", "pretrain", "init", "train", "evaluate", "reproduce"]),
+        ([], ["demo", "predict", "corpus", "pretrain", "init", "recipe", "train", "evaluate", "reproduce"]),
         (["demo"], ["--output", "--seeds"]),
         (["predict"], ["--enroll", "--top-k", "--decoding {labels,beam}", "audio,label", "consent"]),
-        (["train"], ["--config", "--stages.zero_shot.max_steps", "base-emogator"]),
-        (["reproduce"], ["--folds", "--stages.in_context.max_steps", "proposed", "Tables II, III and IV"]),
+        (
+            ["train"],
+            ["RECIPE", "--stages.in_context.max-steps", "base-emogator", "feature_dropout (float, defaults to"],
+        ),
+        (["recipe"], ["list", "copy", "check"]),
+        (["reproduce"], ["--folds", "--stages.in_context.max-steps", "proposed", "Tables II, III and IV"]),
         (["evaluate"], ["--corpus", "--setting", "--orders", "audio, emotion and speaker_id", "UA_spk"]),
     ],
 )
@@ -39,7 +43,7 @@ def test_help(arguments, expected, capsys):
         (["demo", "--sedes", "3"], "emoicl demo: error: unrecognized arguments: --sedes 3 (did you mean --seeds?)"),
         (["corpus", "split", "a", "--output", "b", "--fold", "3"], "usage: emoicl corpus split"),
         (["demo", "--out", "there"], "unrecognized arguments: --out there (did you mean --output?)"),
-        (["train"], "--config"),
+        (["train"], "RECIPE"),
         (["evaluate", "--corpus", "a.csv", "--shots", "one"], "argument --shots: invalid int value: 'one'"),
     ],
 )
@@ -91,16 +95,19 @@ print(sorted({"emoicl", "numpy", "torch", "tqdm", "transformers"} & set(sys.modu
 
 
 def test_parse_overrides():
-    arguments = ["--seed", "1", "--stages.first.max_steps=100", "--labels", "[Joy, Fear]", "--shift", "-1"]
+    arguments = ["--seed", "1", "--stages.first.max-steps=100", "--labels", "Joy", "Fear", "--shift", "-1"]
+    arguments += ["--train", "[a.csv]", "--cache-folder", "null"]
     assert parse_overrides(arguments) == {
-        "seed": "1",
-        "stages.first.max_steps": "100",
-        "labels": "[Joy, Fear]",
-        "shift": "-1",
+        "seed": 1,
+        "stages.first.max_steps": 100,
+        "labels": ["Joy", "Fear"],
+        "shift": -1,
+        "train": ["a.csv"],
+        "cache_folder": None,
     }
 
 
-@pytest.mark.parametrize("arguments", [["seed", "1"], ["--seed"], ["--seed", "1", "2"]])
+@pytest.mark.parametrize("arguments", [["seed", "1"], ["--seed"], ["--seed", "--labels", "a"]])
 def test_overrides_that_are_no_pairs(arguments):
     with pytest.raises(ValueError, match="expected --field value, not"):
         parse_overrides(arguments)
@@ -145,21 +152,25 @@ def test_evaluate_refuses(complaint, checkpoint, table, tmp_path, options, messa
 def test_train_runs_the_recipe_with_overrides(monkeypatch, capsys):
     run = []
     report = EvaluationReport("TU+LD", [0], ["Joy"], ["ann"], [Condition(0, None, [["Joy"]])])
-    monkeypatch.setattr(recipe_module, "train", lambda recipe: run.append(recipe) or report)
-    assert main(["train", "--config", "base-emogator", "--seed", "5", "--stages.zero_shot.max_steps", "7"]) == 0
+    monkeypatch.setattr(experiment, "train", lambda recipe: run.append(recipe) or report)
+    assert main(["train", "base-emogator", "--seed", "5", "--stages.zero_shot.max-steps", "7"]) == 0
     assert (run[0].seed, run[0].stages["zero_shot"]["max_steps"]) == (5, 7)
     printed = capsys.readouterr().out
     assert "| 0-shot | 1.000 |" in printed
-    assert f"{run[0].output_dir}/report.json" in printed
+    assert f"{run[0].output}/report.json" in printed
 
 
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--config", "tiny"], "There is no recipe 'tiny'"),
-        (["--config", "base-emogator", "--sede", "1"], "no such field sede"),
-        (["--config", "base-emogator", "seed=1"], "expected --field value, not 'seed'"),
-        (["--config", "base-emogator", "--data_folder", "nowhere", "--speech_encoder", "{whisper}"], "nowhere"),
+        (["base-emogater"], "There is no recipe 'base-emogater'; did you mean base-emogator?"),
+        (["base-emogator", "--sede", "1"], "--sede is no field; did you mean seed?"),
+        (["base-emogator", "--labels", "Joy"], "--labels is 'Joy', but should be a valid list, such as [Joy]."),
+        (["base-emogator", "--train", "clips.parquet"], "--train is 'clips.parquet', but should be a valid list"),
+        (["base-emogator", "--model.num-query-tokens", "0"], "--model.num_query_tokens is 0, but should be greater"),
+        (["base-emogator", "--stages.in_context.learning-rate", ".inf"], "is inf, but should be a finite number"),
+        (["base-emogator", "seed=1"], "expected --field value, not 'seed'"),
+        (["base-emogator", "--data-folder", "nowhere", "--speech-encoder", "{whisper}"], "nowhere"),
     ],
 )
 def test_train_refuses(complaint, checkpoint, arguments, message, tmp_path, monkeypatch):

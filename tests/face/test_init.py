@@ -10,9 +10,9 @@ from tiny_corpus import tone
 from transformers import pipeline
 
 from emoicl import EmoIclPipeline
-from emoicl.training.experiments.recipe import Recipe
+from emoicl.training.experiments.loading import load_recipe
 from emoicl_commands.cli import main
-from emoicl_commands.train import parse_overrides
+from emoicl_commands.overrides import parse_overrides
 
 
 SIZES = ["--labels", *LABELS, "--num-query-tokens", "2", "--max-shots", "3", "--qformer-size", "64"]
@@ -68,20 +68,21 @@ def test_it_tells_the_sizes_and_the_next_step(language_model, tmp_path, capsys):
     output = capsys.readouterr().out
     assert "whisper, 2 layers, frozen, 50 frames a second" in output
     assert "new, 2 query tokens for an utterance" in output
-    command = output.partition("emoicl train --config ")[2].replace("\\\n", " ")
+    command = output.partition("emoicl train ")[2].replace("\\\n", " ")
     config, *overrides = shlex.split(command)
-    recipe = Recipe.load(config, parse_overrides(overrides))
+    recipe = load_recipe(config, parse_overrides(overrides))
     assert (recipe.speech_encoder, recipe.language_model) == (str(encoder), str(language_model))
-    assert (recipe.text, recipe.labels, recipe.model["speech_layer"]) == ({}, list(LABELS), 2)
+    assert recipe.run == ["speech_encoder", "zero_shot", "in_context"]
+    assert (recipe.labels, recipe.speech_layer) == (list(LABELS), 2)
     assert (recipe.qformer["hidden_size"], recipe.model["num_query_tokens"]) == (64, 2)
 
 
 def test_the_next_step_keeps_the_whole_encoder(language_model, tmp_path, capsys):
     encoder = save_speech_encoder("whisper", tmp_path / "encoder")
     init("--speech-encoder", encoder, "--language-model", language_model, "--output", tmp_path / "m")
-    command = capsys.readouterr().out.partition("emoicl train --config ")[2].replace("\\\n", " ")
+    command = capsys.readouterr().out.partition("emoicl train ")[2].replace("\\\n", " ")
     config, *overrides = shlex.split(command)
-    assert Recipe.load(config, parse_overrides(overrides)).model["speech_layer"] is None
+    assert load_recipe(config, parse_overrides(overrides)).speech_layer is None
 
 
 def test_equal_seeds_make_equal_models(language_model, tmp_path):

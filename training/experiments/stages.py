@@ -1,19 +1,429 @@
-"""A stage of training: a Trainer run that goes on where it was interrupted and keeps its best checkpoint."""
+"""The stages of a recipe, by type: what each needs, and what it does with what the stages before it made."""
 
 import json
+import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import torch
-from transformers import PreTrainedModel, Trainer
+from accelerate import PartialState
+from transformers import AutoConfig, PreTrainedModel, Trainer, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
+from emoicl.modeling.configuration_emoicl import EmoIclClassifierConfig, EmoIclSpeechEncoderConfig
+from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
+from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
+from emoicl.processing.processing_emoicl import EmoIclProcessor
+from emoicl.training.baselines.pooling import PooledFeatures
+from emoicl.training.baselines.prototypes import LinearProbe, PrototypeBaseline
+from emoicl.training.baselines.speaker_statistics import split_sources
+from emoicl.training.data.corpus import Corpus
+from emoicl.training.data.features import FeatureCache
+from emoicl.training.episodes.classifier_inputs import InputCache
+from emoicl.training.evaluation.recognition import ClassifierRecognizer, Recognizer, SpeechLmRecognizer
+from emoicl.training.experiments.measurement import drawable_shots
+from emoicl.training.experiments.recipe import Recipe, SystemTest
 from emoicl.training.publishing.provenance import carry_provenance
+from emoicl.training.systems.adaptation import add_adaptation
+from emoicl.training.systems.classifier_config import ClassifierTrainingArguments
+from emoicl.training.systems.classifier_trainer import ClassifierTrainer
+from emoicl.training.systems.composition import compose, compose_classifier
+from emoicl.training.systems.encoder_config import EncoderTrainingArguments
+from emoicl.training.systems.encoder_trainer import EncoderTrainer, start_adaptation
+from emoicl.training.systems.initialization import fit_feature_normalization
+from emoicl.training.systems.meta_icl_config import MetaIclTrainingArguments
+from emoicl.training.systems.meta_icl_trainer import MetaIclTrainer
 
+
+logger = logging.getLogger(__name__)
 
 Model = TypeVar("Model", bound=PreTrainedModel)
+
+# Largest number of dimensions of the voice embeddings by which a speech encoder is tuned.
+TUNING_SIZE = 256
+# It takes no part in the tuning.
+SMALLEST_LANGUAGE_MODEL: dict[str, Any] = {
+    "num_query_tokens": 1,
+    "qformer": {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8},
+    "text": {"d_model": 8, "d_kv": 8, "d_ff": 8, "num_layers": 1, "num_decoder_layers": 1, "num_heads": 1},
+}
+
+
+class SpeechLm(NamedTuple):
+    """
+    A speech language model and what it takes.
+
+    Args:
+        model ([`EmoIclForConditionalGeneration`]): The model.
+        processor ([`EmoIclProcessor`]): Its processor.
+        features ([`FeatureCache`]): Features of its speech encoder.
+    """
+
+    model: EmoIclForConditionalGeneration
+    processor: EmoIclProcessor
+    features: FeatureCache
+
+
+@dataclass(frozen=True)
+class Context:
+    """
+    What the stages of a recipe work on and hand on.
+
+    Args:
+        recipe ([`Recipe`]): The recipe.
+        training ([`Corpus`]): Utterances of the training speakers.
+        validation ([`Corpus`]): Those of the speakers that choose the best checkpoint.
+        folders (`Mapping[str, Path]`): The folder of each stage.
+        open_labels ([`Corpus`], *optional*): Utterances of training speakers with other labels than the candidates.
+        speech_encoder (`PreTrainedModel`, *optional*): The speech encoder, if a stage has tuned it.
+        speech_lm ([`SpeechLm`], *optional*): The speech LM, as the last stage left it.
+        recognizer ([`Recognizer`], *optional*): What is measured.
+        checkpoint (`tuple`, *optional*): The model that is measured, and what makes its inputs; a baseline has none.
+    """
+
+    recipe: Recipe
+    training: Corpus
+    validation: Corpus
+    folders: Mapping[str, Path]
+    open_labels: Corpus | None = None
+    speech_encoder: PreTrainedModel | None = None
+    speech_lm: SpeechLm | None = None
+    recognizer: Recognizer | None = None
+    checkpoint: tuple[PreTrainedModel, EmoIclProcessor | EmoIclFeatureExtractor] | None = None
+
+    def pretrained(self) -> str:
+        """Hub name or folder of the speech encoder.
+
+        Raises:
+            `ValueError`: If the recipe names none.
+        """
+        if self.recipe.speech_encoder is None:
+            raise ValueError(
+                f"The recipe {self.recipe.name} names no pretrained speech encoder: give one (--speech-encoder), such "
+                "as the folder that `emoicl pretrain speech-encoder` wrote."
+            )
+        return self.recipe.speech_encoder
+
+    def pooled_size(self) -> int:
+        """Number of dimensions of an utterance's pooled features: mean and standard deviation."""
+        return 2 * AutoConfig.from_pretrained(self.pretrained()).hidden_size
+
+    def latest_speech_lm(self) -> SpeechLm:
+        """The speech LM, which is new if no stage has made one."""
+        if self.speech_lm is not None:
+            return self.speech_lm
+        recipe, processes = self.recipe, PartialState()
+        set_seed(recipe.seed)
+        model, processor = compose(
+            self.pretrained(),
+            recipe.labels,
+            speech_layer=recipe.speech_layer,
+            language_model=recipe.language_model,
+            qformer=recipe.qformer,
+            text=None if recipe.language_model else recipe.text,
+            feature_dropout=recipe.feature_dropout,
+            **recipe.model,
+        )
+        if self.speech_encoder is not None:
+            model.get_encoder(modality="audio").load_state_dict(self.speech_encoder.state_dict())
+        features = FeatureCache(model, processor.feature_extractor, recipe.cache_folder)
+        for corpus in (self.training, self.validation):
+            features.fill(corpus.utterances[processes.process_index :: processes.num_processes])
+        processes.wait_for_everyone()
+        fit_feature_normalization(model, self.training, features)
+        return SpeechLm(model, processor, features)
+
+    def hand_on(self, speech_lm: SpeechLm) -> "Context":
+        """Itself with the speech LM as a stage has left it."""
+        recognizer = SpeechLmRecognizer(*speech_lm)
+        return replace(self, speech_lm=speech_lm, recognizer=recognizer, checkpoint=speech_lm[:2])
+
+
+@dataclass
+class Stage:
+    """
+    One stage of a recipe. Its fields are what a recipe may set, and the arguments of its trainer are too.
+
+    Args:
+        name (`str`): What the recipe calls it.
+        arguments (`dict`): Training arguments; empty for a stage that has no trainer.
+    """
+
+    trainer_arguments: ClassVar[type | None] = None
+    # Whether a recipe may end with it.
+    is_testable: ClassVar[bool] = True
+    # Arguments that differ for this stage from what all stages share.
+    defaults: ClassVar[dict[str, Any]] = {}
+    # Fields that are sizes of a model, and the configuration that has them.
+    sections: ClassVar[dict[str, type]] = {}
+
+    name: str
+    arguments: dict[str, Any]
+
+    @classmethod
+    def hints(cls) -> dict[str, Any]:
+        """Types of the fields that a recipe may set."""
+        described_by = [part for part in (cls.trainer_arguments, cls) if part is not None]
+        hints = {item.name: item.type for part in described_by for item in fields(part) if item.init}
+        return {name: hint for name, hint in hints.items() if name not in ("name", "arguments", "output_dir")}
+
+    def check(self, context: Context) -> None:
+        """Refuses, before anything is computed, what `run` would stumble over hours later.
+
+        Raises:
+            `ValueError`: If the stage cannot be run.
+        """
+        if self.trainer_arguments is not None:
+            try:
+                self.training_arguments(context)
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"stages.{self.name}: {' '.join(str(error).split())}") from error
+
+    def run(self, context: Context) -> Context:
+        """
+        Runs the stage, or takes what an earlier run of it left in its folder. Interrupted, it goes on there.
+
+        Args:
+            context ([`Context`]): What the stages before it made.
+
+        Returns:
+            [`Context`]: With what this stage made.
+        """
+        raise NotImplementedError
+
+    def training_arguments(self, context: Context) -> Any:
+        """Arguments of the trainer."""
+        assert self.trainer_arguments is not None
+        shared = stage_arguments(context.folders[self.name], context.recipe.seed)
+        return self.trainer_arguments(**(shared | self.defaults | self.arguments))
+
+
+@dataclass
+class EncoderStage(Stage):
+    """Tunes the pretrained speech encoder on all utterances of the training speakers, those of open labels too."""
+
+    trainer_arguments = EncoderTrainingArguments
+    # There is nothing to evaluate: the language model comes later.
+    is_testable = False
+    defaults = {"eval_strategy": "no", "load_best_model_at_end": False}
+
+    def check(self, context: Context) -> None:
+        super().check(context)
+        if context.recipe.run[0] != self.name:
+            raise ValueError(f"{self.name} tunes the speech encoder that all other stages hear by: run it first.")
+
+    def run(self, context: Context) -> Context:
+        recipe, training = context.recipe, context.training
+        corpus = Corpus([*training, *context.open_labels]) if context.open_labels is not None else training
+        set_seed(recipe.seed)
+        model, processor = compose(
+            context.pretrained(),
+            recipe.labels,
+            known_labels=[*recipe.labels, *sorted(set(corpus.labels) - set(recipe.labels))],
+            freeze_speech_encoder=False,
+            adaptation_config={"size": min(TUNING_SIZE, context.pooled_size())},
+            speech_layer=recipe.speech_layer,
+            **SMALLEST_LANGUAGE_MODEL,
+        )
+        inputs = InputCache(processor.feature_extractor)
+        args = self.training_arguments(context)
+
+        def make_trainer(model: EmoIclForConditionalGeneration) -> EncoderTrainer:
+            start_adaptation(model, corpus, inputs)
+            return EncoderTrainer(model, args, corpus, recipe.labels, inputs)
+
+        tuned = run_stage(context.folders[self.name], model, make_trainer)
+        return replace(context, speech_encoder=tuned.get_encoder(modality="audio"))
+
+
+@dataclass
+class MetaIclStage(Stage):
+    """Trains the speech LM on episodes: without shots (stage 1 of the paper), or with them (MetaICL)."""
+
+    trainer_arguments = MetaIclTrainingArguments
+
+    def run(self, context: Context) -> Context:
+        speech_lm = context.latest_speech_lm()
+        args: MetaIclTrainingArguments = self.training_arguments(context)
+        args.eval_shots = validation_shots(args, context.validation)
+        model = run_stage(
+            context.folders[self.name],
+            speech_lm.model,
+            lambda model: MetaIclTrainer(
+                model=model,
+                args=args,
+                train_dataset=context.training,
+                eval_dataset=context.validation,
+                processing_class=speech_lm.processor,
+                features=speech_lm.features,
+            ),
+        )
+        return context.hand_on(speech_lm._replace(model=model))
+
+
+def validation_shots(args: MetaIclTrainingArguments, validation: Corpus) -> list[int]:
+    """Those of `args.eval_shots` that the validation speakers have utterances for."""
+    label = args.enrollment_label if args.eval_setting == "TU+LO" else None
+    drawable, _ = drawable_shots(validation, SystemTest(args.eval_setting, args.eval_shots, label))
+    return drawable or [0]
+
+
+@dataclass
+class AdaptationStage(Stage):
+    """
+    Gives the speech LM a speaker adaptation in closed form, and blends the two on the validation speakers.
+
+    Args:
+        size (`int`, *optional*): Dimensions of the voice embeddings, by default those of the pooled features.
+        sources (`list[str]`): Source corpora with statistics of their own.
+        enrolled_share_exponent (`float`): Power of the share of enrolled labels, by which the prototypes count.
+    """
+
+    size: int | None = None
+    sources: list[str] = field(default_factory=list)
+    enrolled_share_exponent: float = 0.0
+
+    def check(self, context: Context) -> None:
+        widest = context.pooled_size()
+        if (self.size or 0) > widest:
+            raise ValueError(
+                f"stages.{self.name}.size is {self.size}, but mean and standard deviation of "
+                f"{context.recipe.speech_encoder} have {widest} dimensions: set that or fewer."
+            )
+        split_sources(context.training, self.sources, context.recipe.labels)
+
+    def run(self, context: Context) -> Context:
+        model, processor, features = speech_lm = context.latest_speech_lm()
+        finished, processes = context.folders[self.name] / "model", PartialState()
+        if not finished.exists() and processes.is_main_process:
+            fields = {name: getattr(self, name) for name in ("size", "sources", "enrolled_share_exponent")}
+            adapted = add_adaptation(model, processor, context.training, context.validation, features, fields)
+            keep_model(finished, adapted, processor)
+        processes.wait_for_everyone()
+        return context.hand_on(speech_lm._replace(model=EmoIclForConditionalGeneration.from_pretrained(finished)))
+
+
+@dataclass
+class ClassifierStage(Stage):
+    """
+    Trains a classifier of the paper.
+
+    Args:
+        sizes (`dict`): Sizes of the classifier, fields of [`EmoIclClassifierConfig`].
+        pretrained (`bool`): Whether it has the recipe's speech encoder, frozen; else one of its own, from scratch.
+        speech (`dict`): Sizes of a speech encoder from scratch, fields of [`EmoIclSpeechEncoderConfig`].
+        enrollment_labels (`list[str]` or `"all"`, *optional*): Labels of which an utterance each joins the input.
+    """
+
+    trainer_arguments = ClassifierTrainingArguments
+    sections = {"sizes": EmoIclClassifierConfig, "speech": EmoIclSpeechEncoderConfig}
+
+    sizes: dict[str, Any] = field(default_factory=dict)
+    pretrained: bool = True
+    speech: dict[str, Any] = field(default_factory=dict)
+    enrollment_labels: list[str] | Literal["all"] | None = None
+
+    def run(self, context: Context) -> Context:
+        recipe = context.recipe
+        set_seed(recipe.seed)
+        of_encoder = {"speech_layer": recipe.speech_layer, "feature_dropout": recipe.feature_dropout}
+        model, feature_extractor = compose_classifier(
+            context.pretrained() if self.pretrained else None,
+            recipe.labels,
+            enrollment_labels=recipe.labels if self.enrollment_labels == "all" else self.enrollment_labels,
+            # Layers that are trained from scratch are all used, and have a dropout of their own.
+            **(of_encoder if self.pretrained else {"speech": self.speech}),
+            **self.sizes,
+        )
+        if self.pretrained and context.speech_encoder is not None:
+            model.speech_encoder.load_state_dict(context.speech_encoder.state_dict())
+        speech = InputCache(feature_extractor)
+        if model.config.freeze_speech_encoder:
+            speech = FeatureCache(model, feature_extractor, recipe.cache_folder)
+            fit_feature_normalization(model, context.training, speech)
+        args = self.training_arguments(context)
+        model = run_stage(
+            context.folders[self.name],
+            model,
+            lambda model: ClassifierTrainer(
+                model=model,
+                args=args,
+                train_dataset=context.training,
+                eval_dataset=context.validation,
+                processing_class=feature_extractor,
+                speech=speech,
+            ),
+        )
+        recognizer = ClassifierRecognizer(model.eval(), feature_extractor, speech)
+        return replace(context, recognizer=recognizer, checkpoint=(model, feature_extractor))
+
+
+@dataclass
+class LinearProbeStage(Stage):
+    """Fits a linear classifier of pooled speech features: the baseline without enrollment."""
+
+    def run(self, context: Context) -> Context:
+        pooled = PooledFeatures(context.latest_speech_lm().features)
+        baseline = LinearProbe(context.training, pooled, context.recipe.labels)
+        return replace(context, recognizer=baseline, checkpoint=None)
+
+
+@dataclass
+class PrototypesStage(Stage):
+    """Fits the probe centered on the enrollment, with prototypes of its labels: the baseline with enrollment."""
+
+    def run(self, context: Context) -> Context:
+        pooled, labels = PooledFeatures(context.latest_speech_lm().features), context.recipe.labels
+        baseline = PrototypeBaseline(context.training, pooled, labels, context.validation)
+        return replace(context, recognizer=baseline, checkpoint=None)
+
+
+@dataclass
+class WeightsStage(Stage):
+    """
+    Weighs the parts of a trained speech LM anew, to measure what each is good for.
+
+    Args:
+        language_model_weight (`float`, *optional*): Weight of the language model; 0 leaves it out.
+        probe_weight (`float`, *optional*): Weight of the probe.
+        prototype_weight (`float`, *optional*): Weight of the prototypes.
+        enrolled_share_exponent (`float`, *optional*): See [`AdaptationStage`].
+    """
+
+    language_model_weight: float | None = None
+    probe_weight: float | None = None
+    prototype_weight: float | None = None
+    enrolled_share_exponent: float | None = None
+
+    def run(self, context: Context) -> Context:
+        speech_lm = context.latest_speech_lm()
+        for item in fields(WeightsStage):
+            if item.default is not MISSING and (value := getattr(self, item.name)) is not None:
+                setattr(speech_lm.model.config.adaptation_config, item.name, value)
+        return context.hand_on(speech_lm)
+
+
+# A stage of one's own is registered by adding it.
+STAGES: dict[str, type[Stage]] = {
+    "adaptation": AdaptationStage,
+    "classifier": ClassifierStage,
+    "encoder": EncoderStage,
+    "linear_probe": LinearProbeStage,
+    "meta_icl": MetaIclStage,
+    "prototypes": PrototypesStage,
+    "weights": WeightsStage,
+}
+
+
+def make_stage(name: str, content: Mapping[str, Any]) -> Stage:
+    """The stage that a recipe describes."""
+    kind = STAGES[content["type"]]
+    own = {item.name for item in fields(kind)} & content.keys()
+    arguments = {key: value for key, value in content.items() if key not in {*own, "type"}}
+    return kind(name, arguments, **{key: content[key] for key in own})
 
 
 def stage_arguments(stage_dir: str | Path, seed: int) -> dict[str, Any]:
@@ -45,32 +455,36 @@ def stage_arguments(stage_dir: str | Path, seed: int) -> dict[str, Any]:
     }
 
 
-def run_stage(stage_dir: str | Path, model: Model, make_trainer: Callable[[Model], Trainer]) -> Model:
+def run_stage(stage_dir: Path, model: Model, make_trainer: Callable[[Model], Trainer]) -> Model:
     """
     Trains a model, unless that was done before. Run again after an interruption, it goes on at the last checkpoint.
 
     Args:
-        stage_dir (`str` or `Path`): Where checkpoints, the log and the finished model go.
+        stage_dir (`Path`): Where checkpoints, the log and the finished model go.
         model (`PreTrainedModel`): The model to start from.
         make_trainer (`Callable`): Makes the trainer of a model. Its `output_dir` is `stage_dir`.
 
     Returns:
         `PreTrainedModel`: The model at its best checkpoint, as read from `stage_dir/model`, beside its processor.
     """
-    stage_dir = Path(stage_dir)
     finished = stage_dir / "model"
     if not finished.exists():
+        logger.info("Training %s.", stage_dir)
         trainer = make_trainer(model)
         trainer.train(resume_from_checkpoint=get_last_checkpoint(str(stage_dir)) if stage_dir.exists() else None)
         trainer.save_state()
         if trainer.is_world_process_zero():
             (stage_dir / "log.json").write_text(json.dumps(trainer.state.log_history, indent=1))
-            # Renamed when it is complete, because it tells that the stage is done.
-            unfinished = stage_dir / "unfinished_model"
-            model.save_pretrained(unfinished)
-            if trainer.processing_class is not None:
-                trainer.processing_class.save_pretrained(unfinished)
-            carry_provenance(stage_dir, unfinished)
-            unfinished.rename(finished)
+            keep_model(finished, model, trainer.processing_class)
         trainer.accelerator.wait_for_everyone()
     return type(model).from_pretrained(finished)
+
+
+def keep_model(folder: Path, model: PreTrainedModel, processor: Any) -> None:
+    """Saves the model at the end of a stage. It is renamed when complete, because it tells that the stage is done."""
+    unfinished = folder.with_name("unfinished_model")
+    model.save_pretrained(unfinished)
+    if processor is not None:
+        processor.save_pretrained(unfinished)
+    carry_provenance(folder.parent, unfinished)
+    unfinished.rename(folder)

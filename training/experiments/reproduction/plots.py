@@ -1,21 +1,22 @@
 """The plot of a reproduction: all systems against the number of shots."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from emoicl.training.experiments.reproduction.paper import TABLE_II
-from emoicl.training.experiments.reproduction.systems import System
 from emoicl.training.experiments.reproduction.tables import Outcomes, table_ii
 
 
-def plot_systems(outcomes: Outcomes, path: str | Path, title: str) -> Figure:
+def plot_systems(outcomes: Outcomes, titles: Mapping[str, str], path: str | Path, title: str) -> Figure:
     """
     Draws UA_spk against the number of shots: a line for each system with several numbers of shots, a point for each
     with one, and the paper's proposed system, dotted.
 
     Args:
         outcomes (`Mapping`): Outcomes by system and test.
+        titles (`Mapping[str, str]`): What the systems are called.
         path (`str` or `Path`): Image file to write.
         title (`str`): Title of the plot.
 
@@ -25,7 +26,7 @@ def plot_systems(outcomes: Outcomes, path: str | Path, title: str) -> Figure:
     curves: dict[str, dict[int, float]] = {}
     for row in table_ii(outcomes):
         if row["ours"]:
-            curves.setdefault(System.load(row["system"]).title, {})[row["shots"]] = row["ours"]["ua_spk"]
+            curves.setdefault(titles[row["system"]], {})[row["shots"]] = row["ours"]["ua_spk"]
     figure = Figure(figsize=(7.6, 4.4), layout="constrained")
     axes = figure.subplots()
     for number, (label, curve) in enumerate(curves.items()):

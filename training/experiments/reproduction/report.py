@@ -9,15 +9,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from emoicl.training.evaluation.plots import plot_reliability, plot_speakers
 from emoicl.training.evaluation.reports import EvaluationReport
+from emoicl.training.experiments.measurement import Outcome
 from emoicl.training.experiments.reproduction import tables
-from emoicl.training.experiments.reproduction.experiment import Outcome
 from emoicl.training.experiments.reproduction.plots import plot_systems
-from emoicl.training.experiments.reproduction.systems import System
 
 
 ALL = "all speakers"
-# Systems whose answers are drawn in detail, the better one if both are there.
-DRAWN = ("adapted", "proposed")
+# Systems whose answers are drawn in detail: the first that is there.
+DRAWN = ("base-speech", "base-emogator", "adapted", "proposed")
 
 
 def group_outcomes(
@@ -66,6 +65,7 @@ def pool(outcomes: Sequence[Outcome]) -> Outcome:
 
 def build_report(
     groups: Mapping[str, Mapping[tuple[str, str], Outcome]],
+    titles: Mapping[str, str],
     settings: Mapping[str, Any],
     training: Sequence[Mapping[str, Any]],
     folder: str | Path,
@@ -75,6 +75,7 @@ def build_report(
 
     Args:
         groups (`Mapping`): For each group of speakers, the outcomes by system and test.
+        titles (`Mapping[str, str]`): What the systems are called.
         settings (`Mapping`): What was run: corpora, size, seed, command.
         training (`Sequence[Mapping]`): How each system was trained.
         folder (`str` or `Path`): Where `report.md`, `report.json` and the plots go.
@@ -86,7 +87,8 @@ def build_report(
     folder.mkdir(parents=True, exist_ok=True)
     report = {
         "settings": dict(settings),
-        "groups": [describe_group(name, outcomes, folder) for name, outcomes in groups.items()],
+        "titles": dict(titles),
+        "groups": [describe_group(name, outcomes, titles, folder) for name, outcomes in groups.items()],
         "training": list(training),
     }
     (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
@@ -94,7 +96,7 @@ def build_report(
     return report
 
 
-def describe_group(name: str, outcomes: tables.Outcomes, folder: Path) -> dict[str, Any]:
+def describe_group(name: str, outcomes: tables.Outcomes, titles: Mapping[str, str], folder: Path) -> dict[str, Any]:
     """All tables of a group of speakers, and its plots."""
     speaker_ids = next(outcome.report.speaker_ids for outcome in outcomes.values() if outcome.report)
     return {
@@ -106,22 +108,22 @@ def describe_group(name: str, outcomes: tables.Outcomes, folder: Path) -> dict[s
         "table_iv": tables.table_iv(outcomes),
         "controls": tables.controls(outcomes),
         "claims": tables.claims(outcomes),
-        "order": tables.order_of_systems(outcomes),
-        "plots": draw(name, outcomes, folder),
+        "order": tables.order_of_systems(outcomes, titles),
+        "plots": draw(name, outcomes, titles, folder),
     }
 
 
-def draw(name: str, outcomes: tables.Outcomes, folder: Path) -> dict[str, str]:
+def draw(name: str, outcomes: tables.Outcomes, titles: Mapping[str, str], folder: Path) -> dict[str, str]:
     """Plots of a group of speakers, by what they show; the names of their files."""
     stem = name.replace(" ", "_")
     plots = {"shots": f"{stem}_shots.png"}
-    plot_systems(outcomes, folder / plots["shots"], title=name)
+    plot_systems(outcomes, titles, folder / plots["shots"], title=name)
     for system in DRAWN:
         outcome = outcomes.get((system, "TU+LD"))
         if outcome and outcome.report:
             plots["accuracy of each speaker"] = f"{stem}_speakers.png"
             plots["reliability"] = f"{stem}_reliability.png"
-            title = f"{System.load(system).title}, {name}"
+            title = f"{titles[system]}, {name}"
             plot_speakers(outcome.report, folder / plots["accuracy of each speaker"], title)
             plot_reliability(outcome.report, folder / plots["reliability"], title=title)
             break
@@ -147,18 +149,16 @@ def render(report: Mapping[str, Any]) -> str:
             return ""
         return f"–[^{note(of_shots['reason'])}]" if of_shots["reason"] else f"{of_shots['ua_spk']:.3f}"
 
-    names = {row["system"] for group in report["groups"] for key in ("table_ii", "table_iv") for row in group[key]}
-    titles = {name: System.load(name).title for name in sorted(names)}
     template = environment.get_template("report.md.jinja")
-    return template.render(**report, titles=titles, note=note, cell=cell, notes=notes)
+    return template.render(**report, note=note, cell=cell, notes=notes)
 
 
-def describe_training(system: System, fold: str, log: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def describe_training(name: str, fold: str, log: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """
     How a system was trained, from the log of its Trainer.
 
     Args:
-        system ([`System`]): The system.
+        name (`str`): Name of the system.
         fold (`str`): Name of the fold.
         log (`Sequence[Mapping]`): `state.log_history`.
 
@@ -168,7 +168,7 @@ def describe_training(system: System, fold: str, log: Sequence[Mapping[str, Any]
     evaluations = [entry for entry in log if "eval_ua_spk" in entry]
     best = max(evaluations, key=lambda entry: entry["eval_ua_spk"])
     return {
-        "system": system.name,
+        "system": name,
         "fold": fold,
         "steps": max(entry["step"] for entry in log),
         "best_step": best["step"],

@@ -1,112 +1,131 @@
-"""The whole reproduction: every system on every fold, then the report."""
+"""The whole reproduction: every recipe on every division of the speakers, then the report."""
 
 import json
-import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emoicl.processing.processing_emoicl import CANDIDATE_LABELS
-from emoicl.training.experiments.recipe import keep_settings
-from emoicl.training.experiments.reproduction.experiment import Experiment, Outcome
+from emoicl.training.experiments.experiment import run_on_split
+from emoicl.training.experiments.measurement import Outcome
+from emoicl.training.experiments.recipe import Recipe, keep_settings
 from emoicl.training.experiments.reproduction.report import build_report, describe_training, group_outcomes
-from emoicl.training.experiments.reproduction.splits import SpeakerSplit, load_splits
-from emoicl.training.experiments.reproduction.systems import ORDER, Size, System
+from emoicl.training.experiments.reproduction.splits import SpeakerSplit, load_folds, load_splits
 
 
-logger = logging.getLogger(__name__)
+# As the paper's Table II has them, and then those that it lacks; recipes in `recipes/systems`.
+ORDER = (
+    "linear_probe",
+    "scratch",
+    "pretrained",
+    "personalized_n",
+    "personalized_a",
+    "prototypes",
+    "zero_shot",
+    "one_shot_n",
+    "proposed",
+    "adapted",
+    "to_ld_7",
+    "neutral_0_7",
+)
 
 
 @dataclass
 class Reproduction:
     """
-    What to reproduce.
+    What to compare, and on whom.
 
     Args:
-        corpora (`list[str]`): Folders with `train.parquet`, `validation.parquet` and `test.parquet`.
-        size ([`Size`]): What all systems share.
-        output_dir (`str`): Where models, predictions and the report go.
-        systems (`list[str]`, *optional*): Names of systems, by default all.
-        labels (`list[str]`, *optional*): Candidate labels, by default the paper's seven; utterances with other labels
-            are left out.
-        num_folds (`int`, *optional*): Leave-speakers-out folds over all speakers; by default the tables' own split.
+        corpora (`Sequence[str]`): Folders with `train.parquet`, `validation.parquet` and `test.parquet`.
+        recipes (`Sequence[Recipe]`): What to train and measure, with the same labels and seed. Their own tables are
+            passed over, but for `open_labels`.
+        output (`str`): Where models, predictions and the report go.
+        folds (`int` or `str`, *optional*): Leave-speakers-out folds over all speakers, or a folder of folds, see
+            [`load_folds`]; by default the tables' own split.
         targets_per_speaker (`int`, *optional*): Report on this many utterances of a test speaker, by default all.
-        seed (`int`, *optional*, defaults to 0): Seed of folds, weights and draws.
-        cache_folder (`str`, *optional*): Where speech features are kept.
+        size (`str`, *optional*): The size that the recipes were read with, for the report.
     """
 
     corpora: Sequence[str]
-    size: Size
-    output_dir: str
-    systems: Sequence[str] = ORDER
-    labels: Sequence[str] = CANDIDATE_LABELS
-    num_folds: int | None = None
+    recipes: Sequence[Recipe]
+    output: str
+    folds: int | str | None = None
     targets_per_speaker: int | None = None
-    seed: int = 0
-    cache_folder: str | None = None
+    size: str | None = None
 
 
 def reproduce(reproduction: Reproduction, command: str = "emoicl reproduce") -> dict[str, Any]:
     """
     Trains and measures what is missing, and writes the report. Run again after an interruption, it goes on at the
-    checkpoint of the system that it was at.
+    checkpoint of the recipe that it was at.
 
     Args:
-        reproduction ([`Reproduction`]): What to reproduce. Systems may be added from one run to the next.
+        reproduction ([`Reproduction`]): What to compare. Recipes may be added from one run to the next.
         command (`str`, *optional*): How it was called, for the report.
 
     Returns:
-        `dict`: The content of `output_dir/report/report.json`.
+        `dict`: The content of `output/report/report.json`.
 
     Raises:
-        `ValueError`: If a corpus cannot be used, or `output_dir` holds a run with other settings.
+        `ValueError`: If a corpus or a recipe cannot be used, or `output` holds a run with other settings.
     """
-    output_dir = Path(reproduction.output_dir)
-    labels = list(reproduction.labels)
-    names = [Path(corpus).name for corpus in reproduction.corpora]
+    recipes, output = list(reproduction.recipes), Path(reproduction.output)
+    first = recipes[0]
+    if twice := [name for name in (r.name for r in recipes) if [r.name for r in recipes].count(name) > 1]:
+        raise ValueError(f"Two of the recipes are called {twice[0]}: leave one out, or rename its file.")
+    if other := [r.name for r in recipes if (r.labels, r.seed) != (first.labels, first.seed)]:
+        raise ValueError(
+            f"{other[0]} has other labels or another seed than {first.name}: set `--labels` and `--seed`."
+        )
     fixed = {
-        "corpora": names,
-        "labels": labels,
-        "size": asdict(reproduction.size),
-        "num_folds": reproduction.num_folds,
+        "corpora": [Path(corpus).name for corpus in reproduction.corpora],
+        "labels": first.labels,
+        "folds": reproduction.folds,
         "targets_per_speaker": reproduction.targets_per_speaker,
-        "seed": reproduction.seed,
+        "seed": first.seed,
     }
-    systems = [System.load(name, labels) for name in ORDER if name in set(map(known, reproduction.systems))]
-    splits = load_splits(
-        reproduction.corpora, labels, reproduction.num_folds, reproduction.targets_per_speaker, reproduction.seed
-    )
-    keep_settings(fixed, output_dir / "settings.yaml")
+    splits = divide(reproduction)
+    keep_settings(fixed, output / "settings.yaml")
     outcomes: dict[tuple[str, str, str], list[Outcome]] = {}
     training = []
     # A fold at a time, for its speech features and models are at hand then.
     for split in splits:
-        folder = output_dir / split.name.replace(" ", "_")
-        experiment = Experiment(reproduction.size, split, labels, folder, reproduction.seed, reproduction.cache_folder)
-        for system in systems:
-            for (test, corpus), outcome in experiment.run(system).items():
-                outcomes.setdefault((system.name, test, corpus), []).append(outcome)
-            log = folder / system.name / "log.json"
+        folder = output / split.name.replace(" ", "_")
+        for recipe in recipes:
+            of_recipe, last_stage = run_on_split(recipe, split, folder / recipe.name, folder / "stages")
+            for (test, corpus), outcome in of_recipe.items():
+                outcomes.setdefault((recipe.name, test, corpus), []).append(outcome)
+            log = last_stage / "log.json"
             if log.exists():
-                training.append(describe_training(system, split.name, json.loads(log.read_text())))
+                training.append(describe_training(recipe.name, split.name, json.loads(log.read_text())))
     settings = fixed | {
-        "speech_encoder": Path(str(reproduction.size.speech_encoder)).name,
+        "size": reproduction.size or "of each recipe",
+        "speech_encoder": told(Path(str(recipe.speech_encoder)).name for recipe in recipes),
+        "enrollment_seeds": told(recipe.enrollment_seeds for recipe in recipes),
+        "setting_seeds": told(recipe.setting_seeds for recipe in recipes),
         "division": describe_division(reproduction, splits),
         "command": command,
     }
-    ordered = {key: outcomes[key] for system in systems for key in outcomes if key[0] == system.name}
-    return build_report(group_outcomes(ordered), settings, training, output_dir / "report")
+    ordered = {key: outcomes[key] for recipe in recipes for key in outcomes if key[0] == recipe.name}
+    titles = {recipe.name: recipe.title for recipe in recipes}
+    return build_report(group_outcomes(ordered), titles, settings, training, output / "report")
 
 
-def known(name: str) -> str:
-    """The name of a system, if there is one."""
-    return System.load(name).name
+def divide(reproduction: Reproduction) -> list[SpeakerSplit]:
+    """The speakers of the corpora, as they are to be divided."""
+    labels, seed = reproduction.recipes[0].labels, reproduction.recipes[0].seed
+    if isinstance(reproduction.folds, str):
+        return load_folds(reproduction.folds, reproduction.corpora, labels, reproduction.targets_per_speaker, seed)
+    return load_splits(reproduction.corpora, labels, reproduction.folds, reproduction.targets_per_speaker, seed)
+
+
+def told(values: Any) -> str:
+    return " or ".join(dict.fromkeys(map(str, values)))
 
 
 def describe_division(reproduction: Reproduction, splits: Sequence[SpeakerSplit]) -> str:
     speakers = [f"{len(split.train.by_speaker)}" for split in splits]
-    if reproduction.num_folds is None:
+    if reproduction.folds is None:
         text = f"the tables' own split, {speakers[0]} training speakers"
     else:
         text = (

@@ -85,6 +85,47 @@ def load_splits(
     return folds
 
 
+def load_folds(
+    folder: str | Path,
+    folders: Sequence[str | Path],
+    labels: Sequence[str],
+    targets_per_speaker: int | None = None,
+    seed: int = 0,
+) -> list[SpeakerSplit]:
+    """
+    Reads the folds that `emoicl corpus split --folds` wrote, each joined by corpora that keep their own split: their
+    test speakers are tested in the first fold alone.
+
+    Args:
+        folder (`str` or `Path`): With `fold_0`, `fold_1` and so on, each a folder with three tables.
+        folders (`Sequence[str | Path]`): Corpora with a split of their own; see [`load_splits`].
+        labels (`Sequence[str]`): The candidate labels.
+        targets_per_speaker (`int`, *optional*): Report on this many utterances of each test speaker.
+        seed (`int`, *optional*, defaults to 0): Seed of the choice of utterances.
+
+    Returns:
+        `list[SpeakerSplit]`
+
+    Raises:
+        `ValueError`: If there is no fold, a table is missing, or a speaker is in two splits or two corpora.
+    """
+    paths = sorted(Path(folder).glob("fold_*"))
+    if not paths:
+        raise ValueError(f"{folder} has no fold_0: give a number of folds, or what `emoicl corpus split` wrote.")
+    own = {Path(corpus).name: read_splits(Path(corpus), labels) for corpus in folders}
+    folds = []
+    for path in paths:
+        parts = own | {path.name: read_splits(path, labels)}
+        check_speakers(parts)
+        train, validation = (join([part[split] for part in parts.values()]) for split in ("train", "validation"))
+        tested: dict[str, list] = {}
+        for utterance in join([part["test"] for name, part in parts.items() if path == paths[0] or name not in own]):
+            tested.setdefault(utterance.corpus, []).append(utterance)
+        tests = {name: thin(Corpus(tested[name]), targets_per_speaker, seed) for name in sorted(tested)}
+        folds.append(SpeakerSplit(path.name.replace("_", " "), train, validation, tests))
+    return folds
+
+
 def read_splits(folder: Path, labels: Sequence[str]) -> dict[str, Corpus]:
     """The three tables of a corpus."""
     paths = {split: folder / f"{split}.parquet" for split in PARTS}

@@ -2,16 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from functools import cache
 from typing import Any
 
 from scipy.stats import spearmanr
 
 from emoicl.training.evaluation.plots import shots_of
 from emoicl.training.evaluation.reports import EvaluationReport
-from emoicl.training.experiments.reproduction.experiment import Outcome
+from emoicl.training.experiments.measurement import Outcome
 from emoicl.training.experiments.reproduction.paper import TABLE_II, TABLE_III, TABLE_IV, PaperRow
-from emoicl.training.experiments.reproduction.systems import ORDER, System
 
 
 # By name of the system and of the test.
@@ -41,10 +39,9 @@ CLAIMS: tuple[tuple[str, int | None, str, int | None], ...] = (
 )
 
 
-@cache
-def main_test(name: str) -> str:
-    """The test of a system that Table II is about, which is its first."""
-    return System.load(name).tests[0].name
+def main_outcome(outcomes: Outcomes, name: str) -> Outcome | None:
+    """The outcome of a system that Table II is about, which is that of its first test."""
+    return next((outcome for (system, _), outcome in outcomes.items() if system == name), None)
 
 
 def table_ii(outcomes: Outcomes) -> list[Row]:
@@ -59,10 +56,10 @@ def table_ii(outcomes: Outcomes) -> list[Row]:
         `paper` (numbers, or `None`).
     """
     rows = []
-    for name in ORDER:
-        if (name, main_test(name)) not in outcomes or name in ABLATIONS[1:]:
+    for name in dict.fromkeys(system for system, _ in outcomes):
+        outcome = main_outcome(outcomes, name)
+        if outcome is None or name in ABLATIONS[1:]:
             continue
-        outcome = outcomes[name, main_test(name)]
         numbers = {row["shots"]: row for row in own_rows(outcome)}
         shots = sorted({*numbers, *outcome.reasons})
         if name == "personalized_a" and numbers:
@@ -156,7 +153,7 @@ def claims(outcomes: Outcomes) -> list[Row]:
     """Differences of UA_spk with a 95 % bootstrap interval over speakers, beside those of the paper."""
     rows = []
     for better, shots, worse, other_shots in CLAIMS:
-        here, there = (outcomes.get((name, main_test(name))) for name in (better, worse))
+        here, there = (main_outcome(outcomes, name) for name in (better, worse))
         if not (here and there and here.report and there.report):
             continue
         k = most_shots(here) if shots is None else shots
@@ -189,12 +186,13 @@ def most_shots(outcome: Outcome) -> int:
     return max(ua_spk_by_shots(outcome))
 
 
-def order_of_systems(outcomes: Outcomes) -> Row | None:
+def order_of_systems(outcomes: Outcomes, titles: Mapping[str, str]) -> Row | None:
     """
     How far the order of the systems agrees with the paper's Table II.
 
     Args:
         outcomes (`Mapping`): Outcomes by system and test.
+        titles (`Mapping[str, str]`): What the systems are called.
 
     Returns:
         `dict`, *optional*: `systems` (best first in the paper), `correlation` (Spearman's; `None` if all are
@@ -202,13 +200,13 @@ def order_of_systems(outcomes: Outcomes) -> Row | None:
     """
     ours, papers = {}, {}
     for name, k in TABLE_II:
-        outcome = outcomes.get((name, main_test(name)))
+        outcome = main_outcome(outcomes, name)
         numbers = ua_spk_by_shots(outcome) if outcome else {}
         # The paper's row with all emotions stands beside that with as many as the corpus has.
         here = min(k, max(numbers)) if numbers else k
         most = max(shots for system, shots in TABLE_II if system == name)
         if here in numbers and k in (0, most):
-            key = System.load(name).title
+            key = titles[name]
             if name == "proposed":
                 key += ", most shots" if k else ", 0 shots"
             ours[key], papers[key] = numbers[here], TABLE_II[name, k].ua_spk

@@ -1,9 +1,10 @@
 import pytest
+import yaml
 from tiny_corpus import MODEL_FIELDS, SIZES
 from tone_tables import LABELS, SPLITS, speakers, write_table
 
-from emoicl.training.experiments.reproduction.run import Reproduction
-from emoicl.training.experiments.reproduction.systems import Size
+from emoicl.training.experiments.loading import load_recipe, system_names
+from emoicl.training.experiments.reproduction.run import ORDER, Reproduction
 
 
 STAGE = {
@@ -26,35 +27,47 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def size(whisper):
-    model = {name: value for name, value in MODEL_FIELDS.items() if name != "speech_layer"}
-    classifier = {"hidden_size": 12, "num_attention_heads": 2, "intermediate_size": 24}
+def size(whisper, tmp_path):
+    """A size of two training steps a stage."""
+    sizes = {"hidden_size": 12, "num_attention_heads": 2, "intermediate_size": 24}
     encoder = {"hidden_size": 12, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
-    in_context = STAGE | {"eval_shots": "0,2,6", "symbol_share": 0.0}
-    return Size(
-        name="tiny",
-        speech_encoder=str(whisper),
-        speech_layer=2,
-        speech_lm=model | SIZES,
-        classifier=classifier | {"num_hidden_layers": 1},
-        scratch=classifier | {"num_hidden_layers": 0, "speech": encoder},
-        stages={
-            "zero_shot": STAGE | {"eval_shots": "0", "max_shots": 0, "symbol_share": 0.0},
-            "in_context": in_context,
-            "classifier": STAGE,
-            "scratch": STAGE,
+    episodes = STAGE | {"type": "meta_icl", "symbol_share": 0.0}
+    classifier = STAGE | {"type": "classifier", "sizes": sizes | {"num_hidden_layers": 1}}
+    content = {
+        "speech_encoder": str(whisper),
+        "speech_layer": 2,
+        "labels": LABELS,
+        "cache_folder": str(tmp_path / "cache"),
+        "model": {name: MODEL_FIELDS[name] for name in ("num_query_tokens", "max_shots")},
+        **SIZES,
+        "enrollment_seeds": 2,
+        "orders": 2,
+        "stages": {
+            "zero_shot": episodes | {"eval_shots": "0", "max_shots": 0},
+            "in_context": episodes | {"eval_shots": "0,2,6"},
+            "classifier": classifier,
+            "scratch": classifier
+            | {"pretrained": False, "sizes": sizes | {"num_hidden_layers": 0}, "speech": encoder},
+            "adaptation": {"type": "adaptation", "size": MODEL_FIELDS["adaptation_config"]["size"]},
+            "linear_probe": {"type": "linear_probe"},
+            "prototypes": {"type": "prototypes"},
         },
-        enrollment_seeds=2,
-        orders=2,
-    )
+    }
+    path = tmp_path / "size.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return str(path)
 
 
 @pytest.fixture
-def reproduction(folder, size, tmp_path):
-    return Reproduction(
-        corpora=[str(folder)],
-        size=size,
-        output_dir=str(tmp_path / "run"),
-        labels=LABELS,
-        cache_folder=str(tmp_path / "cache"),
-    )
+def systems(size):
+    """Reads recipes in that size, by default all of the paper's systems."""
+
+    def systems(*names, **overrides):
+        return [load_recipe(known, overrides, size) for name in names or ORDER for known in system_names(name)]
+
+    return systems
+
+
+@pytest.fixture
+def reproduction(folder, systems, tmp_path):
+    return Reproduction(corpora=[str(folder)], recipes=systems(), output=str(tmp_path / "run"))

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 from tone_tables import SPLITS, speakers, write_table
 
-from emoicl.training.experiments.reproduction import experiment as experiment_module
-from emoicl.training.experiments.reproduction.experiment import drawable_shots
-from emoicl.training.experiments.reproduction.run import reproduce
-from emoicl.training.experiments.reproduction.systems import ORDER, SystemTest
+from emoicl.training.experiments import measurement
+from emoicl.training.experiments.loading import load_recipe, recipe_names
+from emoicl.training.experiments.measurement import drawable_shots
+from emoicl.training.experiments.recipe import SystemTest
+from emoicl.training.experiments.reproduction.paper import TABLE_II, TABLE_IV
+from emoicl.training.experiments.reproduction.run import ORDER, reproduce
 from emoicl.training.systems.classifier_trainer import ClassifierTrainer
 from emoicl.training.systems.meta_icl_trainer import MetaIclTrainer
 from emoicl_commands.cli import main
@@ -29,11 +31,21 @@ def steps_of(monkeypatch):
     return steps
 
 
+def test_every_row_of_the_paper_has_a_test():
+    tests = {name: load_recipe(f"systems/{name}").tests for name in ORDER}
+    assert sorted(f"systems/{name}" for name in ORDER) == [name for name in recipe_names() if "systems/" in name]
+    for name, k in TABLE_II:
+        assert k in tests[name][0].shots
+    for name, setting in TABLE_IV:
+        shots = {test.name: test.shots for test in tests[name]}
+        assert max(shots[setting]) == len(TABLE_IV[name, setting])
+
+
 def test_all_systems(reproduction, monkeypatch):
     steps = steps_of(monkeypatch)
     report = reproduce(reproduction, command="emoicl reproduce --corpus tones")
-    trained = ["scratch", "pretrained", "personalized_n", "personalized_a", "zero_shot", "one_shot_n", "proposed"]
-    trained += ["to_ld_7", "neutral_0_7"]
+    # Stage 1 is trained once, for all that go on from there.
+    trained = ["scratch", "classifier", "classifier", "classifier", "zero_shot", *["in_context"] * 4]
     assert steps == [name for name in trained for _ in range(2)]
     (group,) = report["groups"]
     assert (group["title"], group["num_speakers"], group["num_utterances"]) == ("tones", 1, 9)
@@ -50,7 +62,7 @@ def test_all_systems(reproduction, monkeypatch):
     assert {row["system"] for row in group["table_iv"]} == {"proposed", "to_ld_7", "neutral_0_7"}
     assert [(row["steps"], row["best_step"] <= 2) for row in report["training"]] == [(2, True)] * len(trained)
 
-    folder = Path(reproduction.output_dir) / "report"
+    folder = Path(reproduction.output) / "report"
     assert json.loads((folder / "report.json").read_text()) == report
     text = (folder / "report.md").read_text()
     for row in rows.values():
@@ -66,14 +78,14 @@ def test_all_systems(reproduction, monkeypatch):
 
     # All is on disk: nothing is trained or measured again, and the same report comes out.
     del steps[:]
-    monkeypatch.setattr(experiment_module, "evaluate", None)
+    monkeypatch.setattr(measurement, "evaluate", None)
     assert reproduce(reproduction, command="emoicl reproduce --corpus tones") == report
     assert steps == []
 
 
-def test_interrupted_and_resumed(reproduction, monkeypatch, tmp_path):
-    reproduction = replace(reproduction, systems=["pretrained", "zero_shot", "one_shot_n"])
-    expected = reproduce(replace(reproduction, output_dir=str(tmp_path / "whole")))
+def test_interrupted_and_resumed(reproduction, systems, monkeypatch, tmp_path):
+    reproduction = replace(reproduction, recipes=systems("pretrained", "zero_shot", "one_shot_n"))
+    expected = reproduce(replace(reproduction, output=str(tmp_path / "whole")))
     steps = steps_of(monkeypatch)
     recorded = MetaIclTrainer.training_step
 
@@ -85,15 +97,15 @@ def test_interrupted_and_resumed(reproduction, monkeypatch, tmp_path):
     monkeypatch.setattr(MetaIclTrainer, "training_step", interrupt)
     with pytest.raises(KeyboardInterrupt):
         reproduce(reproduction)
-    assert steps == ["pretrained"] * 2 + ["zero_shot"] * 2 + ["one_shot_n"]
+    assert steps == ["classifier"] * 2 + ["zero_shot"] * 2 + ["in_context"]
     monkeypatch.setattr(MetaIclTrainer, "training_step", recorded)
     del steps[:]
     resumed = reproduce(reproduction)
-    assert steps == ["one_shot_n"]
+    assert steps == ["in_context"]
     assert resumed["groups"] == expected["groups"]
 
 
-def test_folds_over_two_corpora(reproduction, folder, tmp_path):
+def test_folds_over_two_corpora(reproduction, systems, folder, tmp_path):
     shutil.copytree(folder, tmp_path / "tones")
     for split, numbers in SPLITS.items():
         corpus = speakers(*numbers, corpus="hums")
@@ -101,7 +113,7 @@ def test_folds_over_two_corpora(reproduction, folder, tmp_path):
             corpus = type(corpus)(utterance for utterance in corpus if utterance.label != "Anger")
         write_table(corpus, tmp_path / "hums" / f"{split}.parquet")
     corpora = [str(tmp_path / "tones"), str(tmp_path / "hums")]
-    report = reproduce(replace(reproduction, corpora=corpora, num_folds=2, systems=["prototypes"]))
+    report = reproduce(replace(reproduction, corpora=corpora, folds=2, recipes=systems("prototypes")))
     groups = {group["title"]: group for group in report["groups"]}
     assert [(name, group["num_speakers"]) for name, group in groups.items()] == [
         ("all speakers", 12), ("tones", 6), ("hums", 6),
@@ -113,22 +125,37 @@ def test_folds_over_two_corpora(reproduction, folder, tmp_path):
     assert by_speaker[0] | by_speaker[1] == by_speaker[2]
 
 
-def test_another_seed_does_not_take_up_a_run(reproduction):
-    reproduce(replace(reproduction, systems=["linear_probe"]))
+def test_another_seed_does_not_take_up_a_run(reproduction, systems):
+    reproduce(replace(reproduction, recipes=systems("linear_probe")))
     with pytest.raises(ValueError, match="holds a run with other settings, settings.yaml"):
-        reproduce(replace(reproduction, systems=["linear_probe"], seed=1))
+        reproduce(replace(reproduction, recipes=systems("linear_probe", seed=1)))
+    with pytest.raises(ValueError, match="holds a run with other settings, recipe.yaml"):
+        reproduce(replace(reproduction, recipes=systems("linear_probe", speech_layer=1)))
 
 
-def test_an_unknown_system_is_refused_before_anything_runs(reproduction):
-    with pytest.raises(ValueError, match="no system 'probe'"):
-        reproduce(replace(reproduction, systems=["linear_probe", "probe"]))
-    assert not Path(reproduction.output_dir).exists()
+def test_recipes_that_cannot_be_compared(reproduction, systems):
+    with pytest.raises(ValueError, match="Two of the recipes are called scratch"):
+        reproduce(replace(reproduction, recipes=systems("scratch", "scratch")))
+    others = [*systems("scratch"), *systems("linear_probe", labels=["Anger", "Sadness"])]
+    with pytest.raises(ValueError, match="linear_probe has other labels or another seed than scratch"):
+        reproduce(replace(reproduction, recipes=others))
 
 
-def test_a_size_without_a_speech_encoder(reproduction):
-    reproduction = replace(reproduction, size=replace(reproduction.size, speech_encoder=None), systems=["zero_shot"])
+def test_a_recipe_without_a_speech_encoder(reproduction, systems):
     with pytest.raises(ValueError, match="names no pretrained speech encoder.*pretrain speech-encoder"):
-        reproduce(reproduction)
+        reproduce(replace(reproduction, recipes=systems("zero_shot", speech_encoder=None)))
+
+
+def test_a_recipe_of_ones_own_stands_in_the_tables(reproduction, systems, folder, tmp_path):
+    (tmp_path / "mine.yaml").write_text(
+        "title: Mine\nextends: [sizes/tiny]\nrun: [zero_shot, adaptation]\n"
+        "tests:\n- {setting: TU+LD, shots: [0, 2], controls: true}\n"
+    )
+    report = reproduce(replace(reproduction, recipes=systems("zero_shot", str(tmp_path / "mine.yaml"))))
+    (group,) = report["groups"]
+    assert [(row["system"], row["shots"]) for row in group["table_ii"]] == [("zero_shot", 0), ("mine", 0), ("mine", 2)]
+    assert "| Mine | 2 | 0." in (tmp_path / "run" / "report" / "report.md").read_text()
+    assert {row["system"] for row in group["controls"]} == {"mine"}
 
 
 def test_drawable_shots():
@@ -143,7 +170,7 @@ def test_drawable_shots():
 
 def test_the_command(folder, whisper, tmp_path, capsys):
     arguments = ["--corpus", str(folder), "--labels", "Neutral", "Sadness", "Anger", "--systems", "linear_probe"]
-    arguments += ["--speech_encoder", str(whisper), "--speech_layer", "2", "--output", str(tmp_path / "run")]
+    arguments += ["--speech-encoder", str(whisper), "--speech-layer", "2", "--output", str(tmp_path / "run")]
     assert main(["reproduce", *arguments, "--cache-folder", str(tmp_path / "cache")]) == 0
     printed = capsys.readouterr().out
     assert "| linear probe | 0 | " in printed

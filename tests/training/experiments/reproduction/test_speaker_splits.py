@@ -4,7 +4,7 @@ from collections import Counter
 import pytest
 from tone_tables import LABELS, SPLITS, speakers, write_table
 
-from emoicl.training.experiments.reproduction.splits import load_splits, thin
+from emoicl.training.experiments.reproduction.splits import load_folds, load_splits, thin
 
 
 def test_the_split_of_the_tables(folder):
@@ -34,6 +34,24 @@ def test_folds_test_each_speaker_once(two_corpora):
             tested.update(corpus.by_speaker.keys())
     assert len(tested) == 12
     assert set(tested.values()) == {1}
+
+
+def test_folds_that_were_written_before(folder, tmp_path):
+    for number, parts in enumerate([{"train": (0, 1), "validation": (2,), "test": (3,)},
+                                    {"train": (2, 3), "validation": (1,), "test": (0,)}]):  # fmt: skip
+        for part, numbers in parts.items():
+            write_table(speakers(*numbers, corpus="hums"), tmp_path / f"fold_{number}" / f"{part}.parquet")
+    first, second = load_folds(tmp_path, [folder], LABELS)
+    assert (first.name, second.name) == ("fold 0", "fold 1")
+    # A corpus with a split of its own comes first in training, and is tested once.
+    assert [len(corpus.by_speaker) for corpus in (first.train, first.validation)] == [6, 2]
+    assert first.train.speaker_ids[0].startswith("tones/")
+    assert {name: list(corpus.by_speaker) for name, corpus in first.test.items()} == {
+        "hums": ["hums/dee"], "tones": ["tones/fay"],
+    }  # fmt: skip
+    assert list(second.test) == ["hums"]
+    with pytest.raises(ValueError, match="has no fold_0"):
+        load_folds(folder, [], LABELS)
 
 
 def test_a_speaker_in_two_tables_is_refused(folder, tmp_path):

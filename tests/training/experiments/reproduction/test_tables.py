@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from emoicl.training.evaluation.reports import Condition, EvaluationReport
+from emoicl.training.experiments.measurement import Outcome
 from emoicl.training.experiments.reproduction import tables
-from emoicl.training.experiments.reproduction.experiment import Outcome
 
 
 REFERENCES = ["Joy", "Anger", "Joy", "Anger"]
 SPEAKERS = ["a", "a", "b", "b"]
+TITLES = {"scratch": "Scratch", "pretrained": "Pretrained", "personalized_a": "Personalized_A", "proposed": "Proposed"}
 RIGHT = {0.25: [1, 0, 0, 0], 0.5: [1, 0, 1, 0], 0.75: [1, 1, 1, 0], 1.0: [1, 1, 1, 1]}
 
 
@@ -103,7 +104,7 @@ def test_claims(outcomes):
 
 
 def test_order_of_systems(outcomes):
-    order: Any = tables.order_of_systems(outcomes)
+    order: Any = tables.order_of_systems(outcomes, TITLES)
     assert order["systems"] == [
         "Proposed, most shots", "Proposed, 0 shots", "Personalized_A", "Pretrained", "Scratch",
     ]  # fmt: skip
@@ -116,4 +117,4 @@ def test_order_of_systems(outcomes):
 
 
 def test_two_systems_have_no_order(outcomes):
-    assert tables.order_of_systems({key: outcomes[key] for key in list(outcomes)[:2]}) is None
+    assert tables.order_of_systems({key: outcomes[key] for key in list(outcomes)[:2]}, TITLES) is None
