@@ -8,7 +8,14 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import BatchFeature, ProcessorMixin
 
 from .audio_emoicl import AudioLike
-from .enrollment_emoicl import decode_episode, index_utterances, unknown_label
+from .enrollment_emoicl import (
+    Utterance,
+    decode_enrollment,
+    decode_target,
+    index_utterances,
+    refuse_enrolled,
+    unknown_label,
+)
 
 
 # The labels and the instruction of the paper.
@@ -113,41 +120,21 @@ class EmoIclProcessor(ProcessorMixin):
         if isinstance(audio, (list, tuple)):
             episodes = self._decode_episodes(audio, enrollment, candidate_labels)
         else:
-            episodes = [self.decode_episode(audio, enrollment, candidate_labels)]
+            episodes = [self._decode_episode(audio, enrollment, candidate_labels)]
         labels = [labels] if isinstance(labels, str) else labels
 
-        waveforms, utterance_index = index_utterances(episodes)
-        enrollment_labels = [[shot["label"] for shot in episode["enrollment"]] for episode in episodes]
+        utterances, utterance_index = index_utterances(episodes)
+        enrollment_labels = [[shot.label for shot in shots] for *shots, _ in episodes]
         prompts = self.build_prompts(utterance_index, enrollment_labels, candidate_labels, labels)
-        return BatchFeature({**prompts, **self.feature_extractor(waveforms)}, tensor_type=return_tensors)
+        features = self.feature_extractor.extract([utterance.waveform for utterance in utterances])
+        return BatchFeature({**prompts, **features}, tensor_type=return_tensors)
 
-    def decode_episode(
-        self,
-        audio: AudioLike,
-        enrollment: list[dict] | None = None,
-        candidate_labels: list[str] | None = None,
-    ) -> dict:
-        """
-        Decodes and checks one target and its enrollment, all that can be wrong with them.
-
-        Args:
-            audio (`str`, `os.PathLike`, `bytes`, `dict`, `np.ndarray` or `torch.Tensor`):
-                The target utterance.
-            enrollment (`list[dict]`, *optional*):
-                Labeled utterances `{"audio": ..., "label": ...}` of the target's speaker.
-            candidate_labels (`list[str]`, *optional*, defaults to `self.candidate_labels`):
-                The labels to choose from.
-
-        Returns:
-            `dict` with `audio`, the waveform of the target, and `enrollment`, a list of `{"audio": waveform,
-            "label": label}`: arguments of [`~EmoIclProcessor.__call__`] again. Waveforms are `(n,)`, float32.
-
-        Raises:
-            `ValueError`: As [`~EmoIclProcessor.__call__`].
-        """
-        episode = decode_episode(self.feature_extractor, audio, enrollment)
-        self.check_enrollment_labels([shot["label"] for shot in episode["enrollment"]], candidate_labels)
-        return episode
+    def _decode_episode(self, audio, enrollment, candidate_labels) -> list[Utterance]:
+        target = decode_target(self.feature_extractor, audio)
+        shots = decode_enrollment(self.feature_extractor, enrollment or [])
+        refuse_enrolled(target, [shot.digest for shot in shots])
+        self.check_enrollment_labels([shot.label for shot in shots], candidate_labels)
+        return [*shots, target]
 
     def check_enrollment_labels(self, labels: list[str], candidate_labels: list[str] | None = None) -> None:
         """
@@ -164,7 +151,7 @@ class EmoIclProcessor(ProcessorMixin):
         """
         self._check_labels(labels, self._resolve_candidates(candidate_labels))
 
-    def _decode_episodes(self, audio, enrollment, candidate_labels) -> list[dict]:
+    def _decode_episodes(self, audio, enrollment, candidate_labels) -> list[list[Utterance]]:
         if not audio:
             raise ValueError("No targets: the list is empty.")
         if enrollment is None:
@@ -178,7 +165,7 @@ class EmoIclProcessor(ProcessorMixin):
         episodes = []
         for i, arguments in enumerate(zip(audio, enrollment, candidates, strict=True)):
             try:
-                episodes.append(self.decode_episode(*arguments))
+                episodes.append(self._decode_episode(*arguments))
             except ValueError as error:
                 raise ValueError(f"target {i}: {error}") from error
         return episodes

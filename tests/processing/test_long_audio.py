@@ -11,7 +11,7 @@ from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
 
 from emoicl import EmoIclClassificationPipeline, EmoIclFeatureExtractor, EmoIclPipeline
 from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL
-from emoicl.processing.timeline_emoicl import window_spans
+from emoicl.processing.windows_emoicl import window_spans
 
 
 RATE = 16000
@@ -89,7 +89,7 @@ def test_windows_of_several_recordings_share_batches(recognizer, encoded_utteran
         encoded_utterances.clear()
         timelines = list(recognizer(inputs, enrollment=ENROLLMENT, window_s=0.5, hop_s=0.5, batch_size=3))
         assert [len(timeline) for timeline in timelines] == [4, 1, 2, 1]
-        assert encoded_utterances == [3, 3, 3, 2]  # the enrollment, and 8 windows
+        assert encoded_utterances == [3 + 3, 3, 2]  # the enrollment, and 8 windows
         for timeline, expected in zip(timelines, alone, strict=True):
             assert [window["end"] for window in timeline] == [window["end"] for window in expected]
             for window, other in zip(timeline, expected, strict=True):

@@ -117,12 +117,6 @@ def test_numpy_output(processor):
     assert all(isinstance(value, np.ndarray) for value in inputs.values())
 
 
-def test_a_decoded_episode_can_be_processed_again(processor):
-    episode = processor.decode_episode(encoded(A), [shot(encoded(B), "Sad")])
-    assert torch.equal(processor(**episode)["input_ids"], processor(A, [shot(B, "Sad")])["input_ids"])
-    assert episode["audio"].dtype == np.float32
-
-
 @pytest.mark.parametrize(
     "enrollment, message",
     [

@@ -1,19 +1,23 @@
-"""One utterance, or a recording of any length and the windows of it: what the pipelines have in common."""
+"""What the pipelines have in common: one utterance, or a recording and the windows of it, and the enrollment."""
 
 import math
+import os
 import types
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from transformers.dynamic_module_utils import custom_object_save
 from transformers.pipelines.base import ChunkPipeline
 
 from .audio_emoicl import AudioLike, decode_audio, is_silent
-from .enrollment_emoicl import digest_waveform, refuse_enrolled
+from .enrollment_emoicl import Utterance, decode_enrollment, refuse_enrolled
+from .feature_extraction_emoicl import EmoIclFeatureExtractor
+from .windows_emoicl import window_spans
 
 
-class TimelinePipeline(ChunkPipeline):
+class EmoIclBasePipeline(ChunkPipeline):
     """
     A pipeline that answers for an utterance, or with `window_s` for every window of a recording. Windows of several
     recordings share a batch.
@@ -23,7 +27,16 @@ class TimelinePipeline(ChunkPipeline):
     Here every window has its own answer, and the hop is the time from the start of one to the start of the next.
     """
 
-    def __call__(self, audio: Any, **kwargs: Any) -> Any:  # pyright: ignore
+    # Of the other island, which this one cannot import.
+    model: Any
+    processor: Any
+    feature_extractor: EmoIclFeatureExtractor
+
+    # Task that stands for the pipeline in a folder it is saved to, and the auto class that loads its model from there.
+    saved_task: str
+    auto_model: str
+
+    def __call__(self, audio: AudioLike | list, **kwargs: Any) -> Any:
         if isinstance(audio, list):
             if not audio:
                 return []
@@ -33,31 +46,51 @@ class TimelinePipeline(ChunkPipeline):
             audio = named_requests(audio)
         return super().__call__(audio, **kwargs)
 
-    def _sanitize_parameters(self, top_k=None, window_s=None, hop_s=None, **unknown):  # pyright: ignore
+    def _sanitize_parameters(self, enrollment=None, top_k=None, window_s=None, hop_s=None, **unknown):
         if unknown:
             raise TypeError(f"Unknown parameters: {', '.join(unknown)}.")
         if top_k is not None and top_k < 1:
             raise ValueError(f"`top_k` is the number of labels to return, at least 1; got {top_k}.")
-        return given(window_s=window_s, hop_s=hop_s), {}, given(top_k=top_k)
+        # Decoded here, once for all targets of the call.
+        shots = None if enrollment is None else self.decode_enrollment(enrollment)
+        return given(enrollment=shots, window_s=window_s, hop_s=hop_s), {}, given(top_k=top_k)
 
-    def preprocess(self, input_, window_s=None, hop_s=None, **parameters) -> Iterator[dict]:  # pyright: ignore
+    def decode_enrollment(self, enrollment: list) -> list[Utterance]:
+        """
+        Decodes and checks an enrollment, so that several calls can share it.
+
+        Args:
+            enrollment (`list[dict]`):
+                Labeled utterances `{"audio": ..., "label": ...}` of the speaker.
+
+        Returns:
+            `list[Utterance]`: an enrollment again.
+
+        Raises:
+            `ValueError`: If an utterance cannot be used or its label is unknown. The message names the item.
+        """
+        # While the constructor runs, that of the processor is not here yet.
+        return decode_enrollment(self.feature_extractor or self.processor.feature_extractor, enrollment)
+
+    def preprocess(self, input_, window_s=None, hop_s=None, **parameters) -> Iterator[dict]:
         window, hop = self.window_samples(window_s, hop_s)
         request = as_request(input_)
         try:
-            shots = self.shots_of(request, **parameters)
+            speaker = self.speaker_of(request, **parameters)
             recording = self._decode_target(request["audio"], whole=window is not None)
             spans = window_spans(len(recording), window or len(recording), hop or len(recording))
-            self._refuse_enrolled(recording, spans, shots)
+            targets = [Utterance(recording[start:end]) for start, end in spans]
+            self._refuse_enrolled(recording, spans, targets, self.digests_of(**speaker))
         except ValueError as error:
             raise ValueError(f"{request.get('name', '')}{error}") from error
 
         # A recording that is silent from end to end is refused above, so that one window at least can be heard.
-        audible = [not is_silent(recording[start:end]) for start, end in spans]
+        audible = [not is_silent(target.waveform) for target in targets]
         last = max(i for i, is_audible in enumerate(audible) if is_audible)
-        for i, (start, end) in enumerate(spans):
+        for i, target in enumerate(targets):
             if audible[i]:
                 timeline = self._timeline(spans, audible) if window is not None and i == last else None
-                yield {"audio": recording[start:end], **shots, "timeline": timeline, "is_last": i == last}
+                yield {"target": target, **speaker, "timeline": timeline, "is_last": i == last}
 
     def window_samples(self, window_s: float | None, hop_s: float | None = None) -> tuple[int | None, int | None]:
         """
@@ -77,7 +110,7 @@ class TimelinePipeline(ChunkPipeline):
             return None, None
         if window_s is None:
             raise ValueError("`hop_s` is the time between windows: give `window_s`, their length, too.")
-        extractor: Any = self.feature_extractor
+        extractor = self.feature_extractor
         if not extractor.min_duration <= window_s <= extractor.max_duration:
             raise ValueError(
                 f"`window_s` is the length of a window, {extractor.min_duration:g} to {extractor.max_duration:g} s; "
@@ -93,30 +126,29 @@ class TimelinePipeline(ChunkPipeline):
         return round(window_s * extractor.sampling_rate), hop
 
     def _decode_target(self, audio: AudioLike, whole: bool) -> np.ndarray:
-        extractor: Any = self.feature_extractor
+        extractor = self.feature_extractor
         max_duration = math.inf if whole else extractor.max_duration
         return decode_audio(audio, extractor.sampling_rate, "audio", extractor.min_duration, max_duration)
 
-    def _refuse_enrolled(self, recording: np.ndarray, spans: list[tuple[int, int]], shots: dict) -> None:
-        digests = [digest_waveform(shot["audio"]) for shot in shots["enrollment"]]
-        if shots.get("profile") is not None:
-            digests += shots["profile"].digests
-        if digests:
-            refuse_enrolled(recording, digests)
-        if digests and len(spans) > 1:
-            rate = self.feature_extractor.sampling_rate  # pyright: ignore[reportOptionalMemberAccess]
-            for start, end in spans:
-                name = f"the target from {start / rate:g} to {end / rate:g} s"
-                refuse_enrolled(recording[start:end], digests, name)
+    def _refuse_enrolled(
+        self, recording: np.ndarray, spans: list[tuple[int, int]], targets: list[Utterance], digests: list[str]
+    ) -> None:
+        if len(targets) == 1:
+            refuse_enrolled(targets[0], digests)
+            return
+        refuse_enrolled(Utterance(recording), digests)
+        rate = self.feature_extractor.sampling_rate
+        for (start, end), target in zip(spans, targets, strict=True):
+            refuse_enrolled(target, digests, f"the target from {start / rate:g} to {end / rate:g} s")
 
     def _timeline(self, spans: list[tuple[int, int]], audible: list[bool]) -> list[dict]:
-        rate = self.feature_extractor.sampling_rate  # pyright: ignore[reportOptionalMemberAccess]
+        rate = self.feature_extractor.sampling_rate
         return [
             {"start": start / rate, "end": end / rate, "audible": is_audible}
             for (start, end), is_audible in zip(spans, audible, strict=True)
         ]
 
-    def _forward(self, input_tensors, **parameters):  # pyright: ignore
+    def _forward(self, input_tensors, **parameters):
         # A trainer leaves the model in training mode.
         self.model.eval()
         if isinstance(input_tensors["is_last"], list):  # several inputs in a batch
@@ -143,35 +175,43 @@ class TimelinePipeline(ChunkPipeline):
         ]
 
     @abstractmethod
-    def shots_of(self, request: dict, **parameters: Any) -> dict:
-        """The enrollment of a request: `enrollment`, a list of `{"audio": waveform, "label": label}`, and what else
-        [`~TimelinePipeline.recognize`] needs.
+    def speaker_of(self, request: dict, **parameters: Any) -> dict:
+        """What is known of the speaker of a request: `enrollment`, a list of [`Utterance`], and what else
+        [`~EmoIclBasePipeline.recognize`] needs.
         """
+
+    def digests_of(self, enrollment: list[Utterance]) -> list[str]:
+        """Digest of each utterance that is enrolled."""
+        return [shot.digest for shot in enrollment]
 
     @abstractmethod
     def recognize(self, episodes: list[dict], **parameters: Any) -> dict:
-        """Runs the model on a batch of targets, each with its shots, to tensors of shape `(batch_size, ...)`."""
+        """Runs the model on a batch of episodes, `target` and what is known of its speaker, to tensors of shape
+        `(batch_size, ...)`.
+        """
 
     @abstractmethod
     def answers(self, output: dict, **parameters: Any) -> list[dict]:
         """The labels with their scores, from the row of one target, tensors `(1, ...)`."""
 
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
+        """
+        Saves the model, the processor or feature extractor and the code of all, so that `pipeline(task,
+        save_directory, trust_remote_code=True)` loads it where this package is absent. It works there too:
+        transformers leaves processors away, and the code of pipelines that it has loaded from a folder.
 
-def window_spans(num_samples: int, window: int, hop: int) -> list[tuple[int, int]]:
-    """
-    Cuts a recording into windows that reach from its first to its last sample. All have the same length, the last too:
-    it starts earlier than a hop after the one before. A recording that is not longer than a window is one.
-
-    Args:
-        num_samples (`int`): Length of the recording.
-        window (`int`): Length of a window, in samples.
-        hop (`int`): From the start of a window to that of the next, in samples; at most `window`.
-
-    Returns:
-        `list[tuple[int, int]]`: first sample of each window, and the one after its last.
-    """
-    last = max(num_samples - window, 0)
-    return [(start, min(start + window, num_samples)) for start in (*range(0, last, hop), last)]
+        Args:
+            save_directory (`str` or `os.PathLike`):
+                Directory to save to. It is created if it does not exist.
+            kwargs (`dict[str, Any]`, *optional*):
+                Passed to the `save_pretrained` of the model.
+        """
+        implementation = f"{type(self).__module__.rpartition('.')[2]}.{type(self).__name__}"
+        self.model.config.custom_pipelines = {self.saved_task: {"impl": implementation, "pt": [self.auto_model]}}
+        self.model.save_pretrained(save_directory, **kwargs)
+        # A processor brings its feature extractor.
+        (self.processor or self.feature_extractor).save_pretrained(save_directory)
+        custom_object_save(self, save_directory)
 
 
 def as_request(item: Any) -> dict:
@@ -185,9 +225,9 @@ def named_requests(items: Iterable) -> Iterator[dict]:
         yield {**as_request(item), "name": f"inputs[{i}]: "}
 
 
-def given(**parameters) -> dict:
+def given(**parameters: Any) -> dict[str, Any]:
     """Drops the parameters that were not given, so that the defaults of the pipeline stand."""
     return {name: value for name, value in parameters.items() if value is not None}
 
 
-__all__ = ["TimelinePipeline", "window_spans"]
+__all__ = ["EmoIclBasePipeline", "given"]
