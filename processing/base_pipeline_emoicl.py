@@ -1,20 +1,27 @@
 """What the pipelines have in common: one utterance, or a recording and the windows of it, and the enrollment."""
 
 import math
+import numbers
 import os
 import types
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
 from transformers.dynamic_module_utils import custom_object_save
 from transformers.pipelines.base import ChunkPipeline
 
-from .audio_emoicl import AudioLike, decode_audio, is_silent
-from .enrollment_emoicl import Utterance, decode_enrollment, refuse_enrolled
+from .audio_emoicl import AudioLike, check_not_shorter, is_silent, naming, stream_audio
+from .enrollment_emoicl import (
+    DigestedBlocks,
+    Utterance,
+    decode_enrollment,
+    decode_target,
+    refuse_digest,
+    refuse_enrolled,
+)
 from .feature_extraction_emoicl import EmoIclFeatureExtractor
-from .windows_emoicl import window_spans
+from .windows_emoicl import cut_windows
 
 
 class EmoIclBasePipeline(ChunkPipeline):
@@ -49,8 +56,8 @@ class EmoIclBasePipeline(ChunkPipeline):
     def _sanitize_parameters(self, enrollment=None, top_k=None, window_s=None, hop_s=None, **unknown):
         if unknown:
             raise TypeError(f"Unknown parameters: {', '.join(unknown)}.")
-        if top_k is not None and top_k < 1:
-            raise ValueError(f"`top_k` is the number of labels to return, at least 1; got {top_k}.")
+        if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
+            raise ValueError(f"`top_k` is the number of labels to return, an integer of at least 1; got {top_k!r}.")
         # Decoded here, once for all targets of the call.
         shots = None if enrollment is None else self.decode_enrollment(enrollment)
         return given(enrollment=shots, window_s=window_s, hop_s=hop_s), {}, given(top_k=top_k)
@@ -76,21 +83,44 @@ class EmoIclBasePipeline(ChunkPipeline):
         window, hop = self.window_samples(window_s, hop_s)
         request = as_request(input_)
         try:
+            if unknown := request.keys() - {"audio", "enrollment", "profile", "name"}:
+                raise ValueError(f'unknown key {min(unknown)!r}; a request has "audio", and "enrollment" or "profile"')
             speaker = self.speaker_of(request, **parameters)
-            recording = self._decode_target(request["audio"], whole=window is not None)
-            spans = window_spans(len(recording), window or len(recording), hop or len(recording))
-            targets = [Utterance(recording[start:end]) for start, end in spans]
-            self._refuse_enrolled(recording, spans, targets, self.digests_of(**speaker))
+            if window is None or hop is None:
+                target = decode_target(self.feature_extractor, request["audio"])
+                refuse_enrolled(target, speaker["enrollment"], self.digests_of(**speaker))
+                yield {"target": target, **speaker, "timeline": None, "is_last": True}
+                return
+            for target, timeline in self._windows(request["audio"], window, hop, speaker):
+                yield {"target": target, **speaker, "timeline": timeline, "is_last": timeline is not None}
         except ValueError as error:
             raise ValueError(f"{request.get('name', '')}{error}") from error
 
-        # A recording that is silent from end to end is refused above, so that one window at least can be heard.
-        audible = [not is_silent(target.waveform) for target in targets]
-        last = max(i for i, is_audible in enumerate(audible) if is_audible)
-        for i, target in enumerate(targets):
-            if audible[i]:
-                timeline = self._timeline(spans, audible) if window is not None and i == last else None
-                yield {"target": target, **speaker, "timeline": timeline, "is_last": i == last}
+    def _windows(
+        self, audio: AudioLike, window: int, hop: int, speaker: dict
+    ) -> Iterator[tuple[Utterance, list[dict] | None]]:
+        """The windows that can be heard, and with the last of them the timeline of all."""
+        rate, min_duration = self.feature_extractor.sampling_rate, self.feature_extractor.min_duration
+        shots, digests = speaker["enrollment"], self.digests_of(**speaker)
+        blocks = DigestedBlocks(stream_audio(audio, rate, "audio"))
+        timeline: list[dict] = []
+        heard = None
+        for start, samples in cut_windows(blocks, window, hop):
+            span = {"start": start / rate, "end": (start + len(samples)) / rate}
+            target = Utterance(samples)
+            refuse_enrolled(target, shots, digests, f"the target from {span['start']:g} to {span['end']:g} s")
+            timeline.append({**span, "audible": not is_silent(samples)})
+            if timeline[-1]["audible"]:
+                # One behind: which of them is the last shows at the end of the recording.
+                if heard is not None:
+                    yield heard, None
+                heard = target
+        refuse_digest(blocks.digest, digests, "the target")
+        with naming(audio, "audio"):
+            check_not_shorter(timeline[-1]["end"], min_duration)
+            if heard is None:
+                raise ValueError("silent from its first to its last window; record it again")
+        yield heard, timeline
 
     def window_samples(self, window_s: float | None, hop_s: float | None = None) -> tuple[int | None, int | None]:
         """
@@ -110,6 +140,9 @@ class EmoIclBasePipeline(ChunkPipeline):
             return None, None
         if window_s is None:
             raise ValueError("`hop_s` is the time between windows: give `window_s`, their length, too.")
+        for name, seconds in (("window_s", window_s), ("hop_s", hop_s)):
+            if seconds is not None and not isinstance(seconds, numbers.Real):
+                raise ValueError(f"`{name}` is a number of seconds; got {seconds!r}.")
         extractor = self.feature_extractor
         if not extractor.min_duration <= window_s <= extractor.max_duration:
             raise ValueError(
@@ -124,29 +157,6 @@ class EmoIclBasePipeline(ChunkPipeline):
                 f"({window_s:g} s), or parts of the recording would be passed over; got {hop_s!r}."
             )
         return round(window_s * extractor.sampling_rate), hop
-
-    def _decode_target(self, audio: AudioLike, whole: bool) -> np.ndarray:
-        extractor = self.feature_extractor
-        max_duration = math.inf if whole else extractor.max_duration
-        return decode_audio(audio, extractor.sampling_rate, "audio", extractor.min_duration, max_duration)
-
-    def _refuse_enrolled(
-        self, recording: np.ndarray, spans: list[tuple[int, int]], targets: list[Utterance], digests: list[str]
-    ) -> None:
-        if len(targets) == 1:
-            refuse_enrolled(targets[0], digests)
-            return
-        refuse_enrolled(Utterance(recording), digests)
-        rate = self.feature_extractor.sampling_rate
-        for (start, end), target in zip(spans, targets, strict=True):
-            refuse_enrolled(target, digests, f"the target from {start / rate:g} to {end / rate:g} s")
-
-    def _timeline(self, spans: list[tuple[int, int]], audible: list[bool]) -> list[dict]:
-        rate = self.feature_extractor.sampling_rate
-        return [
-            {"start": start / rate, "end": end / rate, "audible": is_audible}
-            for (start, end), is_audible in zip(spans, audible, strict=True)
-        ]
 
     def _forward(self, input_tensors, **parameters):
         # A trainer leaves the model in training mode.

@@ -1,7 +1,8 @@
 """A target utterance and its enrollment as a user gives them -> checked waveforms, each decoded and hashed once."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,6 +13,16 @@ import torch
 from .audio_emoicl import AudioLike
 from .feature_extraction_emoicl import EmoIclFeatureExtractor
 from .profile_emoicl import ModelIdentity
+
+
+# Of two waveforms that may be one recording, in samples (0.15 s at 16 kHz): codecs add some at either end.
+MAX_LENGTH_DIFFERENCE = 2400
+# In periods for each sample: 100 to 1000 Hz.
+BAND = (0.00625, 0.0625)
+MIN_CORRELATION = 0.8
+# In samples: more than any period of a voice.
+HUM_SHIFT = 800
+MAX_ELSEWHERE = 0.85
 
 
 @dataclass(eq=False)
@@ -57,9 +68,22 @@ def decode_enrollment(extractor: EmoIclFeatureExtractor, enrollment: Sequence[An
         `list[Utterance]`
 
     Raises:
-        `ValueError`: If an utterance cannot be used, or an item lacks its audio or label. The message names the item.
+        `ValueError`: If an utterance cannot be used or is there twice, or an item lacks its audio or label. The
+            message names the item.
     """
-    return [_decode_shot(extractor, item, f"enrollment[{i}]") for i, item in enumerate(enrollment)]
+    if isinstance(enrollment, (str, bytes, os.PathLike, Mapping)) or not isinstance(enrollment, Iterable):
+        raise ValueError(
+            f'`enrollment` is a list of dictionaries with "audio" and "label"; got {enrollment!r:.80}. '
+            "(`emoicl predict --enroll` reads them from a table.)"
+        )
+    shots: list[Utterance] = []
+    for i, item in enumerate(enrollment):
+        shot = _decode_shot(extractor, item, f"enrollment[{i}]")
+        for k, other in enumerate(shots):
+            if is_same_recording(shot.waveform, other.waveform):
+                raise ValueError(f"enrollment[{i}]: is the recording of enrollment[{k}] again; take one of them out")
+        shots.append(shot)
+    return shots
 
 
 def _decode_shot(extractor: EmoIclFeatureExtractor, item: Any, name: str) -> Utterance:
@@ -72,22 +96,88 @@ def _decode_shot(extractor: EmoIclFeatureExtractor, item: Any, name: str) -> Utt
     return Utterance(extractor.decode(item["audio"], name=name), item["label"])
 
 
-def refuse_enrolled(target: Utterance, digests: Sequence[str], name: str = "the target") -> None:
+def refuse_enrolled(
+    target: Utterance, shots: Sequence[Utterance], digests: Sequence[str], name: str = "the target"
+) -> None:
     """
     Refuses a target that is in its own enrollment, for its label is asked for.
 
     Args:
         target ([`Utterance`]): The target.
-        digests (`list[str]`): Digest of each utterance of the enrollment.
+        shots (`list[Utterance]`): The utterances that are enrolled; none of a profile, which holds no audio.
+        digests (`list[str]`): Digest of each utterance that is enrolled.
         name (`str`, *optional*, defaults to `"the target"`): What to call the target.
 
     Raises:
-        `ValueError`: If one of them is the target's.
+        `ValueError`: If one of them is the target.
     """
-    if digests and target.digest in digests:
+    if digests:
+        refuse_digest(target.digest, digests, name)
+    for i, shot in enumerate(shots):
+        if is_same_recording(target.waveform, shot.waveform):
+            raise ValueError(f"enrollment[{i}]: is {name} itself, encoded or cut otherwise; take it out")
+
+
+def refuse_digest(digest: str, digests: Sequence[str], name: str) -> None:
+    """Refuses a target whose digest is among those of its enrollment."""
+    if digest in digests:
         raise ValueError(
-            f"enrollment[{digests.index(target.digest)}]: is {name} itself, whose label is asked for; take it out"
+            f"enrollment[{digests.index(digest)}]: is {name} itself, whose label is asked for; take it out"
         )
+
+
+def is_same_recording(one: np.ndarray, other: np.ndarray) -> bool:
+    """
+    Whether two waveforms are one recording: encoded again, louder, or a few samples off. Two takes of a sentence,
+    however alike they sound, do not agree in the waveform for long.
+
+    Args:
+        one (`np.ndarray` of shape `(n,)`): A decoded utterance.
+        other (`np.ndarray` of shape `(m,)`): Another.
+
+    Returns:
+        `bool`: Whether the waveforms correlate at some shift. A hum, which fits any other hum, must fit to the bit.
+    """
+    if np.array_equal(one, other):
+        return True
+    if abs(len(one) - len(other)) > MAX_LENGTH_DIFFERENCE:
+        return False
+    size = 2 ** (len(one) + len(other)).bit_length()
+    spectra = [np.fft.rfft(waveform, size) * _band(size) for waveform in (one, other)]
+    correlation = np.fft.irfft(spectra[0] * spectra[1].conj(), size)
+    norms = [np.sqrt(np.fft.irfft(np.square(np.abs(spectrum)), size)[0]) for spectrum in spectra]
+    best = int(correlation.argmax())
+    elsewhere = np.roll(correlation, -best)[HUM_SHIFT:-HUM_SHIFT].max()
+    return correlation[best] >= MIN_CORRELATION * norms[0] * norms[1] and elsewhere < MAX_ELSEWHERE * correlation[best]
+
+
+def _band(size: int) -> np.ndarray:
+    """1 for the frequencies of `np.fft.rfft` of `size` samples that codecs keep best, 0 for others."""
+    frequencies = np.fft.rfftfreq(size)
+    return (frequencies >= BAND[0]) & (frequencies <= BAND[1])
+
+
+class DigestedBlocks:
+    """
+    The blocks of a recording, which can be gone through once, and then the digest of it as a whole.
+
+    Args:
+        blocks (`Iterable[np.ndarray]`): The blocks, float32.
+    """
+
+    def __init__(self, blocks: Iterable[np.ndarray]):
+        self._blocks = blocks
+        self._digest = hashlib.sha256()
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for block in self._blocks:
+            self._digest.update(block.tobytes())
+            yield block
+
+    @property
+    def digest(self) -> str:
+        """As [`Utterance`] has it."""
+        return self._digest.hexdigest()
 
 
 def index_utterances(episodes: Sequence[Sequence[Utterance]]) -> tuple[list[Utterance], list[list[int]]]:
@@ -116,10 +206,13 @@ def unknown_label(label: Any, candidates: Sequence[str], kind: str = "candidate"
 
 
 __all__ = [
+    "DigestedBlocks",
     "Utterance",
     "decode_enrollment",
     "decode_target",
     "index_utterances",
+    "is_same_recording",
+    "refuse_digest",
     "refuse_enrolled",
     "unknown_label",
 ]

@@ -99,9 +99,13 @@ class SpeakerProfile:
             other ([`SpeakerProfile`]): More utterances of the same speaker, enrolled with the same model.
 
         Raises:
-            `ValueError`: If the other is of another model, or there would be too many utterances.
+            `ValueError`: If the other is of another model or holds a recording that is here already, or there would be
+                too many utterances.
         """
         self.check_model(other.model)
+        if again := [i for i, digest in enumerate(other.digests) if digest in self.digests]:
+            place = self.digests.index(other.digests[again[0]])
+            raise ValueError(f"enrollment[{again[0]}]: is the recording that the profile has at {place} already")
         _check_layout(other.embeddings, self.embeddings)
         both = type(self)(
             self.model,

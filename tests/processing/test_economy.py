@@ -11,7 +11,7 @@ from test_classification_pipeline import ENROLLMENT as CLASSIFIER_ENROLLMENT
 from test_classification_pipeline import make_recognizer as make_classifier
 
 from emoicl import EmoIclPipeline, SpeakerProfile
-from emoicl.processing import base_pipeline_emoicl, enrollment_emoicl, feature_extraction_emoicl, profile_emoicl
+from emoicl.processing import audio_emoicl, enrollment_emoicl, profile_emoicl
 
 
 RECORDING = np.concatenate([tone(300, 0.7), tone(900, 0.45, amplitude=0.1), tone(500, 0.8)])
@@ -22,8 +22,7 @@ class Counts:
 
     def __init__(self, monkeypatch):
         self.number: dict[str, int] = {}
-        for module in (feature_extraction_emoicl, base_pipeline_emoicl):
-            self.watch(monkeypatch, module, "decode_audio", "decoded")
+        self.watch(monkeypatch, audio_emoicl, "_stream", "decoded")
         self.watch(monkeypatch, enrollment_emoicl.hashlib, "sha256", "hashed")
         self.watch(monkeypatch, profile_emoicl, "fingerprint_model", "fingerprints")
 
