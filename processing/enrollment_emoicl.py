@@ -148,7 +148,10 @@ def is_same_recording(one: np.ndarray, other: np.ndarray) -> bool:
     norms = [np.sqrt(np.fft.irfft(np.square(np.abs(spectrum)), size)[0]) for spectrum in spectra]
     best = int(correlation.argmax())
     elsewhere = np.roll(correlation, -best)[HUM_SHIFT:-HUM_SHIFT].max()
-    return correlation[best] >= MIN_CORRELATION * norms[0] * norms[1] and elsewhere < MAX_ELSEWHERE * correlation[best]
+    # Even a hum fits less well when shifted, for less of it overlaps.
+    overlap = 1 - HUM_SHIFT / min(len(one), len(other))
+    is_hum = elsewhere > MAX_ELSEWHERE * overlap * correlation[best]
+    return not is_hum and correlation[best] >= MIN_CORRELATION * norms[0] * norms[1]
 
 
 def _band(size: int) -> np.ndarray:

@@ -224,6 +224,12 @@ def test_unknown_keys_of_a_request_are_refused(recognizer):
         recognizer({"array": TARGETS[0], "sampling_rate": 16000, "enrollment": ENROLLMENT})
 
 
+def test_a_hum_like_another_hum_is_no_copy(recognizer):
+    for seconds in (0.15, 0.25, 1.0):
+        enrollment = [{"audio": 0.1 * tone(300, seconds), "label": "Joy"}]
+        assert len(recognizer(tone(300, seconds), enrollment=enrollment)) == len(LABELS)
+
+
 def test_a_target_that_is_enrolled_in_another_form_is_refused(recognizer):
     speech = np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)
     speech = np.convolve(speech, np.hanning(40) / 20, "same").astype(np.float32)
