@@ -1,14 +1,20 @@
 """Decodes audio in any of its usual forms to a mono waveform. All audio of the package comes in through here."""
 
-import io
+import math
 import numbers
 import os
-import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from fractions import Fraction
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+
+from .audio_file_emoicl import BLOCK_SIZE, check_not_longer, read_blocks
 
 
 AudioLike = str | os.PathLike | bytes | Mapping | np.ndarray | torch.Tensor
@@ -19,6 +25,14 @@ MAX_CHANNELS = 8
 SILENT_PEAK = 1e-4
 # Float audio may overshoot 1.0 a little (lossy codecs, mixing). This far out, it is integer samples cast to float.
 UNSCALED_PEAK = 100.0
+# Channels cancel each other if a tenth is left of the power that the mean of unrelated ones has.
+CANCELLED = 0.1
+# In Hz. What lies outside is no recording of speech.
+MIN_RATE, MAX_RATE = 1000, 1_000_000
+# Zero crossings of the resampling filter on either side, and the largest term of a ratio of rates, which may be larger
+# if the other is less than the least.
+FILTER_WIDTH = 64
+MIN_TERM, MAX_TERM = 64, 640
 
 
 def decode_audio(
@@ -56,16 +70,43 @@ def decode_audio(
         `ValueError`: If the audio is missing, unreadable, truncated, empty, too short, too long, silent, or holds NaN
             or infinite samples. The message names the utterance and says what would be right.
     """
+    with naming(audio, name):
+        blocks = list(_stream(audio, sampling_rate, _describe(audio, name), max_duration))
+        waveform = np.concatenate(blocks) if blocks else np.empty(0, np.float32)
+        check_not_shorter(len(waveform) / sampling_rate, min_duration)
+        _check_audible(waveform)
+    return waveform
+
+
+def stream_audio(audio: AudioLike, sampling_rate: int = 16000, name: str | None = None) -> Iterator[np.ndarray]:
+    """
+    Decodes a recording of any length, block by block, as [`decode_audio`] does an utterance.
+
+    Args:
+        audio (`str`, `os.PathLike`, `bytes`, `dict`, `np.ndarray` or `torch.Tensor`):
+            The recording, see [`decode_audio`].
+        sampling_rate (`int`, *optional*, defaults to 16000):
+            Sampling rate of the blocks, in Hz.
+        name (`str`, *optional*):
+            What to call it in error messages, beside its path.
+
+    Yields:
+        `np.ndarray` of shape `(n,)`, float32: the blocks, none of which is empty.
+
+    Raises:
+        `ValueError`: As [`decode_audio`], but not of what is short or silent.
+    """
+    with naming(audio, name):
+        yield from _stream(audio, sampling_rate, _describe(audio, name), math.inf)
+
+
+@contextmanager
+def naming(audio: AudioLike, name: str | None) -> Iterator[None]:
+    """Puts the name and path of an utterance in front of what is said of it."""
     try:
-        samples, source_rate = _load(audio, sampling_rate)
-        waveform = _to_mono(_to_float(samples))
-        _check_finite(waveform)
-        waveform = _resample(waveform, source_rate, sampling_rate)
-        _check_duration(len(waveform) / sampling_rate, min_duration, max_duration)
-        _check_level(waveform)
+        yield
     except ValueError as error:
         raise ValueError(f"{_describe(audio, name)}: {error}") from error
-    return waveform
 
 
 def _describe(audio: AudioLike, name: str | None) -> str:
@@ -75,77 +116,64 @@ def _describe(audio: AudioLike, name: str | None) -> str:
     return name or "audio"
 
 
-def _load(audio: AudioLike, default_rate: int) -> tuple[np.ndarray, int]:
-    """Returns the samples as they are stored, and their sampling rate."""
+def _stream(audio: AudioLike, sampling_rate: int, name: str, max_duration: float) -> Iterator[np.ndarray]:
+    blocks, source_rate = _peek_rate(_load(audio, sampling_rate, name, max_duration))
+    for block in _resample(_mix(blocks, source_rate, name), source_rate, sampling_rate):
+        if (peak := float(np.abs(block).max(initial=0))) > UNSCALED_PEAK:
+            raise ValueError(
+                f"floats up to {peak:.0f}; scale them to [-1, 1] (int16: / 32768), or give int16 or int32"
+            )
+        if len(block):
+            yield block
+
+
+def _load(audio: AudioLike, default_rate: int, name: str, max_duration: float) -> Iterator[tuple[np.ndarray, int]]:
+    """Blocks of samples `(n, channels)`, as they are stored, and their sampling rate."""
     if isinstance(audio, Mapping):
+        if unknown := audio.keys() - {"array", "raw", "sampling_rate", "bytes", "path"}:
+            raise ValueError(
+                f"unknown key {min(unknown)!r} of an utterance; with labels of its speaker, a request is "
+                '{"audio": ..., "enrollment": ...}'
+            )
         array = audio["array"] if audio.get("array") is not None else audio.get("raw")
         if array is not None:
-            return _to_numpy(array), _check_rate(audio.get("sampling_rate"))
-        return _load_file(audio["bytes"] if audio.get("bytes") is not None else audio.get("path"))
+            return _split(_to_numpy(array), audio.get("sampling_rate"), max_duration)
+        audio = audio["bytes"] if audio.get("bytes") is not None else audio.get("path")  # pyright: ignore[reportAssignmentType]
     if isinstance(audio, (np.ndarray, torch.Tensor)):
-        return _to_numpy(audio), default_rate
-    return _load_file(audio)
-
-
-def _load_file(source) -> tuple[np.ndarray, int]:
-    if isinstance(source, (str, os.PathLike)):
-        source = _read_bytes(Path(source))
-    if isinstance(source, bytes):
-        return _decode_file(source)
+        return _split(_to_numpy(audio), default_rate, max_duration)
+    if isinstance(audio, (str, os.PathLike)):
+        audio = Path(audio)
+    if isinstance(audio, (bytes, Path)):
+        return read_blocks(audio, name, max_duration)
     raise ValueError(
-        f"cannot read audio from {type(source).__name__!r}; give a path, the bytes of a file, an array, "
+        f"cannot read audio from {type(audio).__name__!r}; give a path, the bytes of a file, an array, "
         '{"array", "sampling_rate"} or {"bytes", "path"}'
     )
 
 
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"cannot open the file: {error.strerror}") from error
-
-
-def _decode_file(content: bytes) -> tuple[np.ndarray, int]:
-    # In a `try`: all other imports, of torchaudio below too, are demanded of whoever loads this file from the Hub.
-    try:
-        import soundfile
-    except ImportError as error:
-        raise ImportError("Audio files are decoded with soundfile: `pip install soundfile`.") from error
-    try:
-        with soundfile.SoundFile(io.BytesIO(content)) as file:
-            samples = file.read(dtype="float32", always_2d=True)
-            truncated = _is_truncated(file, content, len(samples))
-            rate = file.samplerate
-    except soundfile.LibsndfileError as error:
+def _split(samples: np.ndarray, rate: Any, max_duration: float) -> Iterator[tuple[np.ndarray, int]]:
+    """An array `(n,)`, `(channels, n)` or `(n, channels)`, in blocks."""
+    rate = _check_rate(rate)
+    if samples.size == 0:
+        raise ValueError("empty: it holds no samples")
+    if samples.ndim == 2 and min(samples.shape) <= MAX_CHANNELS < max(samples.shape):
+        samples = samples if samples.shape[1] <= MAX_CHANNELS else samples.T
+    elif samples.ndim != 1:
         raise ValueError(
-            f"{len(content)} bytes that are not readable audio, or are damaged ({error.error_string}); wav, flac, "
-            "ogg (opus, vorbis) and mp3 are read; convert m4a, aac or webm with `ffmpeg -i in.m4a -ar 16000 out.wav`"
-        ) from error
-    if truncated:
-        raise ValueError(f"the file is truncated: only its first {len(samples) / rate:.2f} s are there; copy it again")
-    return samples.mean(axis=1), rate
+            f"shape {samples.shape} is not one utterance; give (n,), (channels, n) or (n, channels) with at most "
+            f"{MAX_CHANNELS} channels"
+        )
+    check_not_longer(len(samples) / rate, max_duration)
+    for start in range(0, len(samples), BLOCK_SIZE):
+        yield samples[start : start + BLOCK_SIZE].reshape(-1, samples[0].size), rate
 
 
-def _is_truncated(file, content: bytes, num_frames: int) -> bool:
-    """libsndfile refuses a truncated flac, but of other formats it reads what is left without a word."""
-    if file.format == "OGG":
-        return _is_ogg_truncated(content)
-    # The chunk sizes of wav and aiff are in libsndfile's log. Streamed files hold a huge number in place of the size.
-    chunk = re.search(r"(?:data|SSND) : (\d+) \(should be (\d+)\)", file.extra_info)
-    if chunk and int(chunk[2]) < int(chunk[1]) < 0x7FFFF000:
-        return True
-    # mp3 may announce its length, not always to the frame.
-    return num_frames < file.frames - file.samplerate // 10
-
-
-def _is_ogg_truncated(content: bytes) -> bool:
-    """A whole Ogg file ends in a complete page that has the end-of-stream flag (RFC 3533, section 6)."""
-    page = content[content.rfind(b"OggS") :]
-    if len(page) < 27:
-        return True
-    num_segments = page[26]
-    end_of_page = 27 + num_segments + sum(page[27 : 27 + num_segments])
-    return len(page) < end_of_page or not page[5] & 0x04
+def _peek_rate(blocks: Iterator[tuple[np.ndarray, int]]) -> tuple[Iterator[tuple[np.ndarray, int]], int]:
+    """The blocks, and the sampling rate of the first."""
+    first = next(blocks, None)
+    if first is None:
+        raise ValueError("empty: it holds no samples")
+    return chain([first], blocks), _check_rate(first[1])
 
 
 def _to_numpy(array) -> np.ndarray:
@@ -156,9 +184,12 @@ def _to_numpy(array) -> np.ndarray:
     return np.asarray(array)
 
 
-def _check_rate(rate) -> int:
-    if not isinstance(rate, numbers.Real) or rate <= 0 or not float(rate).is_integer():
-        raise ValueError(f'"sampling_rate" must say the rate of "array" in Hz, as a whole number; got {rate!r}')
+def _check_rate(rate: Any) -> int:
+    if not isinstance(rate, numbers.Real) or not float(rate).is_integer() or not MIN_RATE <= float(rate) <= MAX_RATE:
+        raise ValueError(
+            f'"sampling_rate" must say the rate of "array" in Hz, a whole number of {MIN_RATE} to {MAX_RATE}; '
+            f"got {rate!r}"
+        )
     return int(float(rate))
 
 
@@ -170,44 +201,70 @@ def _to_float(samples: np.ndarray) -> np.ndarray:
     raise ValueError(f"samples of type {samples.dtype}; give floats in [-1, 1], int16 or int32")
 
 
-def _to_mono(samples: np.ndarray) -> np.ndarray:
-    if samples.size == 0:
-        raise ValueError("empty: it holds no samples")
-    if samples.ndim == 1:
-        return samples
-    if samples.ndim == 2 and min(samples.shape) <= MAX_CHANNELS < max(samples.shape):
-        return samples.mean(axis=int(np.argmin(samples.shape)))
-    raise ValueError(
-        f"shape {samples.shape} is not one utterance; give (n,), (channels, n) or (n, channels) with at most "
-        f"{MAX_CHANNELS} channels"
-    )
+def _mix(blocks: Iterable[tuple[np.ndarray, int]], source_rate: int, name: str) -> Iterator[np.ndarray]:
+    """The mean of the channels, or where they cancel each other the loudest of them."""
+    num_samples = 0
+    has_warned = False
+    for block, rate in blocks:
+        if rate != source_rate or block.shape[1] > MAX_CHANNELS:
+            raise ValueError(
+                f"{block.shape[1]} channels at {rate} Hz; at most {MAX_CHANNELS} are taken, and one rate throughout"
+            )
+        channels = _to_float(block)
+        if not np.isfinite(mono := channels.mean(axis=1)).all():
+            first = int(np.argmin(np.isfinite(mono)))
+            raise ValueError(f"sample {num_samples + first} is {mono[first]}; every sample must be a finite number")
+        num_samples += len(block)
+        powers = np.square(channels).mean(axis=0)
+        # Of channels that have nothing in common, the mean has 1 / n^2 of the sum of their powers.
+        if np.square(mono).mean() < CANCELLED * powers.sum() / len(powers) ** 2:
+            mono = channels[:, powers.argmax()]
+            if not has_warned:
+                warnings.warn(
+                    f"{name}: the channels are out of phase and cancel each other; the loudest is taken", stacklevel=2
+                )
+            has_warned = True
+        yield mono
 
 
-def _check_finite(waveform: np.ndarray) -> None:
-    if not np.isfinite(waveform).all():
-        first = int(np.argmin(np.isfinite(waveform)))
-        raise ValueError(f"sample {first} is {waveform[first]}; every sample must be a finite number")
+def _resample(blocks: Iterable[np.ndarray], source_rate: int, sampling_rate: int) -> Iterator[np.ndarray]:
+    """Resamples blocks as if they were one: each with what is around it, as far as the filter reaches."""
+    # The filter has as many samples as the terms of the ratio: 700 million for 44101 Hz. A ratio with smaller ones is
+    # never off by more than a ten-thousandth. All usual rates have it exactly.
+    largest = MAX_TERM * sampling_rate // max(source_rate, sampling_rate)
+    ratio = Fraction(source_rate, sampling_rate).limit_denominator(max(MIN_TERM, largest))
+    source, target = ratio.numerator, ratio.denominator
+    if source == target:
+        yield from blocks
+        return
+    # In whole steps, so that blocks begin with the same phase.
+    around = source * (2 + FILTER_WIDTH // min(source, target))
+    held, num_before = np.empty(0, np.float32), 0
+    for block in blocks:
+        held = np.concatenate([held, block])
+        end = (len(held) - around) // source * source
+        if end > num_before:
+            yield _resample_whole(held[: end + around], source, target)[
+                num_before * target // source : end * target // source
+            ]
+            start = max(0, end - around)
+            held, num_before = held[start:], end - start
+    yield _resample_whole(held, source, target)[num_before * target // source :]
 
 
-def _resample(waveform: np.ndarray, source_rate: int, sampling_rate: int) -> np.ndarray:
-    if source_rate == sampling_rate:
-        return waveform
+def _resample_whole(waveform: np.ndarray, source: int, target: int) -> np.ndarray:
     try:
         from torchaudio.functional import resample
     except ImportError as error:
         raise ImportError("Audio is resampled with torchaudio: `pip install torchaudio`.") from error
     # torchaudio's default width of 6 lets a tone of 9 kHz through at -17 dB, folded back to 7 kHz; 64 at -87 dB.
-    return resample(torch.from_numpy(waveform), source_rate, sampling_rate, lowpass_filter_width=64).numpy()
+    return resample(torch.from_numpy(waveform), source, target, lowpass_filter_width=FILTER_WIDTH).numpy()
 
 
-def _check_duration(duration: float, min_duration: float, max_duration: float) -> None:
+def check_not_shorter(duration: float, min_duration: float) -> None:
+    """Refuses an utterance of less than `min_duration` seconds."""
     if duration < min_duration:
         raise ValueError(f"too short: {duration:.4f} s; at least {min_duration:g} s are needed")
-    if duration > max_duration:
-        raise ValueError(
-            f"too long: {duration:.1f} s; at most {max_duration:g} s are taken, and nothing is cut silently: "
-            "split it into utterances; as a target of the pipeline it may be longer, with `window_s` and `hop_s`"
-        )
 
 
 def is_silent(waveform: np.ndarray) -> bool:
@@ -215,9 +272,10 @@ def is_silent(waveform: np.ndarray) -> bool:
     return float(np.abs(waveform).max()) < SILENT_PEAK
 
 
-def _check_level(waveform: np.ndarray) -> None:
-    peak = float(np.abs(waveform).max())
+def _check_audible(waveform: np.ndarray) -> None:
     if is_silent(waveform):
+        peak = float(np.abs(waveform).max())
         raise ValueError(f"silent: its peak is {peak:.1e} of full scale, below {SILENT_PEAK:.0e}; record it again")
-    if peak > UNSCALED_PEAK:
-        raise ValueError(f"floats up to {peak:.0f}; scale them to [-1, 1] (int16: / 32768), or give int16 or int32")
+
+
+__all__ = ["AudioLike", "check_not_shorter", "decode_audio", "is_silent", "naming", "stream_audio"]

@@ -1,18 +1,16 @@
 """The pipeline of the paper's classifiers: utterance and enrollment in, labels with scores out."""
 
-import os
 from typing import Any
 
 import torch
 from transformers.feature_extraction_utils import BatchFeature
 
 from .audio_emoicl import AudioLike
-from .enrollment_emoicl import decode_enrollment, index_utterances, unknown_label
-from .pipeline_saving_emoicl import save_pipeline
-from .timeline_emoicl import TimelinePipeline
+from .base_pipeline_emoicl import EmoIclBasePipeline
+from .enrollment_emoicl import Utterance, index_utterances, unknown_label
 
 
-class EmoIclClassificationPipeline(TimelinePipeline):
+class EmoIclClassificationPipeline(EmoIclBasePipeline):
     """
     Speech emotion recognition with [`EmoIclForAudioClassification`]. A personalized classifier is given labeled
     utterances of the speaker, of the emotions that it was trained with; without them it answers too.
@@ -34,15 +32,15 @@ class EmoIclClassificationPipeline(TimelinePipeline):
     ```
     """
 
-    model: Any
-    feature_extractor: Any
+    saved_task = "audio-classification"
+    auto_model = "AutoModelForAudioClassification"
 
     _load_processor = False
     _load_feature_extractor = True
     _load_tokenizer = False
     _load_image_processor = False
 
-    def __call__(self, audio: AudioLike | list, **kwargs: Any) -> Any:  # pyright: ignore
+    def __call__(self, audio: AudioLike | list, **kwargs: Any) -> Any:
         """
         Recognizes the emotion of one utterance or of several.
 
@@ -75,68 +73,37 @@ class EmoIclClassificationPipeline(TimelinePipeline):
         """
         return super().__call__(audio, **kwargs)
 
-    def decode_enrollment(self, enrollment: list[dict]) -> list[dict]:
-        """
-        Decodes and checks an enrollment.
-
-        Args:
-            enrollment (`list[dict]`):
-                Labeled utterances `{"audio": ..., "label": ...}` of the speaker.
-
-        Returns:
-            `list[dict]`: the same with waveforms `(n,)`, float32; an enrollment again.
-
-        Raises:
-            `ValueError`: If an utterance cannot be used or its label is unknown. The message names the item.
-        """
-        shots = decode_enrollment(self.feature_extractor, enrollment)
+    def decode_enrollment(self, enrollment: list) -> list[Utterance]:
+        shots = super().decode_enrollment(enrollment)
         known = self.model.config.enrollment_labels
         if shots and known is None:
             raise ValueError("enrollment: this classifier takes none (its `config.enrollment_labels` is None)")
         for i, shot in enumerate(shots):
-            if shot["label"] not in known:
-                raise ValueError(f"enrollment[{i}]: {unknown_label(shot['label'], known, 'enrollment')}")
+            if shot.label not in known:
+                raise ValueError(f"enrollment[{i}]: {unknown_label(shot.label, known, 'enrollment')}")
         return shots
 
-    def _sanitize_parameters(self, enrollment=None, **common):  # pyright: ignore
-        preprocess, forward, postprocess = super()._sanitize_parameters(**common)
-        if enrollment is not None:
-            preprocess["enrollment"] = self.decode_enrollment(enrollment)
-        return preprocess, forward, postprocess
-
-    def shots_of(self, request, enrollment=None) -> dict:  # pyright: ignore
+    def speaker_of(self, request, enrollment=None) -> dict:
         if "enrollment" in request:
             enrollment = self.decode_enrollment(request["enrollment"] or [])
         return {"enrollment": enrollment or []}
 
-    def recognize(self, episodes) -> dict:  # pyright: ignore
-        waveforms, index = index_utterances(episodes)
+    def recognize(self, episodes) -> dict:
+        utterances, index = index_utterances([[*episode["enrollment"], episode["target"]] for episode in episodes])
         most_shots = max(len(rows) for rows in index) - 1
         known = self.model.config.enrollment_labels
-        label_ids = [[known.index(shot["label"]) for shot in episode["enrollment"]] for episode in episodes]
+        label_ids = [[known.index(shot.label) for shot in episode["enrollment"]] for episode in episodes]
         inputs = {
-            **self.feature_extractor(waveforms),
+            **self.feature_extractor.extract([utterance.waveform for utterance in utterances]),
             # Absent shots on the left: the target is last.
             "utterance_index": torch.tensor([[-1] * (most_shots + 1 - len(rows)) + rows for rows in index]),
             "enrollment_label_ids": torch.tensor([[0] * (most_shots - len(ids)) + ids for ids in label_ids]).long(),
         }
         return {"scores": self.model(**BatchFeature(inputs).to(self.device)).logits.float().softmax(-1)}
 
-    def answers(self, output) -> list[dict]:  # pyright: ignore
+    def answers(self, output) -> list[dict]:
         labels = self.model.config.id2label
         return [{"label": labels[i], "score": score} for i, score in enumerate(output["scores"][0].tolist())]
-
-    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
-        """
-        Saves the model, the feature extractor and the code of all.
-
-        Args:
-            save_directory (`str` or `os.PathLike`):
-                Directory to save to. It is created if it does not exist.
-            kwargs (`dict[str, Any]`, *optional*):
-                Passed to the `save_pretrained` of the model.
-        """
-        save_pipeline(self, save_directory, "audio-classification", "AutoModelForAudioClassification", **kwargs)
 
 
 __all__ = ["EmoIclClassificationPipeline"]

@@ -1,113 +1,206 @@
-"""A target utterance and its enrollment as a user gives them -> checked waveforms, each distinct one once."""
+"""A target utterance and its enrollment as a user gives them -> checked waveforms, each decoded and hashed once."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 
 from .audio_emoicl import AudioLike
+from .feature_extraction_emoicl import EmoIclFeatureExtractor
+from .profile_emoicl import ModelIdentity
 
 
-def decode_episode(feature_extractor: Any, audio: AudioLike, enrollment: Sequence[Any] | None = None) -> dict:
+# Of two waveforms that may be one recording, in samples (0.15 s at 16 kHz): codecs add some at either end.
+MAX_LENGTH_DIFFERENCE = 2400
+# In periods for each sample: 100 to 1000 Hz.
+BAND = (0.00625, 0.0625)
+MIN_CORRELATION = 0.8
+# In samples: more than any period of a voice.
+HUM_SHIFT = 800
+MAX_ELSEWHERE = 0.85
+
+
+@dataclass(eq=False)
+class Utterance:
     """
-    Decodes one target and its enrollment.
+    A decoded utterance.
 
     Args:
-        feature_extractor ([`EmoIclFeatureExtractor`]):
-            Decodes the utterances.
-        audio (`str`, `os.PathLike`, `bytes`, `dict`, `np.ndarray` or `torch.Tensor`):
-            The target utterance.
-        enrollment (`list[dict]`, *optional*):
-            Labeled utterances `{"audio": ..., "label": ...}` of the target's speaker.
-
-    Returns:
-        `dict` with `audio`, the waveform of the target, and `enrollment`, a list of `{"audio": waveform, "label":
-        label}`. Waveforms are `(n,)`, float32.
-
-    Raises:
-        `ValueError`: If an utterance cannot be used, an enrollment item lacks its audio or label, or is the target
-            itself. The message names the item.
+        waveform (`np.ndarray` of shape `(n,)`):
+            Mono, float32, at the sampling rate of the feature extractor. It never changes.
+        label (`str`, *optional*):
+            What it is enrolled as; a target has none.
+        encoded (`tuple`, *optional*):
+            What a model has made of it, and which model with which weights.
     """
-    target = feature_extractor.decode(audio, name="audio")
-    shots = decode_enrollment(feature_extractor, enrollment or [])
-    if shots:
-        refuse_enrolled(target, [digest_waveform(shot["audio"]) for shot in shots])
-    return {"audio": target, "enrollment": shots}
+
+    waveform: np.ndarray
+    label: str = ""
+    encoded: tuple[ModelIdentity, dict[str, torch.Tensor]] | None = None
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the waveform: tells a recording from all others, and nothing about it."""
+        return hashlib.sha256(self.waveform.tobytes()).hexdigest()
 
 
-def decode_enrollment(feature_extractor: Any, enrollment: Sequence[Any]) -> list[dict]:
+def decode_target(extractor: EmoIclFeatureExtractor, audio: AudioLike) -> Utterance:
+    """Decodes the utterance whose label is asked for, in any form that [`decode_audio`] reads."""
+    return Utterance(extractor.decode(audio, name="audio"))
+
+
+def decode_enrollment(extractor: EmoIclFeatureExtractor, enrollment: Sequence[Any]) -> list[Utterance]:
     """
     Decodes the labeled utterances of one speaker.
 
     Args:
-        feature_extractor ([`EmoIclFeatureExtractor`]):
+        extractor ([`EmoIclFeatureExtractor`]):
             Decodes the utterances.
         enrollment (`list[dict]`):
-            Labeled utterances `{"audio": ..., "label": ...}`.
+            Labeled utterances `{"audio": ..., "label": ...}`. What this function returned is an enrollment too.
 
     Returns:
-        `list[dict]`: the same with waveforms `(n,)`, float32.
+        `list[Utterance]`
 
     Raises:
-        `ValueError`: If an utterance cannot be used, or an item lacks its audio or label. The message names the item.
+        `ValueError`: If an utterance cannot be used or is there twice, or an item lacks its audio or label. The
+            message names the item.
     """
-    shots = []
+    if isinstance(enrollment, (str, bytes, os.PathLike, Mapping)) or not isinstance(enrollment, Iterable):
+        raise ValueError(
+            f'`enrollment` is a list of dictionaries with "audio" and "label"; got {enrollment!r:.80}. '
+            "(`emoicl predict --enroll` reads them from a table.)"
+        )
+    shots: list[Utterance] = []
     for i, item in enumerate(enrollment):
-        name = f"enrollment[{i}]"
-        if not isinstance(item, Mapping) or item.get("audio") is None or item.get("label") is None:
-            found = f"the keys {list(item)}" if isinstance(item, Mapping) else f"{type(item).__name__!r}"
-            raise ValueError(f'{name}: must be a dictionary with "audio" and "label"; got {found}')
-        shots.append({"audio": feature_extractor.decode(item["audio"], name=name), "label": item["label"]})
+        shot = _decode_shot(extractor, item, f"enrollment[{i}]")
+        for k, other in enumerate(shots):
+            if is_same_recording(shot.waveform, other.waveform):
+                raise ValueError(f"enrollment[{i}]: is the recording of enrollment[{k}] again; take one of them out")
+        shots.append(shot)
     return shots
 
 
-def digest_waveform(waveform: np.ndarray) -> str:
-    """SHA-256 of a decoded waveform `(n,)`, float32: tells a recording from all others, and nothing about it."""
-    return hashlib.sha256(waveform.tobytes()).hexdigest()
+def _decode_shot(extractor: EmoIclFeatureExtractor, item: Any, name: str) -> Utterance:
+    # Not its class: that of an installed package and that of a checkpoint from the Hub are not the same.
+    if hasattr(item, "digest"):
+        return item
+    if not isinstance(item, Mapping) or item.get("audio") is None or item.get("label") is None:
+        found = f"the keys {list(item)}" if isinstance(item, Mapping) else f"{type(item).__name__!r}"
+        raise ValueError(f'{name}: must be a dictionary with "audio" and "label"; got {found}')
+    return Utterance(extractor.decode(item["audio"], name=name), item["label"])
 
 
-def refuse_enrolled(target: np.ndarray, digests: Sequence[str], name: str = "the target") -> None:
+def refuse_enrolled(
+    target: Utterance, shots: Sequence[Utterance], digests: Sequence[str], name: str = "the target"
+) -> None:
     """
     Refuses a target that is in its own enrollment, for its label is asked for.
 
     Args:
-        target (`np.ndarray` of shape `(n,)`): The decoded waveform, float32.
-        digests (`list[str]`): Digest of each utterance of the enrollment, see [`digest_waveform`].
+        target ([`Utterance`]): The target.
+        shots (`list[Utterance]`): The utterances that are enrolled; none of a profile, which holds no audio.
+        digests (`list[str]`): Digest of each utterance that is enrolled.
         name (`str`, *optional*, defaults to `"the target"`): What to call the target.
 
     Raises:
-        `ValueError`: If one of them is the target's.
+        `ValueError`: If one of them is the target.
     """
-    digest = digest_waveform(target)
+    if digests:
+        refuse_digest(target.digest, digests, name)
+    for i, shot in enumerate(shots):
+        if is_same_recording(target.waveform, shot.waveform):
+            raise ValueError(f"enrollment[{i}]: is {name} itself, encoded or cut otherwise; take it out")
+
+
+def refuse_digest(digest: str, digests: Sequence[str], name: str) -> None:
+    """Refuses a target whose digest is among those of its enrollment."""
     if digest in digests:
         raise ValueError(
             f"enrollment[{digests.index(digest)}]: is {name} itself, whose label is asked for; take it out"
         )
 
 
-def index_utterances(episodes: Sequence[dict]) -> tuple[list[np.ndarray], list[list[int]]]:
+def is_same_recording(one: np.ndarray, other: np.ndarray) -> bool:
+    """
+    Whether two waveforms are one recording: encoded again, louder, or a few samples off. Two takes of a sentence,
+    however alike they sound, do not agree in the waveform for long.
+
+    Args:
+        one (`np.ndarray` of shape `(n,)`): A decoded utterance.
+        other (`np.ndarray` of shape `(m,)`): Another.
+
+    Returns:
+        `bool`: Whether the waveforms correlate at some shift. A hum, which fits any other hum, must fit to the bit.
+    """
+    if np.array_equal(one, other):
+        return True
+    if abs(len(one) - len(other)) > MAX_LENGTH_DIFFERENCE:
+        return False
+    size = 2 ** (len(one) + len(other)).bit_length()
+    spectra = [np.fft.rfft(waveform, size) * _band(size) for waveform in (one, other)]
+    correlation = np.fft.irfft(spectra[0] * spectra[1].conj(), size)
+    norms = [np.sqrt(np.fft.irfft(np.square(np.abs(spectrum)), size)[0]) for spectrum in spectra]
+    best = int(correlation.argmax())
+    elsewhere = np.roll(correlation, -best)[HUM_SHIFT:-HUM_SHIFT].max()
+    # Even a hum fits less well when shifted, for less of it overlaps.
+    overlap = 1 - HUM_SHIFT / min(len(one), len(other))
+    is_hum = elsewhere > MAX_ELSEWHERE * overlap * correlation[best]
+    return not is_hum and correlation[best] >= MIN_CORRELATION * norms[0] * norms[1]
+
+
+def _band(size: int) -> np.ndarray:
+    """1 for the frequencies of `np.fft.rfft` of `size` samples that codecs keep best, 0 for others."""
+    frequencies = np.fft.rfftfreq(size)
+    return (frequencies >= BAND[0]) & (frequencies <= BAND[1])
+
+
+class DigestedBlocks:
+    """
+    The blocks of a recording, which can be gone through once, and then the digest of it as a whole.
+
+    Args:
+        blocks (`Iterable[np.ndarray]`): The blocks, float32.
+    """
+
+    def __init__(self, blocks: Iterable[np.ndarray]):
+        self._blocks = blocks
+        self._digest = hashlib.sha256()
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for block in self._blocks:
+            self._digest.update(block.tobytes())
+            yield block
+
+    @property
+    def digest(self) -> str:
+        """As [`Utterance`] has it."""
+        return self._digest.hexdigest()
+
+
+def index_utterances(episodes: Sequence[Sequence[Utterance]]) -> tuple[list[Utterance], list[list[int]]]:
     """
     Gives every distinct utterance of some episodes one row, however many episodes share it.
 
     Args:
-        episodes (`list[dict]`): Episodes as [`decode_episode`] returns them.
+        episodes (`list[list[Utterance]]`): The enrollment and last the target of each episode.
 
     Returns:
-        `tuple`: the waveform of each row, and for each episode the rows of its enrollment and last of its target.
+        `tuple`: the utterance of each row, and for each episode the rows of its utterances.
     """
-    rows: dict[bytes, int] = {}
-    waveforms: list[np.ndarray] = []
-
-    def row(waveform: np.ndarray) -> int:
-        content = waveform.tobytes()
-        if content not in rows:
-            rows[content] = len(waveforms)
-            waveforms.append(waveform)
-        return rows[content]
-
-    index = [[*(row(shot["audio"]) for shot in episode["enrollment"]), row(episode["audio"])] for episode in episodes]
-    return waveforms, index
+    rows: dict[str, int] = {}
+    utterances: list[Utterance] = []
+    for episode in episodes:
+        for utterance in episode:
+            if utterance.digest not in rows:
+                rows[utterance.digest] = len(utterances)
+                utterances.append(utterance)
+    return utterances, [[rows[utterance.digest] for utterance in episode] for episode in episodes]
 
 
 def unknown_label(label: Any, candidates: Sequence[str], kind: str = "candidate") -> str:
@@ -116,10 +209,13 @@ def unknown_label(label: Any, candidates: Sequence[str], kind: str = "candidate"
 
 
 __all__ = [
+    "DigestedBlocks",
+    "Utterance",
     "decode_enrollment",
-    "decode_episode",
-    "digest_waveform",
+    "decode_target",
     "index_utterances",
+    "is_same_recording",
+    "refuse_digest",
     "refuse_enrolled",
     "unknown_label",
 ]

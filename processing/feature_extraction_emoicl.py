@@ -1,10 +1,12 @@
 """Raw audio -> what the speech encoder reads, at the utterance's real length, with its mask."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from transformers import BatchFeature, SeamlessM4TFeatureExtractor, SequenceFeatureExtractor
 from transformers.audio_utils import mel_filter_bank
 
@@ -116,19 +118,30 @@ class EmoIclFeatureExtractor(SequenceFeatureExtractor):
         utterances = audio if is_batched else [audio]
         if len(utterances) == 0:
             raise ValueError("No audio: the list is empty.")
+        return self.extract(
+            [self.decode(x, sampling_rate, f"audio[{i}]" if is_batched else None) for i, x in enumerate(utterances)],
+            return_tensors,
+        )
+
+    def extract(self, waveforms: Sequence[np.ndarray], return_tensors: str = "pt") -> BatchFeature:
+        """
+        Computes the features of utterances that are decoded.
+
+        Args:
+            waveforms (`list[np.ndarray]`):
+                What [`~EmoIclFeatureExtractor.decode`] returned for each.
+            return_tensors (`str`, *optional*, defaults to `"pt"`):
+                `"pt"` for PyTorch tensors, `"np"` for NumPy arrays.
+
+        Returns:
+            [`BatchFeature`] as [`~EmoIclFeatureExtractor.__call__`].
+        """
         compute = {"log_mel": self._log_mel, "waveform": self._waveform, "filterbank": self._filterbank}
-        features = [
-            compute[self.input_type](self.decode(utterance, sampling_rate, name=f"audio[{i}]" if is_batched else None))
-            for i, utterance in enumerate(utterances)
-        ]
-        num_frames = torch.tensor([feature.shape[-1] for feature in features])
-        longest = int(num_frames.max())
-        padded = [
-            torch.nn.functional.pad(feature, (0, longest - feature.shape[-1]), value=self.padding_value)
-            for feature in features
-        ]
-        mask = torch.arange(longest) < num_frames[:, None]
-        data = {"input_features": torch.stack(padded), "input_features_mask": mask.long()}
+        features = [compute[self.input_type](waveform).mT for waveform in waveforms]
+        num_frames = torch.tensor([len(feature) for feature in features])
+        padded = pad_sequence(features, batch_first=True, padding_value=self.padding_value)
+        mask = torch.arange(padded.shape[1]) < num_frames[:, None]
+        data = {"input_features": padded.mT.contiguous(), "input_features_mask": mask.long()}
         return BatchFeature(data, tensor_type=return_tensors)
 
     def decode(self, audio: AudioLike, sampling_rate: int | None = None, name: str | None = None) -> np.ndarray:

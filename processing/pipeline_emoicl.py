@@ -6,17 +6,17 @@ from typing import Any
 import torch
 
 from .audio_emoicl import AudioLike
-from .enrollment_emoicl import decode_enrollment, digest_waveform, index_utterances
-from .pipeline_saving_emoicl import save_pipeline
-from .profile_emoicl import SpeakerProfile, fingerprint_model, join_profiles
-from .timeline_emoicl import TimelinePipeline, given
+from .base_pipeline_emoicl import EmoIclBasePipeline, given
+from .enrollment_emoicl import Utterance, index_utterances
+from .processing_emoicl import EmoIclProcessor
+from .profile_emoicl import ModelIdentity, SpeakerProfile, join_profiles
 
 
 # `Any`, because transformers types `pipeline` by the names of its own tasks alone.
 TASK: Any = "personalized-speech-emotion-recognition"
 
 
-class EmoIclPipeline(TimelinePipeline):
+class EmoIclPipeline(EmoIclBasePipeline):
     """
     Personalized speech emotion recognition with [`EmoIclForConditionalGeneration`]: the emotion of an utterance, given
     a few labeled utterances of the same speaker, its enrollment. Without enrollment it is zero-shot.
@@ -42,8 +42,10 @@ class EmoIclPipeline(TimelinePipeline):
     The task identifier is `"personalized-speech-emotion-recognition"`.
     """
 
-    model: Any
-    processor: Any
+    processor: EmoIclProcessor
+
+    saved_task = TASK
+    auto_model = "AutoModelForSpeechSeq2Seq"
 
     _load_processor = True
     # The processor brings its own.
@@ -51,9 +53,9 @@ class EmoIclPipeline(TimelinePipeline):
     _load_tokenizer = False
     _load_image_processor = False
 
-    _fingerprinted: tuple[list, str] = ([], "")
+    _model_identity: ModelIdentity | None = None
 
-    def __call__(self, audio: AudioLike | list, **kwargs: Any) -> Any:  # pyright: ignore
+    def __call__(self, audio: AudioLike | list, **kwargs: Any) -> Any:
         """
         Recognizes the emotion of one utterance or of several.
 
@@ -121,98 +123,95 @@ class EmoIclPipeline(TimelinePipeline):
         """
         if not examples:
             raise ValueError("No utterances to enroll: the list is empty.")
-        shots = decode_enrollment(self.processor.feature_extractor, examples)
+        shots = self.decode_enrollment(examples)
         candidates = candidate_labels or self._preprocess_params.get("candidate_labels")
-        self.processor.check_enrollment_labels([shot["label"] for shot in shots], candidates)
-        return self._encode_shots(shots)
+        self.processor.check_enrollment_labels([shot.label for shot in shots], candidates)
+        self.model.eval()
+        with self.device_placement(), torch.no_grad():
+            embeddings = {name: tensor.cpu() for name, tensor in self._embed(shots).items()}
+        digests = [shot.digest for shot in shots]
+        return SpeakerProfile(self.model_identity, [shot.label for shot in shots], digests, embeddings)
+
+    @property
+    def model_identity(self) -> ModelIdentity:
+        """The model with its present weights. After training it is another, and profiles made before are refused."""
+        if self._model_identity is None or not self._model_identity.is_of(self.model):
+            self._model_identity = ModelIdentity(self.model, self.feature_extractor)
+        return self._model_identity
 
     @property
     def model_fingerprint(self) -> str:
         """Identity of the model with its present weights; see [`fingerprint_model`]."""
-        # Torch counts the changes of a tensor: after training, profiles of the model before it are refused.
-        versions = [(id(weight), weight._version) for weight in self.model.parameters()]
-        if versions != self._fingerprinted[0]:
-            self._fingerprinted = versions, fingerprint_model(self.model, self.processor.feature_extractor)
-        return self._fingerprinted[1]
+        return self.model_identity.fingerprint
 
-    def _sanitize_parameters(  # pyright: ignore
-        self, enrollment=None, profile=None, candidate_labels=None, decoding=None, **common
-    ):
+    def _sanitize_parameters(self, profile=None, candidate_labels=None, decoding=None, **common):
         preprocess, forward, postprocess = super()._sanitize_parameters(**common)
         if decoding not in (None, "labels", "beam"):
             raise ValueError(f'`decoding` is "labels" or "beam", not {decoding!r}.')
-        if enrollment is not None and profile is not None:
+        if "enrollment" in preprocess and profile is not None:
             raise ValueError(
                 "`enrollment` and `profile` are both given. Put the utterances in the profile: "
                 "`profile.add(pipe.enroll(enrollment))`."
             )
-        if enrollment is not None:
-            # As a profile, so that it is encoded once for all targets of the call. None of no utterances, which takes
-            # the place of that of the constructor.
-            shots = decode_enrollment(self.processor.feature_extractor, enrollment)
-            preprocess["profile"] = self._encode_shots(shots) if shots else None
-        if profile is not None:
-            preprocess["profile"] = self._check_profile(profile)
+        # What is given takes the place of what the constructor was given, be it the one or the other.
+        if "enrollment" in preprocess:
+            preprocess["profile"] = None
+        elif profile is not None:
+            preprocess |= {"profile": self._check_profile(profile), "enrollment": None}
         labels = given(candidate_labels=candidate_labels)
         return preprocess | labels, forward | given(decoding=decoding) | labels, postprocess | labels
-
-    def _encode_shots(self, shots: list[dict]) -> SpeakerProfile:
-        self.model.eval()
-        waveforms = [shot["audio"] for shot in shots]
-        with self.device_placement(), torch.no_grad():
-            embeddings = self._embed(waveforms)
-        return SpeakerProfile(
-            self.model_fingerprint,
-            [shot["label"] for shot in shots],
-            [digest_waveform(waveform) for waveform in waveforms],
-            {name: tensor.cpu() for name, tensor in embeddings.items()},
-        )
-
-    def _embed(self, waveforms: list) -> dict[str, torch.Tensor]:
-        return dict(self.model.get_audio_features(**self.processor.feature_extractor(waveforms).to(self.device)))
 
     def _check_profile(self, profile: Any) -> SpeakerProfile:
         if isinstance(profile, (str, os.PathLike)):
             profile = SpeakerProfile.load(profile)
         # Not its class: that of an installed package and that of a checkpoint from the Hub are not the same.
-        if not hasattr(profile, "model_fingerprint"):
+        if not hasattr(profile, "embeddings"):
             raise ValueError(
                 f"`profile` is what `enroll` returned, or the file it was saved to; got {type(profile).__name__!r}."
             )
-        profile.check_model(self.model_fingerprint)
+        profile.check_model(self.model_identity)
         return profile
 
-    def shots_of(self, request, profile=None, candidate_labels=None) -> dict:  # pyright: ignore
+    def speaker_of(self, request, enrollment=None, profile=None, candidate_labels=None) -> dict:
         if "enrollment" in request and "profile" in request:
             raise ValueError('"enrollment" and "profile" are both given; put the utterances in the profile')
-        enrollment = request.get("enrollment") or []
         if "enrollment" in request:
-            profile = None
+            enrollment, profile = self.decode_enrollment(request["enrollment"] or []), None
         elif "profile" in request:
-            profile = request["profile"] if request["profile"] is None else self._check_profile(request["profile"])
-        shots = decode_enrollment(self.processor.feature_extractor, enrollment)
-        labels = [shot["label"] for shot in shots] if profile is None else profile.labels
-        self.processor.check_enrollment_labels(labels, candidate_labels)
-        return {"enrollment": shots, "profile": profile}
+            enrollment, profile = None, request["profile"] and self._check_profile(request["profile"])
+        speaker = {"enrollment": enrollment or [], "profile": profile}
+        self.processor.check_enrollment_labels(labels_of(**speaker), candidate_labels)
+        return speaker
 
-    def recognize(self, episodes, candidate_labels=None, decoding="labels") -> dict:  # pyright: ignore
+    def digests_of(self, enrollment, profile) -> list[str]:
+        return super().digests_of(enrollment) if profile is None else profile.digests
+
+    def recognize(self, episodes, candidate_labels=None, decoding="labels") -> dict:
         # Prompts are built here, not in `preprocess`, because it is here that a batch is together: the utterances its
         # targets share are encoded once.
-        waveforms, utterance_index = index_utterances(episodes)
-        profiles = [episode["profile"] for episode in episodes]
-        embeddings, utterance_index = join_profiles(self._embed(waveforms), utterance_index, profiles)
-        labels = [
-            [shot["label"] for shot in episode["enrollment"]] if profile is None else profile.labels
-            for episode, profile in zip(episodes, profiles, strict=True)
-        ]
-        prompts = self.processor.build_prompts(utterance_index, labels, candidate_labels).to(self.device)
+        utterances, index = index_utterances([[*episode["enrollment"], episode["target"]] for episode in episodes])
+        embeddings, index = join_profiles(self._embed(utterances), index, [episode["profile"] for episode in episodes])
+        labels = [labels_of(episode["enrollment"], episode["profile"]) for episode in episodes]
+        prompts = self.processor.build_prompts(index, labels, candidate_labels).to(self.device)
         if decoding == "beam":
             output = self.model.generate(**prompts, **embeddings, return_dict_in_generate=True, output_scores=True)
             return {"sequences": output.sequences, "scores": output.sequences_scores.exp()}
         label_ids = self.processor.label_ids(candidate_labels or self.processor.candidate_labels)
         return {"scores": self.model.score_labels(label_ids.to(self.device), **prompts, **embeddings).exp()}
 
-    def answers(self, output, candidate_labels=None) -> list[dict]:  # pyright: ignore
+    def _embed(self, utterances: list[Utterance]) -> dict[str, torch.Tensor]:
+        """What the model makes of utterances, a row for each: those that it has not met before are encoded."""
+        model = self.model_identity
+        new = [utterance for utterance in utterances if utterance.encoded is None or utterance.encoded[0] is not model]
+        if new:
+            features = self.feature_extractor.extract([utterance.waveform for utterance in new])
+            embeddings = dict(self.model.get_audio_features(**features.to(self.device)))
+            for i, utterance in enumerate(new):
+                utterance.encoded = model, {name: tensor[i] for name, tensor in embeddings.items()}
+        rows = [utterance.encoded[1] for utterance in utterances if utterance.encoded is not None]
+        return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+
+    def answers(self, output, candidate_labels=None) -> list[dict]:
         if "sequences" in output:
             labels = self.processor.batch_decode(output["sequences"], skip_special_tokens=True)
             scores = output["scores"]
@@ -221,17 +220,10 @@ class EmoIclPipeline(TimelinePipeline):
             scores = output["scores"][0]
         return [{"label": label, "score": score} for label, score in zip(labels, scores.tolist(), strict=True)]
 
-    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
-        """
-        Saves the model, the processor and the code of all.
 
-        Args:
-            save_directory (`str` or `os.PathLike`):
-                Directory to save to. It is created if it does not exist.
-            kwargs (`dict[str, Any]`, *optional*):
-                Passed to the `save_pretrained` of the model.
-        """
-        save_pipeline(self, save_directory, TASK, "AutoModelForSpeechSeq2Seq", **kwargs)
+def labels_of(enrollment: list[Utterance], profile: SpeakerProfile | None) -> list:
+    """Label of each utterance that is enrolled, here or there."""
+    return [shot.label for shot in enrollment] if profile is None else profile.labels
 
 
 __all__ = ["TASK", "EmoIclPipeline"]

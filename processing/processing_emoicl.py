@@ -8,13 +8,22 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import BatchFeature, ProcessorMixin
 
 from .audio_emoicl import AudioLike
-from .enrollment_emoicl import decode_episode, index_utterances, unknown_label
+from .enrollment_emoicl import (
+    Utterance,
+    decode_enrollment,
+    decode_target,
+    index_utterances,
+    refuse_enrolled,
+    unknown_label,
+)
 
 
 # The labels and the instruction of the paper.
 CANDIDATE_LABELS = ("Neutral", "Surprise", "Sadness", "Joy", "Fear", "Disgust", "Anger")
 INSTRUCTION = "Please select the appropriate emotion for the input speech from the following: {labels}."
 
+# In characters. A label is a word or a few.
+MAX_LABEL_LENGTH = 100
 IGNORE_INDEX = -100
 
 
@@ -62,7 +71,7 @@ class EmoIclProcessor(ProcessorMixin):
                 "language model."
             )
         self.num_query_tokens = num_query_tokens
-        self.candidate_labels = _check_candidates(candidate_labels)
+        self.candidate_labels = self._check_candidates(candidate_labels)
         self.instruction = instruction
         self.max_shots = max_shots
         self.audio_token = audio_token
@@ -113,41 +122,21 @@ class EmoIclProcessor(ProcessorMixin):
         if isinstance(audio, (list, tuple)):
             episodes = self._decode_episodes(audio, enrollment, candidate_labels)
         else:
-            episodes = [self.decode_episode(audio, enrollment, candidate_labels)]
+            episodes = [self._decode_episode(audio, enrollment, candidate_labels)]
         labels = [labels] if isinstance(labels, str) else labels
 
-        waveforms, utterance_index = index_utterances(episodes)
-        enrollment_labels = [[shot["label"] for shot in episode["enrollment"]] for episode in episodes]
+        utterances, utterance_index = index_utterances(episodes)
+        enrollment_labels = [[shot.label for shot in shots] for *shots, _ in episodes]
         prompts = self.build_prompts(utterance_index, enrollment_labels, candidate_labels, labels)
-        return BatchFeature({**prompts, **self.feature_extractor(waveforms)}, tensor_type=return_tensors)
+        features = self.feature_extractor.extract([utterance.waveform for utterance in utterances])
+        return BatchFeature({**prompts, **features}, tensor_type=return_tensors)
 
-    def decode_episode(
-        self,
-        audio: AudioLike,
-        enrollment: list[dict] | None = None,
-        candidate_labels: list[str] | None = None,
-    ) -> dict:
-        """
-        Decodes and checks one target and its enrollment, all that can be wrong with them.
-
-        Args:
-            audio (`str`, `os.PathLike`, `bytes`, `dict`, `np.ndarray` or `torch.Tensor`):
-                The target utterance.
-            enrollment (`list[dict]`, *optional*):
-                Labeled utterances `{"audio": ..., "label": ...}` of the target's speaker.
-            candidate_labels (`list[str]`, *optional*, defaults to `self.candidate_labels`):
-                The labels to choose from.
-
-        Returns:
-            `dict` with `audio`, the waveform of the target, and `enrollment`, a list of `{"audio": waveform,
-            "label": label}`: arguments of [`~EmoIclProcessor.__call__`] again. Waveforms are `(n,)`, float32.
-
-        Raises:
-            `ValueError`: As [`~EmoIclProcessor.__call__`].
-        """
-        episode = decode_episode(self.feature_extractor, audio, enrollment)
-        self.check_enrollment_labels([shot["label"] for shot in episode["enrollment"]], candidate_labels)
-        return episode
+    def _decode_episode(self, audio, enrollment, candidate_labels) -> list[Utterance]:
+        target = decode_target(self.feature_extractor, audio)
+        shots = decode_enrollment(self.feature_extractor, enrollment or [])
+        refuse_enrolled(target, shots, [shot.digest for shot in shots])
+        self.check_enrollment_labels([shot.label for shot in shots], candidate_labels)
+        return [*shots, target]
 
     def check_enrollment_labels(self, labels: list[str], candidate_labels: list[str] | None = None) -> None:
         """
@@ -164,7 +153,7 @@ class EmoIclProcessor(ProcessorMixin):
         """
         self._check_labels(labels, self._resolve_candidates(candidate_labels))
 
-    def _decode_episodes(self, audio, enrollment, candidate_labels) -> list[dict]:
+    def _decode_episodes(self, audio, enrollment, candidate_labels) -> list[list[Utterance]]:
         if not audio:
             raise ValueError("No targets: the list is empty.")
         if enrollment is None:
@@ -178,7 +167,7 @@ class EmoIclProcessor(ProcessorMixin):
         episodes = []
         for i, arguments in enumerate(zip(audio, enrollment, candidates, strict=True)):
             try:
-                episodes.append(self.decode_episode(*arguments))
+                episodes.append(self._decode_episode(*arguments))
             except ValueError as error:
                 raise ValueError(f"target {i}: {error}") from error
         return episodes
@@ -222,7 +211,7 @@ class EmoIclProcessor(ProcessorMixin):
         candidates = self._candidates_of_each(candidate_labels, len(utterance_index))
         if labels is not None and len(labels) != len(utterance_index):
             raise ValueError(f"Got {len(labels)} labels for {len(utterance_index)} targets.")
-        instructions = [self.instruction.format(labels=", ".join(words)) for words in candidates]
+        instructions = [self.instruction.replace("{labels}", ", ".join(words)) for words in candidates]
         targets: list[str | None] = [None] * len(instructions) if labels is None else list(labels)
         for i, (rows, shots, words, target) in enumerate(
             zip(utterance_index, enrollment_labels, candidates, targets, strict=True)
@@ -278,14 +267,35 @@ class EmoIclProcessor(ProcessorMixin):
         return input_ids, places.repeat_interleave(lengths)
 
     def _resolve_candidates(self, candidate_labels: list[str] | None) -> list[str]:
-        return self.candidate_labels if candidate_labels is None else _check_candidates(candidate_labels)
+        return self.candidate_labels if candidate_labels is None else self._check_candidates(candidate_labels)
+
+    def _check_candidates(self, labels: Sequence[str]) -> list[str]:
+        if isinstance(labels, str) or not all(isinstance(label, str) and label.strip() for label in labels):
+            raise ValueError(f"Candidate labels must be a list of non-empty strings; got {labels!r}.")
+        if not labels:
+            raise ValueError(
+                "There are no candidate labels; name at least one, or leave them out for the default ones."
+            )
+        if duplicates := sorted({label for label in labels if list(labels).count(label) > 1}):
+            raise ValueError(f"Candidate labels occur more than once: {', '.join(duplicates)}.")
+        special = {*self.tokenizer.all_special_tokens, *self.tokenizer.get_added_vocab()}
+        for label in labels:
+            if len(label) > MAX_LABEL_LENGTH:
+                raise ValueError(
+                    f"Label {label[:20]!r}... has {len(label)} characters; at most {MAX_LABEL_LENGTH} are taken."
+                )
+            if any("\ud800" <= character <= "\udfff" for character in label):
+                raise ValueError(f"Label {label!r} holds half a character (a lone surrogate); it is no text.")
+            if found := [token for token in special if token in label]:
+                raise ValueError(f"Label {label!r} holds {found[0]!r}, which the tokenizer takes for a control token.")
+        return list(labels)
 
     def _candidates_of_each(self, candidate_labels: list | None, num_prompts: int) -> list[list[str]]:
         if not candidate_labels or isinstance(candidate_labels, str) or isinstance(candidate_labels[0], str):
             return [self._resolve_candidates(candidate_labels)] * num_prompts
         if len(candidate_labels) != num_prompts:
             raise ValueError(f"Got {len(candidate_labels)} lists of candidate labels for {num_prompts} targets.")
-        return [_check_candidates(words) for words in candidate_labels]
+        return [self._check_candidates(words) for words in candidate_labels]
 
     def _check_labels(self, labels: list[str], candidates: list[str], name: str = "") -> None:
         if len(labels) > self.max_shots:
@@ -304,16 +314,6 @@ class EmoIclProcessor(ProcessorMixin):
         self._check_labels(labels, candidates, name)
         if target is not None and target not in candidates:
             raise ValueError(f"{name}{unknown_label(target, candidates)}")
-
-
-def _check_candidates(labels: Sequence[str]) -> list[str]:
-    if isinstance(labels, str) or not all(isinstance(label, str) and label.strip() for label in labels):
-        raise ValueError(f"Candidate labels must be a list of non-empty strings; got {labels!r}.")
-    if not labels:
-        raise ValueError("There are no candidate labels; name at least one, or leave them out for the default ones.")
-    if duplicates := sorted({label for label in labels if list(labels).count(label) > 1}):
-        raise ValueError(f"Candidate labels occur more than once: {', '.join(duplicates)}.")
-    return list(labels)
 
 
 def _pad(sequences: Sequence[torch.Tensor], value: int) -> torch.Tensor:

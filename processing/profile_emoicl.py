@@ -6,12 +6,16 @@ import os
 import stat
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
+from transformers import PreTrainedModel
+
+from .feature_extraction_emoicl import EmoIclFeatureExtractor
 
 
 FORMAT = "emoicl-speaker-profile"
@@ -44,12 +48,12 @@ class SpeakerProfile:
     Only the model that made a profile can read it.
 
     Args:
-        model_fingerprint (`str`):
-            Identity of the model, see [`fingerprint_model`].
+        model ([`ModelIdentity`] or `str`):
+            The model that encoded them, or its fingerprint.
         labels (`list[str]`):
             Label of each utterance, in the order of the prompt.
         digests (`list[str]`):
-            Digest of each waveform, see [`digest_waveform`].
+            Digest of each waveform, see [`Utterance`].
         embeddings (`dict[str, torch.Tensor]`):
             Fields of the model's output, each of shape `(num_shots, ...)`, float32, float16 or bfloat16.
 
@@ -59,14 +63,14 @@ class SpeakerProfile:
 
     def __init__(
         self,
-        model_fingerprint: str,
+        model: "ModelIdentity | str",
         labels: Sequence[str],
         digests: Sequence[str],
         embeddings: Mapping[str, torch.Tensor],
     ):
-        _check_texts(model_fingerprint, labels, digests)
+        _check_texts(labels, digests)
         _check_embeddings(embeddings, len(labels))
-        self.model_fingerprint = model_fingerprint
+        self.model = model
         self.digests = list(digests)
         self.embeddings = {name: embeddings[name] for name in sorted(embeddings)}
         self._labels = list(labels)
@@ -76,11 +80,16 @@ class SpeakerProfile:
         """Label of each utterance, in the order of the prompt."""
         return list(self._labels)
 
+    @property
+    def model_fingerprint(self) -> str:
+        """Identity of the model that made the profile, see [`fingerprint_model`]."""
+        return self.model if isinstance(self.model, str) else self.model.fingerprint
+
     def __len__(self) -> int:
         return len(self._labels)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(labels={self._labels}, model_fingerprint={self.model_fingerprint[:12]!r})"
+        return f"{type(self).__name__}(labels={self._labels})"
 
     def add(self, other: "SpeakerProfile") -> None:
         """
@@ -90,12 +99,16 @@ class SpeakerProfile:
             other ([`SpeakerProfile`]): More utterances of the same speaker, enrolled with the same model.
 
         Raises:
-            `ValueError`: If the other is of another model, or there would be too many utterances.
+            `ValueError`: If the other is of another model or holds a recording that is here already, or there would be
+                too many utterances.
         """
-        self.check_model(other.model_fingerprint)
+        self.check_model(other.model)
+        if again := [i for i, digest in enumerate(other.digests) if digest in self.digests]:
+            place = self.digests.index(other.digests[again[0]])
+            raise ValueError(f"enrollment[{again[0]}]: is the recording that the profile has at {place} already")
         _check_layout(other.embeddings, self.embeddings)
         both = type(self)(
-            self.model_fingerprint,
+            self.model,
             [*self._labels, *other.labels],
             [*self.digests, *other.digests],
             {name: torch.cat([tensor, other.embeddings[name].to(tensor)]) for name, tensor in self.embeddings.items()},
@@ -119,21 +132,23 @@ class SpeakerProfile:
         self.digests = [self.digests[i] for i in rest]
         self.embeddings = {name: tensor[rest] for name, tensor in self.embeddings.items()}
 
-    def check_model(self, model_fingerprint: str) -> None:
+    def check_model(self, model: "ModelIdentity | str") -> None:
         """
         Refuses the profile of another model.
 
         Args:
-            model_fingerprint (`str`): Identity of the model it is to be used with.
+            model ([`ModelIdentity`] or `str`): The model it is to be used with, or its fingerprint.
 
         Raises:
             `ValueError`: If it is not the model that made the profile.
         """
-        if model_fingerprint != self.model_fingerprint:
+        if model is self.model:
+            return
+        made_with, found = self.model_fingerprint, model if isinstance(model, str) else model.fingerprint
+        if made_with != found:
             raise ValueError(
-                f"The profile was made with another model ({self.model_fingerprint[:12]}, not "
-                f"{model_fingerprint[:12]}), and means nothing to this one. Load that model, or enroll the speaker's "
-                "recordings with this one."
+                f"The profile was made with another model ({made_with[:12]}, not {found[:12]}), and means nothing to "
+                "this one. Load that model, or enroll the speaker's recordings with this one."
             )
 
     def save(self, path: str | os.PathLike) -> None:
@@ -190,7 +205,9 @@ class SpeakerProfile:
                 f"reads version {SCHEMA_VERSION}. Update emoicl, or enroll the speaker's recordings again."
             )
         try:
-            return cls(header["model_fingerprint"], header["labels"], header["digests"], load(path.read_bytes()))
+            if not _is_digest(fingerprint := header["model_fingerprint"]):
+                raise ValueError(f"the fingerprint of the model must be 64 hexadecimal digits; got {fingerprint!r}")
+            return cls(fingerprint, header["labels"], header["digests"], load(path.read_bytes()))
         except (KeyError, ValueError, SafetensorError) as error:
             reason = f"the field {error} is missing" if isinstance(error, KeyError) else error
             raise ValueError(f"{path}: a damaged speaker profile: {reason}") from error
@@ -210,7 +227,49 @@ class SpeakerProfile:
         os.unlink(path)
 
 
-def fingerprint_model(model: Any, feature_extractor: Any) -> str:
+class ModelIdentity:
+    """
+    A model with the weights that it has when this is made. To read all of them takes a while, so their fingerprint is
+    taken when it is first asked for.
+
+    Args:
+        model ([`~transformers.PreTrainedModel`]): The model.
+        feature_extractor ([`EmoIclFeatureExtractor`]): What makes its inputs.
+    """
+
+    def __init__(self, model: PreTrainedModel, feature_extractor: EmoIclFeatureExtractor):
+        self._model = model
+        self._feature_extractor = feature_extractor
+        self._versions = self._count_changes()
+
+    def is_of(self, model: PreTrainedModel) -> bool:
+        """Whether it is this model, and its weights are the same objects, unchanged."""
+        return model is self._model and self._versions == self._count_changes()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """See [`fingerprint_model`]."""
+        if not self.is_of(self._model):
+            raise ValueError(
+                "The profile was made with another model: its weights were changed since. Enroll the speaker's "
+                "recordings with this one."
+            )
+        return fingerprint_model(self._model, self._feature_extractor)
+
+    def _count_changes(self) -> list[tuple]:
+        # Torch counts the changes of a tensor.
+        return [(id(weight), weight._version, weight.dtype) for weight in self._model.parameters()]
+
+    def __deepcopy__(self, memo: dict) -> "ModelIdentity":
+        # A copy of a profile is of the same model.
+        return self
+
+    def __reduce__(self) -> tuple:
+        # Pickled, a profile holds the fingerprint in place of the model.
+        return str, (self.fingerprint,)
+
+
+def fingerprint_model(model: PreTrainedModel, feature_extractor: EmoIclFeatureExtractor) -> str:
     """
     Identity of a model: its weights, their names and shapes, the fields of its configuration, and the settings of its
     feature extractor. It is the same wherever the model is loaded from, and in any precision that holds its weights
@@ -278,9 +337,7 @@ def join_profiles(
     return joined, index
 
 
-def _check_texts(model_fingerprint: Any, labels: Any, digests: Any) -> None:
-    if not _is_digest(model_fingerprint):
-        raise ValueError(f"the fingerprint of the model must be 64 hexadecimal digits; got {model_fingerprint!r}")
+def _check_texts(labels: Any, digests: Any) -> None:
     if not isinstance(labels, (list, tuple)) or not isinstance(digests, (list, tuple)):
         raise ValueError("labels and digests must be lists")
     if len(labels) > MAX_SHOTS:
@@ -354,4 +411,4 @@ def _read_header(path: Path) -> dict:
     return header
 
 
-__all__ = ["SpeakerProfile", "fingerprint_model", "join_profiles"]
+__all__ = ["ModelIdentity", "SpeakerProfile", "fingerprint_model", "join_profiles"]

@@ -11,7 +11,7 @@ from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
 
 from emoicl import EmoIclClassificationPipeline, EmoIclFeatureExtractor, EmoIclPipeline
 from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL
-from emoicl.processing.timeline_emoicl import window_spans
+from emoicl.processing.windows_emoicl import cut_windows
 
 
 RATE = 16000
@@ -50,7 +50,13 @@ def classifier():
     ],
 )
 def test_windows_reach_from_the_first_to_the_last_sample(num_samples, window, hop, expected):
-    assert window_spans(num_samples, window, hop) == expected
+    recording = np.arange(num_samples, dtype=np.float32)
+    for size in (1, 3, 99):
+        blocks = [recording[start : start + size] for start in range(0, num_samples, size)]
+        windows = list(cut_windows(blocks, window, hop))
+        assert [(start, start + len(samples)) for start, samples in windows] == expected
+        for start, samples in windows:
+            np.testing.assert_array_equal(samples, recording[start : start + len(samples)])
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])
@@ -89,7 +95,7 @@ def test_windows_of_several_recordings_share_batches(recognizer, encoded_utteran
         encoded_utterances.clear()
         timelines = list(recognizer(inputs, enrollment=ENROLLMENT, window_s=0.5, hop_s=0.5, batch_size=3))
         assert [len(timeline) for timeline in timelines] == [4, 1, 2, 1]
-        assert encoded_utterances == [3, 3, 3, 2]  # the enrollment, and 8 windows
+        assert encoded_utterances == [3 + 3, 3, 2]  # the enrollment, and 8 windows
         for timeline, expected in zip(timelines, alone, strict=True):
             assert [window["end"] for window in timeline] == [window["end"] for window in expected]
             for window, other in zip(timeline, expected, strict=True):

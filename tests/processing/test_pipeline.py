@@ -3,6 +3,7 @@
 from typing import Any
 
 import datasets
+import numpy as np
 import pytest
 import torch
 from synthetic_speech import encoded, tone
@@ -100,7 +101,7 @@ def test_generators_are_streamed(recognizer):
 
 def test_the_enrollment_of_a_call_is_encoded_once(recognizer, encoded_utterances):
     list(recognizer((target for target in TARGETS), enrollment=ENROLLMENT, batch_size=2))
-    assert encoded_utterances == [2, 2, 1]
+    assert encoded_utterances == [2 + 2, 1]
 
 
 def test_what_the_inputs_of_a_batch_share_is_encoded_once(recognizer, encoded_utterances):
@@ -126,7 +127,8 @@ def test_datasets_are_streamed(recognizer, tmp_path):
     }
     dataset: Any = datasets.Dataset.from_dict(rows)
     expected = recognizer(TARGETS, enrollment=ENROLLMENT)
-    for inputs in (KeyDataset(dataset, "audio"), KeyDataset(dataset, "file"), (row for row in dataset)):
+    requests: Any = dataset.select_columns(["audio"])
+    for inputs in (KeyDataset(dataset, "audio"), KeyDataset(dataset, "file"), (row for row in requests)):
         answers = recognizer(inputs, enrollment=ENROLLMENT, batch_size=2)
         assert not isinstance(answers, list)
         for answer, other in zip(answers, expected, strict=True):
@@ -198,11 +200,54 @@ def test_errors_name_the_input(recognizer):
 
 @pytest.mark.parametrize(
     "parameters, error",
-    [({"decoding": "greedy"}, ValueError), ({"top_k": 0}, ValueError), ({"enrolment": []}, TypeError)],
+    [
+        ({"decoding": "greedy"}, ValueError),
+        ({"top_k": 0}, ValueError),
+        ({"top_k": "3"}, ValueError),
+        ({"window_s": "4"}, ValueError),
+        ({"window_s": 4, "hop_s": "2"}, ValueError),
+        ({"enrollment": "me.csv"}, ValueError),
+        ({"enrollment": ENROLLMENT[0]}, ValueError),
+        ({"enrollment": 3}, ValueError),
+        ({"enrolment": []}, TypeError),
+    ],
 )
 def test_unknown_parameters_are_refused(recognizer, parameters, error):
-    with pytest.raises(error, match=next(iter(parameters))):
+    with pytest.raises(error, match=list(parameters)[-1]):
         recognizer(TARGETS[0], **parameters)
+
+
+def test_unknown_keys_of_a_request_are_refused(recognizer):
+    with pytest.raises(ValueError, match=r"^inputs\[1\]: unknown key 'enrolment'; a request has"):
+        recognizer([TARGETS[0], {"audio": TARGETS[1], "enrolment": ENROLLMENT}])
+    with pytest.raises(ValueError, match="^audio: unknown key 'enrollment' of an utterance"):
+        recognizer({"array": TARGETS[0], "sampling_rate": 16000, "enrollment": ENROLLMENT})
+
+
+def test_a_hum_like_another_hum_is_no_copy(recognizer):
+    for seconds in (0.15, 0.25, 1.0):
+        enrollment = [{"audio": 0.1 * tone(300, seconds), "label": "Joy"}]
+        assert len(recognizer(tone(300, seconds), enrollment=enrollment)) == len(LABELS)
+
+
+def test_a_target_that_is_enrolled_in_another_form_is_refused(recognizer):
+    speech = np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)
+    speech = np.convolve(speech, np.hanning(40) / 20, "same").astype(np.float32)
+    other = np.roll(speech[::-1], 3).copy()
+    enrollment = [{"audio": other, "label": "Joy"}, {"audio": speech, "label": "Sad"}]
+    copies = [
+        encoded(speech),
+        encoded(speech, format="OGG", subtype="OPUS"),
+        encoded(speech, format="MP3", subtype="MPEG_LAYER_III"),
+        speech[1:],
+        0.5 * speech,
+    ]
+    for copy in copies:
+        with pytest.raises(ValueError, match=r"^enrollment\[1\]: is the target itself"):
+            recognizer(copy, enrollment=enrollment)
+        with pytest.raises(ValueError, match=r"^enrollment\[2\]: is the recording of enrollment\[1\] again"):
+            recognizer.enroll([*enrollment, {"audio": copy, "label": "Joy"}])
+    assert len(recognizer(TARGETS[0], enrollment=enrollment)) == len(LABELS)
 
 
 def test_save_and_load(recognizer, tmp_path):

@@ -45,6 +45,13 @@ def test_the_instruction_and_the_labels_of_the_paper(tokenizer):
     )
 
 
+@pytest.mark.parametrize("instruction", ["{foo} of {labels}", "{labels:>9} {0} {}", "{{labels}}"])
+def test_only_the_labels_of_an_instruction_are_filled_in(processor, instruction):
+    processor.instruction = instruction
+    text = processor.tokenizer.decode(processor(A)["input_ids"][0], skip_special_tokens=True)
+    assert text == instruction.replace("{labels}", "Joy, Sad")
+
+
 def test_uneven_shots_in_a_batch(processor):
     enrollments = [[shot(A, "Sad"), shot(B)], None, [shot(C)]]
     batch = processor([C, D, A], enrollments, labels=["Joy", "Sad", "Joy"])
@@ -117,12 +124,6 @@ def test_numpy_output(processor):
     assert all(isinstance(value, np.ndarray) for value in inputs.values())
 
 
-def test_a_decoded_episode_can_be_processed_again(processor):
-    episode = processor.decode_episode(encoded(A), [shot(encoded(B), "Sad")])
-    assert torch.equal(processor(**episode)["input_ids"], processor(A, [shot(B, "Sad")])["input_ids"])
-    assert episode["audio"].dtype == np.float32
-
-
 @pytest.mark.parametrize(
     "enrollment, message",
     [
@@ -138,7 +139,8 @@ def test_a_decoded_episode_can_be_processed_again(processor):
         ([A], r"^enrollment\[0\]: must be.*'ndarray'"),
         ([[shot(A)]], r"^enrollment\[0\]: must be.*'list'"),
         ([shot(A), shot(0 * A)], r"^enrollment\[1\]: silent"),
-        ([shot(x) for x in (A, B, A, B)], r"^an enrollment of 4 utterances; at most 3 \(`max_shots`\)"),
+        ([shot(A), shot(B), shot(A, "Sad")], r"^enrollment\[2\]: is the recording of enrollment\[0\] again"),
+        ([shot(x) for x in (A, B, D, tone(700, 0.7))], r"^an enrollment of 4 utterances; at most 3 \(`max_shots`\)"),
     ],
 )
 def test_a_bad_enrollment_is_named(processor, enrollment, message):
@@ -165,6 +167,10 @@ def test_the_target_in_its_own_enrollment_is_found_by_path(processor, tmp_path):
         (["Joy", ""], "non-empty strings"),
         (["Joy", 3], "non-empty strings"),
         ("Joy", "list of non-empty strings; got 'Joy'"),
+        (["Joy", "</s>"], "Label '</s>' holds '</s>', which the tokenizer takes for a control token"),
+        (["Joy", "say <audio> now"], "Label 'say <audio> now' holds '<audio>'"),
+        (["Joy", "\ud83d"], r"Label '\\ud83d' holds half a character"),
+        (["Joy", "a" * 4000], r"Label 'a{20}'\.\.\. has 4000 characters; at most 100"),
     ],
 )
 def test_bad_candidate_labels(processor, tokenizer, candidates, message):

@@ -103,8 +103,8 @@ def test_it_grows_and_shrinks_in_order(recognizer, profile):
     assert (len(profile), profile.labels) == (3, ["Joy", "Anger", "Sadness"])
     built = recognizer.enroll(ENROLLMENT[1:2])
     built.add(recognizer.enroll(ENROLLMENT[:1]))
-    built.add(recognizer.enroll([ENROLLMENT[2], ENROLLMENT[0]]))
     built.remove(1)
+    built.add(recognizer.enroll([ENROLLMENT[2], ENROLLMENT[0]]))
     assert built.labels == ["Anger", "Sadness", "Joy"]
     expected = model_answer(recognizer, TARGETS[0], [ENROLLMENT[1], ENROLLMENT[2], ENROLLMENT[0]])
     assert scores_of(recognizer(TARGETS[0], profile=built)) == pytest.approx(expected, abs=1e-5)
@@ -333,10 +333,18 @@ def test_other_files_are_no_profiles(saved, tmp_path):
         SpeakerProfile.load(tmp_path)
 
 
-def test_sizes_are_limited(profile, saved, monkeypatch):
+def test_an_utterance_is_enrolled_once(recognizer, profile):
+    for again, place in ((profile, 0), (recognizer.enroll(ENROLLMENT[1:2]), 1)):
+        with pytest.raises(ValueError, match=rf"enrollment\[0\]: is the recording that the profile has at {place}"):
+            profile.add(again)
+    assert len(profile) == 3
+
+
+def test_sizes_are_limited(recognizer, profile, saved, monkeypatch):
     monkeypatch.setattr(profile_emoicl, "MAX_SHOTS", 4)
+    more = recognizer.enroll([{"audio": tone(hertz, 0.3), "label": "Joy"} for hertz in (610, 720, 830)])
     with pytest.raises(ValueError, match="6 utterances; a profile takes at most 4"):
-        profile.add(profile)
+        profile.add(more)
     assert len(profile) == 3
     monkeypatch.setattr(profile_emoicl, "MAX_SHOTS", 2)
     with pytest.raises(ValueError, match="3 utterances; a profile takes at most 2"):

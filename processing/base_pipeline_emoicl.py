@@ -1,0 +1,243 @@
+"""What the pipelines have in common: one utterance, or a recording and the windows of it, and the enrollment."""
+
+import math
+import numbers
+import os
+import types
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from transformers.dynamic_module_utils import custom_object_save
+from transformers.pipelines.base import ChunkPipeline
+
+from .audio_emoicl import AudioLike, check_not_shorter, is_silent, naming, stream_audio
+from .enrollment_emoicl import (
+    DigestedBlocks,
+    Utterance,
+    decode_enrollment,
+    decode_target,
+    refuse_digest,
+    refuse_enrolled,
+)
+from .feature_extraction_emoicl import EmoIclFeatureExtractor
+from .windows_emoicl import cut_windows
+
+
+class EmoIclBasePipeline(ChunkPipeline):
+    """
+    A pipeline that answers for an utterance, or with `window_s` for every window of a recording. Windows of several
+    recordings share a batch.
+
+    The speech recognition pipeline of transformers has `chunk_length_s` and `stride_length_s` for this. The names
+    differ because the meaning does: its stride is context that is thrown away where chunks are joined to one text.
+    Here every window has its own answer, and the hop is the time from the start of one to the start of the next.
+    """
+
+    # Of the other island, which this one cannot import.
+    model: Any
+    processor: Any
+    feature_extractor: EmoIclFeatureExtractor
+
+    # Task that stands for the pipeline in a folder it is saved to, and the auto class that loads its model from there.
+    saved_task: str
+    auto_model: str
+
+    def __call__(self, audio: AudioLike | list, **kwargs: Any) -> Any:
+        if isinstance(audio, list):
+            if not audio:
+                return []
+            audio = list(named_requests(audio))
+        elif isinstance(audio, types.GeneratorType):
+            # A generator again: that is how transformers tells a stream.
+            audio = named_requests(audio)
+        return super().__call__(audio, **kwargs)
+
+    def _sanitize_parameters(self, enrollment=None, top_k=None, window_s=None, hop_s=None, **unknown):
+        if unknown:
+            raise TypeError(f"Unknown parameters: {', '.join(unknown)}.")
+        if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
+            raise ValueError(f"`top_k` is the number of labels to return, an integer of at least 1; got {top_k!r}.")
+        # Decoded here, once for all targets of the call.
+        shots = None if enrollment is None else self.decode_enrollment(enrollment)
+        return given(enrollment=shots, window_s=window_s, hop_s=hop_s), {}, given(top_k=top_k)
+
+    def decode_enrollment(self, enrollment: list) -> list[Utterance]:
+        """
+        Decodes and checks an enrollment, so that several calls can share it.
+
+        Args:
+            enrollment (`list[dict]`):
+                Labeled utterances `{"audio": ..., "label": ...}` of the speaker.
+
+        Returns:
+            `list[Utterance]`: an enrollment again.
+
+        Raises:
+            `ValueError`: If an utterance cannot be used or its label is unknown. The message names the item.
+        """
+        # While the constructor runs, that of the processor is not here yet.
+        return decode_enrollment(self.feature_extractor or self.processor.feature_extractor, enrollment)
+
+    def preprocess(self, input_, window_s=None, hop_s=None, **parameters) -> Iterator[dict]:
+        window, hop = self.window_samples(window_s, hop_s)
+        request = as_request(input_)
+        try:
+            if unknown := request.keys() - {"audio", "enrollment", "profile", "name"}:
+                raise ValueError(f'unknown key {min(unknown)!r}; a request has "audio", and "enrollment" or "profile"')
+            speaker = self.speaker_of(request, **parameters)
+            if window is None or hop is None:
+                target = decode_target(self.feature_extractor, request["audio"])
+                refuse_enrolled(target, speaker["enrollment"], self.digests_of(**speaker))
+                yield {"target": target, **speaker, "timeline": None, "is_last": True}
+                return
+            for target, timeline in self._windows(request["audio"], window, hop, speaker):
+                yield {"target": target, **speaker, "timeline": timeline, "is_last": timeline is not None}
+        except ValueError as error:
+            raise ValueError(f"{request.get('name', '')}{error}") from error
+
+    def _windows(
+        self, audio: AudioLike, window: int, hop: int, speaker: dict
+    ) -> Iterator[tuple[Utterance, list[dict] | None]]:
+        """The windows that can be heard, and with the last of them the timeline of all."""
+        rate, min_duration = self.feature_extractor.sampling_rate, self.feature_extractor.min_duration
+        shots, digests = speaker["enrollment"], self.digests_of(**speaker)
+        blocks = DigestedBlocks(stream_audio(audio, rate, "audio"))
+        timeline: list[dict] = []
+        heard = None
+        for start, samples in cut_windows(blocks, window, hop):
+            span = {"start": start / rate, "end": (start + len(samples)) / rate}
+            target = Utterance(samples)
+            refuse_enrolled(target, shots, digests, f"the target from {span['start']:g} to {span['end']:g} s")
+            timeline.append({**span, "audible": not is_silent(samples)})
+            if timeline[-1]["audible"]:
+                # One behind: which of them is the last shows at the end of the recording.
+                if heard is not None:
+                    yield heard, None
+                heard = target
+        refuse_digest(blocks.digest, digests, "the target")
+        with naming(audio, "audio"):
+            check_not_shorter(timeline[-1]["end"], min_duration)
+            if heard is None:
+                raise ValueError("silent from its first to its last window; record it again")
+        yield heard, timeline
+
+    def window_samples(self, window_s: float | None, hop_s: float | None = None) -> tuple[int | None, int | None]:
+        """
+        Checks the windows that recordings are to be answered for.
+
+        Args:
+            window_s (`float`, *optional*): Length of a window, in seconds.
+            hop_s (`float`, *optional*, defaults to half of `window_s`): From one start to the next, in seconds.
+
+        Returns:
+            `tuple[int, int]`: both in samples, or None where there are to be no windows.
+
+        Raises:
+            `ValueError`: If the model cannot take such a window, or there would be gaps between windows.
+        """
+        if window_s is None and hop_s is None:
+            return None, None
+        if window_s is None:
+            raise ValueError("`hop_s` is the time between windows: give `window_s`, their length, too.")
+        for name, seconds in (("window_s", window_s), ("hop_s", hop_s)):
+            if seconds is not None and not isinstance(seconds, numbers.Real):
+                raise ValueError(f"`{name}` is a number of seconds; got {seconds!r}.")
+        extractor = self.feature_extractor
+        if not extractor.min_duration <= window_s <= extractor.max_duration:
+            raise ValueError(
+                f"`window_s` is the length of a window, {extractor.min_duration:g} to {extractor.max_duration:g} s; "
+                f"got {window_s!r}."
+            )
+        hop_s = window_s / 2 if hop_s is None else hop_s
+        hop = round(hop_s * extractor.sampling_rate) if math.isfinite(hop_s) else 0
+        if hop < 1 or hop_s > window_s:
+            raise ValueError(
+                "`hop_s` is the time between the starts of windows, more than 0 s and at most `window_s` "
+                f"({window_s:g} s), or parts of the recording would be passed over; got {hop_s!r}."
+            )
+        return round(window_s * extractor.sampling_rate), hop
+
+    def _forward(self, input_tensors, **parameters):
+        # A trainer leaves the model in training mode.
+        self.model.eval()
+        if isinstance(input_tensors["is_last"], list):  # several inputs in a batch
+            episodes = [
+                dict(zip(input_tensors, values, strict=True)) for values in zip(*input_tensors.values(), strict=True)
+            ]
+        else:
+            episodes = [input_tensors]
+        outputs = self.recognize(episodes, **parameters)
+        return {**outputs, "timeline": input_tensors["timeline"], "is_last": input_tensors["is_last"]}
+
+    def postprocess(self, model_outputs, top_k=None, **parameters):  # pyright: ignore
+        answers = [
+            sorted(self.answers(output, **parameters), key=lambda answer: answer["score"], reverse=True)[:top_k]
+            for output in model_outputs
+        ]
+        timeline = model_outputs[-1]["timeline"]
+        if timeline is None:
+            return answers[0]
+        heard = iter(answers)
+        return [
+            {"start": window["start"], "end": window["end"], "labels": next(heard) if window["audible"] else []}
+            for window in timeline
+        ]
+
+    @abstractmethod
+    def speaker_of(self, request: dict, **parameters: Any) -> dict:
+        """What is known of the speaker of a request: `enrollment`, a list of [`Utterance`], and what else
+        [`~EmoIclBasePipeline.recognize`] needs.
+        """
+
+    def digests_of(self, enrollment: list[Utterance]) -> list[str]:
+        """Digest of each utterance that is enrolled."""
+        return [shot.digest for shot in enrollment]
+
+    @abstractmethod
+    def recognize(self, episodes: list[dict], **parameters: Any) -> dict:
+        """Runs the model on a batch of episodes, `target` and what is known of its speaker, to tensors of shape
+        `(batch_size, ...)`.
+        """
+
+    @abstractmethod
+    def answers(self, output: dict, **parameters: Any) -> list[dict]:
+        """The labels with their scores, from the row of one target, tensors `(1, ...)`."""
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
+        """
+        Saves the model, the processor or feature extractor and the code of all, so that `pipeline(task,
+        save_directory, trust_remote_code=True)` loads it where this package is absent. It works there too:
+        transformers leaves processors away, and the code of pipelines that it has loaded from a folder.
+
+        Args:
+            save_directory (`str` or `os.PathLike`):
+                Directory to save to. It is created if it does not exist.
+            kwargs (`dict[str, Any]`, *optional*):
+                Passed to the `save_pretrained` of the model.
+        """
+        implementation = f"{type(self).__module__.rpartition('.')[2]}.{type(self).__name__}"
+        self.model.config.custom_pipelines = {self.saved_task: {"impl": implementation, "pt": [self.auto_model]}}
+        self.model.save_pretrained(save_directory, **kwargs)
+        # A processor brings its feature extractor.
+        (self.processor or self.feature_extractor).save_pretrained(save_directory)
+        custom_object_save(self, save_directory)
+
+
+def as_request(item: Any) -> dict:
+    """A dictionary with "audio" asks about an utterance with its own enrollment; any other input is an utterance."""
+    return dict(item) if isinstance(item, Mapping) and "audio" in item else {"audio": item}
+
+
+def named_requests(items: Iterable) -> Iterator[dict]:
+    """The requests of a list or stream, which know their place in it: an error is to name it."""
+    for i, item in enumerate(items):
+        yield {**as_request(item), "name": f"inputs[{i}]: "}
+
+
+def given(**parameters: Any) -> dict[str, Any]:
+    """Drops the parameters that were not given, so that the defaults of the pipeline stand."""
+    return {name: value for name, value in parameters.items() if value is not None}
+
+
+__all__ = ["EmoIclBasePipeline", "given"]
