@@ -176,7 +176,7 @@ def log_likelihoods(model: EmoIclForConditionalGeneration, label_ids: torch.Tens
     columns = []
     for label in label_ids:
         label = label[label >= 0]
-        labels = label.expand(len(encoded.last_hidden_state), -1)
+        labels = label.expand(len(batch["attention_mask"]), -1)
         output = model(encoder_outputs=encoded, attention_mask=batch["attention_mask"], labels=labels)
         steps = output.logits.float().log_softmax(-1).gather(2, labels[..., None])
         columns.append(steps.sum((1, 2)))

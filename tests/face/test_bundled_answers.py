@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
 
 from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL
@@ -24,7 +25,9 @@ TOLERANCE = 1e-5
 
 def load_recognizer() -> Any:
     model = AutoModelForSpeechSeq2Seq.from_pretrained(BUNDLED_MODEL)
-    return EmoIclPipeline(model=model, processor=AutoProcessor.from_pretrained(BUNDLED_MODEL), device="cpu")
+    return EmoIclPipeline(
+        model=model, processor=AutoProcessor.from_pretrained(BUNDLED_MODEL), device=torch.device("cpu")
+    )
 
 
 @pytest.fixture(scope="module")
@@ -76,10 +79,10 @@ def test_in_a_batch(recognizer, corpus, num_shots):
 
 
 if __name__ == "__main__":
-    recognizer, corpus = load_recognizer(), load_corpus(BUNDLED_CLIPS)
+    by_hand, clips = load_recognizer(), load_corpus(BUNDLED_CLIPS)
     answers = {
         num_shots: [
-            by_label(recognizer(corpus[target].audio, enrollment=enrollment_of(corpus, target, num_shots)))
+            by_label(by_hand(clips[target].audio, enrollment=enrollment_of(clips, target, num_shots)))
             for target in TARGETS
         ]
         for num_shots in SHOTS

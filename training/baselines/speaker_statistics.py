@@ -124,9 +124,9 @@ def label_evidence(adaptation: EmoIclSpeakerAdaptation, pooled: np.ndarray, epis
     voice_embeds = adaptation.project(torch.from_numpy(pooled).float())
     known, evidence = adaptation.config.label_words, []
     for start in range(0, len(episodes), BATCH_SIZE):
-        inputs = index_slots(episodes[start : start + BATCH_SIZE], known)
-        num_slots = max([len(known) - 1, *inputs["slots"].flatten().tolist()]) + 1
-        evidence.append(adaptation.evidence(voice_embeds, **inputs, num_slots=num_slots)[:, : len(known)])
+        index, slots = index_slots(episodes[start : start + BATCH_SIZE], known).values()
+        num_slots = max([len(known) - 1, *slots.flatten().tolist()]) + 1
+        evidence.append(adaptation.evidence(voice_embeds, index, slots, num_slots)[:, : len(known)])
     return torch.cat(evidence).double().numpy()
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 import torch
@@ -185,7 +185,7 @@ class ClassifierRecognizer(CorpusRecognizer):
         super().__init__(model, speech or speech_source(model, feature_extractor), labels, batch_size)
 
     def embed_batch(self, speech: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return {"utterance_embeds": self.model.get_audio_features(**speech).pooler_output}
+        return {"utterance_embeds": cast(torch.Tensor, self.model.get_audio_features(**speech).pooler_output)}
 
     def score_batch(self, utterances: dict[str, torch.Tensor], episodes: Sequence[Episode]) -> np.ndarray:
         shots = index_shots(episodes, self.model.config.enrollment_labels or [])

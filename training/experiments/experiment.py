@@ -2,19 +2,20 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from accelerate import PartialState
 
 from emoicl.training.data.corpus import Corpus, load_corpus
+from emoicl.training.data.speaker_splits import PARTS
 from emoicl.training.evaluation.evaluate import EvaluationReport
 from emoicl.training.evaluation.plots import plot_shots
 from emoicl.training.experiments.measurement import Outcomes, is_measured, measure
 from emoicl.training.experiments.recipe import Recipe, save_checkpoint
-from emoicl.training.experiments.reproduction.splits import SPLITS, SpeakerSplit
+from emoicl.training.experiments.reproduction.splits import SpeakerSplit
 from emoicl.training.experiments.stages import Context, Stage, make_stage
 from emoicl.training.publishing.cards import save_card
-from emoicl.training.publishing.provenance import PLOT_NAME, REPORT_NAME, carry_provenance, save_report
+from emoicl.training.publishing.provenance import PLOT_NAME, REPORT_NAME, Remarks, carry_provenance, save_report
 
 
 def train(recipe: Recipe) -> EvaluationReport:
@@ -103,12 +104,12 @@ def load_tables(recipe: Recipe) -> SpeakerSplit:
     Raises:
         `ValueError`: If it names no table for a part, or a table is not there or holds none of the labels.
     """
-    for split in SPLITS:
+    for split in PARTS:
         if not getattr(recipe, split):
             raise ValueError(
                 f"The recipe {recipe.name} has no tables for `{split}`: set it, as in --{split} '[a.csv]'."
             )
-    training, validation, test = (load_corpus(recipe.tables(split), recipe.labels) for split in SPLITS)
+    training, validation, test = (load_corpus(recipe.tables(split), recipe.labels) for split in PARTS)
     return SpeakerSplit("tables", training, validation, {"test": test})
 
 
@@ -151,6 +152,6 @@ def save_model(context: Context, output: Path) -> None:
     if trained:
         is_tuned = context.speech_encoder is not None and len(trained) > 1
         before: Any = context.folders[trained[0]] / "model" if is_tuned else None
-        carry_provenance(context.folders[trained[-1]] / "model", folder, context.recipe.card, before)
+        carry_provenance(context.folders[trained[-1]] / "model", folder, cast(Remarks, context.recipe.card), before)
     save_report(output, folder)
     save_card(folder)
