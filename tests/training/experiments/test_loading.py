@@ -150,9 +150,9 @@ def test_the_settings_of_the_bundled_model():
     shared |= {"bf16": True, "max_steps": 500, "eval_steps": 100, "save_steps": 100, "logging_steps": 50}
     shared |= {"type": "meta_icl", "frame_share": 0.5}
     # The share of symbols that was the default then.
-    first = shared | {"max_shots": 0, "symbol_share": 0.3, "eval_shots": "0"}
+    first = shared | {"max_shots": 0, "symbol_share": 0.3, "eval_shots": [0]}
     second = shared | {"max_shots": 7, "symbol_share": 0.2, "learning_rate": 6e-4, "warmup_steps": 20}
-    second |= {"eval_shots": "0,2,4,7", "per_device_train_batch_size": 64}
+    second |= {"eval_shots": [0, 2, 4, 7], "per_device_train_batch_size": 64}
     assert recipe.run == ["speech_encoder", "zero_shot", "in_context", "adaptation"]
     assert (recipe.stages["zero_shot"], recipe.stages["in_context"]) == (first, second)
     assert recipe.stages["adaptation"] == {"type": "adaptation", "size": 1024}

@@ -21,7 +21,7 @@ STAGE = {
     "per_device_train_batch_size": 6,
     "save_steps": 1,
     "eval_steps": 1,
-    "eval_shots": 0,
+    "eval_shots": [0],
     "logging_steps": 1,
     "use_cpu": True,
     "disable_tqdm": True,

@@ -43,8 +43,8 @@ def size(whisper, tmp_path):
         "enrollment_seeds": 2,
         "orders": 2,
         "stages": {
-            "zero_shot": episodes | {"eval_shots": "0", "max_shots": 0},
-            "in_context": episodes | {"eval_shots": "0,2,6"},
+            "zero_shot": episodes | {"eval_shots": [0], "max_shots": 0},
+            "in_context": episodes | {"eval_shots": [0, 2, 6]},
             "classifier": classifier,
             "scratch": classifier
             | {"pretrained": False, "sizes": sizes | {"num_hidden_layers": 0}, "speech": encoder},
