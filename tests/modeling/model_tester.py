@@ -179,7 +179,7 @@ class GenerationTester:
                 assert len(output[name]) == (2 if "encoder" not in name else len(output[name]) or -1), name
         assert_close(model.generate(**prompt, return_dict_in_generate=False), model.generate(**prompt))
 
-    @pytest.mark.parametrize("fields", [{}, {"adaptation_size": 0}], ids=["evidence", "no evidence"])
+    @pytest.mark.parametrize("fields", [{}, {"adaptation_config": None}], ids=["evidence", "no evidence"])
     @pytest.mark.parametrize("text", ["t5", "bart", "t5gemma"])
     @pytest.mark.parametrize("beams", [1, 4])
     def test_the_cache_is_used_and_changes_nothing(self, text, beams, fields):
@@ -206,7 +206,7 @@ class GenerationTester:
             assert part.get_decoder() is model.model.language_model.get_decoder()
 
     def test_embeddings_stand_in_for_tokens(self):
-        model, batch = self.model(adaptation_size=0), self.batch()  # pyright: ignore[reportAttributeAccessIssue]
+        model, batch = self.model(adaptation_config=None), self.batch()  # pyright: ignore[reportAttributeAccessIssue]
         expected = model(**batch).logits
         embeds = model.get_input_embeddings()(batch["input_ids"])
         assert_close(model(**batch, inputs_embeds=embeds).logits, expected)

@@ -82,7 +82,7 @@ class Scoring(torch.nn.Module):
         return self.model.score_labels(label_ids, **inputs)
 
 
-@pytest.mark.parametrize("fields", [{}, {"adaptation_size": 0}], ids=["adaptation", "the paper's"])
+@pytest.mark.parametrize("fields", [{}, {"adaptation_config": None}], ids=["adaptation", "the paper's"])
 @pytest.mark.parametrize("shots", ["enrollment", "no enrollment"])
 def test_scoring_is_exported(shots, fields):
     batch = tiny_batch() if shots == "enrollment" else tiny_prompts(([], 0), ([], 1)) | tiny_speech(40, 37)

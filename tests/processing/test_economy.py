@@ -48,7 +48,7 @@ def recognizer():
 @pytest.fixture
 def counts(monkeypatch, recognizer):
     counts = Counts(monkeypatch)
-    counts.watch(monkeypatch, recognizer.model, "get_speech_features", "encoder runs")
+    counts.watch(monkeypatch, recognizer.model.model, "get_speech_features", "encoder runs")
     return counts
 
 

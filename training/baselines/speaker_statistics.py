@@ -152,10 +152,11 @@ def split_sources(corpus: Corpus, sources: Sequence[str], labels: Sequence[str])
     check_corpus(corpus, labels)
     names = np.array([utterance.corpus for utterance in corpus])
     known = sorted(set(names.tolist()))
+    spoken = [name or "one without a name" for name in known]
     if absent := [source for source in sources if source not in known]:
-        raise ValueError(f"`sources` names {', '.join(absent)}; the training corpora are {', '.join(known)}.")
+        raise ValueError(f"`sources` names {', '.join(absent)}; the training corpora are {', '.join(spoken)}.")
     if sources and len(known) < 2:
-        raise ValueError(f"`sources` tells corpora apart, and {known[0]} is the only one: leave it out.")
+        raise ValueError(f"`sources` tells corpora apart, and {spoken[0]} is the only one: leave it out.")
     rows = [np.flatnonzero(names == source) for source in sources]
     for source, of_source in zip(sources, rows, strict=True):
         try:

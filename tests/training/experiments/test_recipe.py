@@ -85,7 +85,7 @@ def test_train(write):
         load_file(folder / at / "model.safetensors") for at in ("zero_shot/model", "in_context/model", "model")
     )
     assert all(torch.equal(final[name], weight) for name, weight in second.items())
-    assert {name.split(".")[0] for name in final.keys() - second.keys()} == {"adaptation"}
+    assert {name.split(".")[1] for name in final.keys() - second.keys()} == {"adaptation"}
     assert any(not torch.equal(first[name], weight) for name, weight in second.items())
 
 
@@ -131,7 +131,7 @@ def test_more_dimensions_than_the_features_have(write):
 
 def test_a_source_that_is_not_trained_on(write):
     recipe = load_recipe(write(), {"stages.adaptation.sources": ["ravdess"]})
-    with pytest.raises(ValueError, match="`adaptation_sources` names ravdess; the training corpora are "):
+    with pytest.raises(ValueError, match="`sources` names ravdess; the training corpora are one without a name"):
         train(recipe)
     assert not Path(recipe.output).exists()
 
@@ -195,9 +195,10 @@ def test_parts_are_weighed_anew(write, content):
     recipe = load_recipe(write(run=[*content["run"], "weights"]))
     train(recipe)
     model, whole = (Path(recipe.output) / at / "model" / "config.json" for at in (".", "adaptation"))
-    assert (
-        json.loads(model.read_text())["prototype_weight"] == 0.0 != json.loads(whole.read_text())["prototype_weight"]
+    weighed, as_fitted = (
+        json.loads(path.read_text())["adaptation_config"]["prototype_weight"] for path in (model, whole)
     )
+    assert weighed == 0.0 != as_fitted
 
 
 def test_stages_that_make_nothing_to_test(write, content):
