@@ -1,6 +1,6 @@
-"""The floor that a model must beat: a centered probe with prototypes, on a published speech encoder as it is.
+"""The baseline that a model must beat: a centered probe with prototypes, on a published speech encoder as it is.
 
-python benchmarks/floor.py FOLDER SPEECH_ENCODER LAYER
+python benchmarks/prototype_baseline.py FOLDER SPEECH_ENCODER LAYER
 """
 
 import sys
