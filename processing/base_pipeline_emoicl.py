@@ -170,7 +170,7 @@ class EmoIclBasePipeline(ChunkPipeline):
         outputs = self.recognize(episodes, **parameters)
         return {**outputs, "timeline": input_tensors["timeline"], "is_last": input_tensors["is_last"]}
 
-    def postprocess(self, model_outputs, top_k=None, **parameters):  # pyright: ignore
+    def postprocess(self, model_outputs, top_k=None, **parameters):
         answers = [
             sorted(self.answers(output, **parameters), key=lambda answer: answer["score"], reverse=True)[:top_k]
             for output in model_outputs

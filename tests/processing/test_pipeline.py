@@ -252,7 +252,7 @@ def test_a_target_that_is_enrolled_in_another_form_is_refused(recognizer):
 
 def test_save_and_load(recognizer, tmp_path):
     recognizer.save_pretrained(tmp_path)
-    loaded = pipeline(TASK, str(tmp_path), pipeline_class=EmoIclPipeline, device=CPU)  # pyright: ignore
+    loaded = pipeline(TASK, str(tmp_path), pipeline_class=EmoIclPipeline, device=CPU)
     assert isinstance(loaded, EmoIclPipeline)
     assert loaded.processor.candidate_labels == LABELS
     assert loaded(TARGETS[0], enrollment=ENROLLMENT) == recognizer(TARGETS[0], enrollment=ENROLLMENT)
