@@ -30,8 +30,8 @@ class Help(argparse.Action):
     def __call__(self, parser, namespace, values, option_string=None):
         from emoicl.training.experiments.recipe import Recipe
 
-        described = (inspect.getdoc(Recipe) or "").partition("Args:\n")[2].strip().replace("`", "")
-        fields = described.replace("\n    ", "\n  ")
+        described = (inspect.getdoc(Recipe) or "").partition("Args:\n")[2].strip()
+        fields = described.replace("`", "").replace("*optional*", "optional").replace("\n    ", "\n  ")
         parser.epilog = EPILOG.format(overrides=overrides.EPILOG, fields=fields)
         parser.print_help()
         parser.exit()
