@@ -184,16 +184,16 @@ class TabularCorpus(OwnCorpus):
 
 class OwnTable(TabularCorpus):
     """
-    A CSV, JSONL or parquet table. Audio is a path, relative to the table; in parquet also bytes, `{"bytes", "path"}`.
+    A CSV, JSON or parquet table. Audio is a path, relative to the table; in parquet also bytes, `{"bytes", "path"}`.
 
     Args:
-        source (`str` or `Path`): The `.csv`, `.jsonl` or `.parquet` file.
+        source (`str` or `Path`): The file, see [`Table`].
         name (`str`): See [`TabularCorpus`], as for all else.
     """
 
     def __init__(self, source: str | Path, name: str, **fields: Any):
         self.table = Table(source)
-        self.holds_clips = self.table.path.suffix == ".parquet"
+        self.holds_clips = self.table.is_parquet
         self.held = threading.local()
         super().__init__(source, name, **fields)
 
@@ -202,8 +202,8 @@ class OwnTable(TabularCorpus):
         return read_clip(self.table.clip(value))
 
     def version(self, recording: Recording) -> str:
-        path = self.table.path
-        return file_version(path if self.holds_clips else path.parent / recording.path)
+        clip = None if self.holds_clips else self.table.clip(recording.path)
+        return file_version(clip if isinstance(clip, Path) else self.table.path)
 
     def _column_names(self) -> list[str]:
         return self.table.schema.names
