@@ -115,3 +115,8 @@ def _column(name: str, cells: Sequence[str]) -> pa.Array:
         return pa.array([float(cell) if cell else None for cell in cells], pa.float64())
     except ValueError as error:
         raise ValueError(f"{name} is a number in every row: {error}") from error
+
+
+def printable(text: str) -> str:
+    """A file name, of which bytes that are not UTF-8 are written as `\\xdc`; any other text as it is."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
