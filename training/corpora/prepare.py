@@ -7,7 +7,6 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -229,6 +228,11 @@ def _duration(content: bytes, name: str) -> float:
     return sum(count / rate for rate, count in num_samples.items())
 
 
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _judge(
     reader: CorpusReader, recordings: Sequence[Recording], scans: Sequence[Scan]
 ) -> tuple[dict[str, dict[str, str]], list[int]]:
@@ -250,11 +254,19 @@ def _judge(
             continue
         findings["duplicate"] |= {recordings[i].path: f"the same as {first.path}" for i in indices[1:]}
         kept.append(indices[0])
-    listed = {recording.path for recording in recordings}
+    findings["missing"] |= reader.absent()
+    hashes = {recording.path: scan.sha256 for recording, scan in zip(recordings, scans, strict=True)}
+    listed = {Path(path).name: path for path in hashes}
     for path in reader.files():
-        if path.as_posix() not in listed:
-            reasons = [reason for pattern, reason in reader.ignored.items() if fnmatchcase(path.as_posix(), pattern)]
-            findings["ignored" if reasons else "unlisted"][path.as_posix()] = reasons[0] if reasons else ""
+        name = path.as_posix()
+        if name in hashes:
+            continue
+        if reason := reader.reason_to_ignore(name):
+            findings["ignored"][name] = reason
+        elif (same := listed.get(path.name)) and _sha256(reader.source / path) == hashes[same]:
+            findings["duplicate"][name] = f"the same as {same}"
+        else:
+            findings["unlisted"][name] = f"another file than {same}" if same and hashes[same] else ""
     if reader.num_recordings not in (None, len(recordings)):
         stated = f"{len(recordings)} clips, where the owners state {reader.num_recordings}"
         findings["miscounted"][reader.name] = stated

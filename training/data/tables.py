@@ -177,8 +177,8 @@ def open_tables(paths: Sequence[str | Path], required: Sequence[str] = ()) -> li
 
 
 def _tables_in(folder: Path) -> list[Path]:
-    # A .json file in a folder is rather a report or a setting.
-    suffixes = [suffix for suffix in SUFFIXES if suffix != ".json"]
+    # Other files in a folder may be reports and lists.
+    suffixes = SUFFIXES[:3]
     found = sorted(
         path for path in folder.iterdir() if path.suffix.lower() in suffixes and not path.name.startswith(".")
     )

@@ -243,7 +243,7 @@ def test_refuses(source, tmp_path):
     with pytest.raises(ValueError, match="no such folder.*example.org"):
         Letters(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="lacks ann.*ann/A1.wav and so on"):
-        Letters(tmp_path)
+        Letters(source / "ann")
     with pytest.raises(ValueError, match="the corpus's own folder"):
         prepare(Letters(source), source / "out")
     (tmp_path / "mine").mkdir()
@@ -254,6 +254,13 @@ def test_refuses(source, tmp_path):
     (source / "ann").mkdir(parents=True)
     with pytest.raises(ValueError, match="not one clip"):
         prepare(Letters(source), tmp_path / "out", allow_missing=True)
+
+
+def test_a_folder_that_was_packed_into_another(source, tmp_path):
+    assert Letters(tmp_path).source == source
+    shutil.copytree(source, tmp_path / "again" / "source")
+    with pytest.raises(ValueError, match="holds Letters more than once, in .*source, .*again/source; name one"):
+        Letters(tmp_path)
 
 
 @pytest.mark.parametrize(

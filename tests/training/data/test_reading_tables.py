@@ -119,4 +119,5 @@ def test_paths_as_windows_writes_them(tmp_path):
 def test_tables_of_a_folder_beside_its_settings(tmp_path):
     (tmp_path / "a.CSV").write_text("text\nhello\n")
     (tmp_path / "report.json").write_text("{}")
+    (tmp_path / "files.tsv").write_text("file\n1\n")
     assert [table.path.name for table in open_tables([tmp_path])] == ["a.CSV"]
