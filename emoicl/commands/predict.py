@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 EPILOG = """\
-The enrollment is a CSV file with the columns audio (a path, relative to the file) and label:
+The enrollment is a table (.csv, .tsv, .json, .jsonl) with the columns audio (a path, relative to the file) and label:
 
   audio,label
   calm.wav,Neutral

@@ -288,11 +288,12 @@ def test_cremad_in_an_outer_folder(cremad, tmp_path):
 
 @pytest.mark.parametrize("folder", ["", "Actor_05/", "audio_speech_actors_01-24/Actor_05/"])
 def test_ravdess_of_one_actor(tmp_path, folder):
-    names = ["03-01-01-01-01-01-05", "03-01-03-01-01-01-05"]
-    write_clips(tmp_path / "ravdess", [f"{folder}{name}.wav" for name in names])
+    names = ["03-01-01-01-01-01-05", "03-01-03-02-01-01-05"]
+    write_clips(tmp_path / "ravdess", [f"{folder}{name}.wav" for name in [*names, "03-02-03-01-01-01-05"]])
     rows = prepared_rows(Ravdess(tmp_path / "ravdess"), tmp_path / "out", allow_missing=True)
     assert {row["audio"]["path"] for row in rows.values()} == {f"{name}.wav" for name in names}
-    assert "missing: 1438" in (tmp_path / "out" / "report.txt").read_text()
+    report = (tmp_path / "out" / "report.txt").read_text()
+    assert "missing: 1438" in report and "unlisted: 0" in report and "ignored: 1" in report
 
 
 def test_ravdess_twice_in_one_folder(tmp_path):

@@ -83,7 +83,7 @@ class CremaD(CorpusReader):
     layout = f"AudioWAV/1001_DFA_ANG_XX.wav and so on, {CLIPS}, {DEMOGRAPHICS} and processedResults/{TABULATED_VOTES}"
     clip_name = NAME
     beside = {CLIPS: "clips that are not there are counted, not named", DEMOGRAPHICS: "gender and age are unknown"}
-    ignored = {"*AudioMP3/*": "the same clips as MP3", "*Video*/*": "video"}
+    ignored = {"*AudioMP3/*": "the same clips as MP3", "*VideoFlash/*": "video"}
     flawed = {"1076_MTI_SAD_XX": "holds no sound"}
 
     def __init__(self, source):

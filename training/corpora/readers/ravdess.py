@@ -58,7 +58,11 @@ class Ravdess(CorpusReader):
     }
     layout = "the folders Actor_01 to Actor_24 with files such as Actor_01/03-01-05-02-01-01-01.wav"
     clip_name = NAME
-    ignored = {"*03-02-*.wav": "song, which is another part of RAVDESS", "*.mp4": "video"}
+    ignored = {
+        "03-02-*.wav": "song, which is another part of RAVDESS",
+        "*/03-02-*.wav": "song, which is another part of RAVDESS",
+        "*.mp4": "video",
+    }
 
     def recordings(self) -> Iterator[Recording]:
         actors = [f"{number:02}" for number in range(1, 25)]
