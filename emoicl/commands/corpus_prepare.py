@@ -10,14 +10,15 @@ if TYPE_CHECKING:
 
 
 EPILOG = """\
-NAME is one of `emoicl corpus list`, and DIR its folder as its owners ship it, unpacked:
+NAME is one of `emoicl corpus list`, and DIR its folder as its owners ship it, unpacked. Copies with other folders do
+for many too, if the file names are the owners':
 
   emoicl corpus prepare ravdess --source Downloads/ravdess --output data/ravdess --workers 4
 
 Every file that is missing, unreadable or not known is named in OUTPUT/report.txt, and nothing is written unless
 --allow-missing is given. Interrupted, the same command goes on where it stopped. Then train on OUTPUT/data/*.parquet.
 
-NAME generic is for your own: a CSV, JSONL or parquet table with the columns audio, emotion and speaker_id (or others,
+NAME generic is for your own: a CSV, JSON or parquet table with the columns audio, emotion and speaker_id (or others,
 named with --columns), a folder for each speaker, or a data set of the Hub. Labels stay as they are, in lower case,
 unless --map-labels maps them:
 

@@ -44,7 +44,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     scheme = parser.add_mutually_exclusive_group()
     scheme.add_argument("--folds", type=int, metavar="K", help="K folds, in which each speaker is tested once")
     scheme.add_argument("--leave-one-speaker-out", action="store_true", help="one fold for each speaker")
-    scheme.add_argument("--speakers", type=Path, metavar="FILE", help="given parts: .csv or .json")
+    scheme.add_argument("--speakers", type=Path, metavar="FILE", help="given parts: .csv, .tsv or .json")
     parser.add_argument(
         "--stratify",
         nargs="*",

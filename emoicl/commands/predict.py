@@ -4,7 +4,7 @@ import argparse
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 EPILOG = """\
-The enrollment is a CSV file with the columns audio (a path, relative to the file) and label:
+The enrollment is a table (.csv, .tsv, .json, .jsonl) with the columns audio (a path, relative to the file) and label:
 
   audio,label
   calm.wav,Neutral
@@ -39,6 +39,8 @@ written as they are known, so that an interruption keeps those before it.
 
 Enroll a person only with their consent, and delete their profile when they ask.
 """
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -74,11 +76,15 @@ def run(options: argparse.Namespace) -> None:
     from emoicl.training.publishing.checkpoint import load_pipeline
 
     files = find_audio(options.audio)
+    examples = read_enrollment(options.enroll) if options.enroll else []
+    recordings = [*map(Path, files), *(example["audio"] for example in examples if isinstance(example["audio"], Path))]
+    for option, output in (("--output", options.output), ("--save-profile", options.save_profile)):
+        refuse_overwriting(option, output, (("recording", recording) for recording in recordings))
     model = options.model or str(BUNDLED_MODEL)
     recognizer = load_pipeline(model)
     check_decoding(model, recognizer, options.decoding)
     recognizer.window_samples(options.window_s, options.hop_s)
-    parameters = enrollment_parameters(options, recognizer)
+    parameters = enrollment_parameters(options, recognizer, examples)
     for name in ("top_k", "window_s", "hop_s"):
         if (value := getattr(options, name)) is not None:
             parameters[name] = value
@@ -112,12 +118,20 @@ def check_options(options: argparse.Namespace) -> None:
         raise ValueError("--save-profile keeps an enrollment: give it by --enroll.")
     if options.output and options.output.suffix not in (".csv", ".jsonl"):
         raise ValueError(f"--output {options.output}: its name must end in .csv or .jsonl.")
-    for kind, path in (("enrollment", options.enroll), ("profile", options.profile)):
-        if options.output and path and is_same_file(options.output, path):
-            raise ValueError(f"--output {options.output} would overwrite the {kind}.")
+    enrollment, profile = ("enrollment", options.enroll), ("profile", options.profile)
+    refuse_overwriting("--output", options.output, [enrollment, profile, ("profile", options.save_profile)])
+    # What is in the profile is in the saved one too.
+    refuse_overwriting("--save-profile", options.save_profile, [enrollment])
     for name, value in (("--batch-size", options.batch_size), ("--top-k", options.top_k)):
         if value is not None and value < 1:
             raise ValueError(f"{name} is at least 1; got {value}.")
+
+
+def refuse_overwriting(option: str, output: Path | None, inputs: Iterable[tuple[str, Path | None]]) -> None:
+    """Refuses an output that is one of the inputs, each with what it is, by whatever name."""
+    for kind, path in inputs:
+        if output and path and is_same_file(output, path):
+            raise ValueError(f"{option} {output} would overwrite the {kind} {path}; name another file.")
 
 
 def is_same_file(one: Path, other: Path) -> bool:
@@ -155,11 +169,12 @@ def find_audio(paths: Sequence[str]) -> list[str]:
     return files
 
 
-def enrollment_parameters(options: argparse.Namespace, recognizer: "EmotionPipeline") -> dict[str, Any]:
+def enrollment_parameters(
+    options: argparse.Namespace, recognizer: "EmotionPipeline", examples: list[dict[str, Any]]
+) -> dict[str, Any]:
     """What the pipeline is told of the speaker, checked and encoded once for all files."""
     from emoicl.processing.pipeline_emoicl import EmoIclPipeline
 
-    examples = read_enrollment(options.enroll) if options.enroll else None
     if not isinstance(recognizer, EmoIclPipeline):
         if options.profile or options.save_profile:
             raise ValueError(
@@ -173,16 +188,14 @@ def enrollment_parameters(options: argparse.Namespace, recognizer: "EmotionPipel
     return {"profile": profile} if profile is not None else {}
 
 
-def make_profile(
-    recognizer: "EmoIclPipeline", examples: list[dict] | None, path: Path | None
-) -> "SpeakerProfile | None":
+def make_profile(recognizer: "EmoIclPipeline", examples: list[dict], path: Path | None) -> "SpeakerProfile | None":
     """The profile of a file, with the examples behind what it holds."""
     from emoicl.processing.profile_emoicl import SpeakerProfile
 
     profile = SpeakerProfile.load(path) if path else None
     if profile is not None:
         profile.check_model(recognizer.model_fingerprint)
-    if examples is None:
+    if not examples:
         return profile
     enrolled = recognizer.enroll(examples)
     if profile is None:
@@ -206,6 +219,8 @@ def predict(
     Returns:
         `Iterator[dict[str, Any]]`: `audio`, and `labels`, `timeline` or `error`, for each file.
     """
+    from emoicl.training.data.text_tables import printable
+
     kind = "timeline" if "window_s" in parameters else "labels"
     # The windows of a recording are a batch in themselves, and recordings may be long.
     step = 1 if kind == "timeline" else batch_size
@@ -217,17 +232,20 @@ def predict(
             # One of them cannot be used, and the others only one by one.
             yield from (predict_one(recognizer, file, kind, batch_size, parameters) for file in batch)
         else:
-            yield from ({"audio": file, kind: answer} for file, answer in zip(batch, answers, strict=True))
+            yield from ({"audio": printable(file), kind: answer} for file, answer in zip(batch, answers, strict=True))
 
 
 def predict_one(
     recognizer: "EmotionPipeline", file: str, kind: str, batch_size: int, parameters: dict[str, Any]
 ) -> dict[str, Any]:
     """The answer for one file, or the reason why there is none."""
+    from emoicl.training.data.text_tables import printable
+
+    result: dict[str, Any] = {"audio": printable(file)}
     try:
-        return {"audio": file, kind: recognizer(file, batch_size=batch_size, **parameters)}
+        return result | {kind: recognizer(file, batch_size=batch_size, **parameters)}
     except ValueError as error:
-        return {"audio": file, "error": str(error).removeprefix(f"audio ({file}): ")}
+        return result | {"error": printable(str(error).removeprefix(f"audio ({file}): "))}
 
 
 def recognizer_labels(recognizer: "EmotionPipeline", decoding: str) -> list[str]:
@@ -270,10 +288,20 @@ def open_output(path: Path | None, labels: Sequence[str]) -> Iterator[Callable[[
             if table is None:
                 file.write(f"{json.dumps(result)}\n")
             else:
-                table.writerows(table_rows(result, labels))
+                table.writerows(map(safe_cells, table_rows(result, labels)))
             file.flush()
 
         yield write
+
+
+def safe_cells(row: dict[str, Any]) -> dict[str, Any]:
+    """A row without texts that a spreadsheet would run as formulas. A path stays one."""
+    return {
+        name: ("./" if name == "audio" else "'") + value
+        if isinstance(value, str) and value.startswith(FORMULA_STARTS)
+        else value
+        for name, value in row.items()
+    }
 
 
 def table_rows(result: dict[str, Any], labels: Sequence[str]) -> list[dict[str, Any]]:

@@ -20,7 +20,8 @@ there are any:
 
   emoicl pretrain language-model --text corpus/train.parquet --instructions corpus/train.parquet --output outputs/lm
 
---text takes tables (.parquet, .jsonl, .csv) with a column text; in a file of any other name, each line is a text.
+--text takes tables (.parquet, .jsonl, .csv, .tsv, .json) with a column text; in a file of any other name, each line is
+a text.
 --instructions takes tables with the columns instruction, input and output. Of any other table, instructions are made
 of its columns text, emotion, gender, language and age; none of them goes from a sentence to an emotion.
 

@@ -43,7 +43,8 @@ def test_prepare_a_hub_dataset(emoicl, recordings, tmp_path, capsys, monkeypatch
 
 def test_prepare_names_what_is_missing(emoicl, tmp_path):
     (tmp_path / "ravdess" / "Actor_01").mkdir(parents=True)
-    with pytest.raises(ValueError, match="1440 missing .Actor_01/03-01-01-01-01-01-01.wav, .*report.txt"):
+    (tmp_path / "ravdess" / "Actor_01" / "03-01-08-02-02-02-01.wav").write_bytes(tone(200.0))
+    with pytest.raises(ValueError, match="1439 missing .Actor_01/03-01-01-01-01-01-01.wav, .*report.txt"):
         emoicl("corpus", "prepare", "ravdess", "--source", tmp_path / "ravdess", "--output", tmp_path / "out")
     assert "Actor_24/03-01-08-02-02-02-24.wav" in (tmp_path / "out" / "report.txt").read_text()
 
@@ -57,7 +58,7 @@ def test_prepare_names_what_is_missing(emoicl, tmp_path):
         (["generic", "--source", "{recordings}", "--hub-dataset", "x"], "either --source or --hub-dataset"),
         (["generic", "--source", "{recordings}", "--map-labels", "happy"], "pairs such as a=b, not 'happy'"),
         (["generic", "--source", "{recordings}", "--map-labels", "sad=sadness"], "has no label sad to map"),
-        (["ravdess", "--source", "{recordings}"], "lacks Actor_01"),
+        (["ravdess", "--source", "{recordings}"], "no audio file here or below has a name of RAVDESS"),
         (["ravdess", "--source", "{recordings}", "--workers", "0"], "--workers is at least 1"),
     ],
 )

@@ -2,7 +2,9 @@
 
 import csv
 import json
+import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -210,6 +212,40 @@ def test_an_enrollment_is_not_overwritten_by_another_name(complaint, enroll, che
     assert enrollment.read_text().startswith("audio,label")
 
 
+def test_a_profile_does_not_overwrite_an_enrolled_recording(complaint, enroll, table, checkpoint):
+    clip = table.parent / "ann_Joy_1.wav"
+    before = clip.read_bytes()
+    arguments = ["predict", "--model", checkpoint, "--enroll", enroll(ENROLLMENT), "--save-profile", clip]
+    assert "would overwrite the recording" in complaint(*arguments)
+    assert clip.read_bytes() == before
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_file_names_that_are_not_utf8(run, recordings, tmp_path, suffix):
+    odd = Path(os.fsdecode(os.fsencode(recordings) + b"/\xdcbung.wav"))
+    shutil.copy(recordings / "b.wav", odd)
+    odd.with_suffix(".mp3").write_bytes(b"no sound")
+    path = tmp_path / f"out{suffix}"
+    run(recordings, "--output", path, status=1)
+    rows = read_table(path) if suffix == ".csv" else read_lines(path)
+    names = ["a.WAV", "b.wav", "c.wav", r"\xdcbung.mp3", r"\xdcbung.wav"]
+    assert [row["audio"].rpartition("/")[2] for row in rows] == names
+    assert ["error" in row and bool(row["error"]) for row in rows] == [False, False, False, True, False]
+
+
+def test_cells_that_a_spreadsheet_would_run(run, table, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = ["=cmd|calc.wav", "+1.wav", "@SUM(1+1).wav"]
+    for name in names:
+        shutil.copy(table.parent / "ann_Joy_0.wav", name)
+    (tmp_path / names[2]).write_bytes(b"no sound")
+    run(*names, "--output", "out.csv", status=1)
+    rows = read_table(tmp_path / "out.csv")
+    assert [row["audio"] for row in rows] == [f"./{name}" for name in names]
+    assert not any(cell.startswith(("=", "+", "-", "@")) for row in rows for cell in row.values())
+    assert command.safe_cells({"label": "-1+1", "score": -1.0}) == {"label": "'-1+1", "score": -1.0}
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -219,6 +255,8 @@ def test_an_enrollment_is_not_overwritten_by_another_name(complaint, enroll, che
         (["x.wav", "--save-profile", "me"], "--save-profile keeps an enrollment: give it by --enroll"),
         (["x.wav", "--output", "results.xlsx"], "must end in .csv or .jsonl"),
         (["x.wav", "--enroll", "me.csv", "--output", "me.csv"], "would overwrite the enrollment"),
+        (["x.wav", "--enroll", "me.csv", "--save-profile", "me.csv"], "would overwrite the enrollment"),
+        (["x.csv", "--output", "x.csv"], "would overwrite the recording x.csv"),
         (["x.wav", "--top-k", "0"], "--top-k is at least 1; got 0"),
         (["x.wav", "--batch-size", "0"], "--batch-size is at least 1"),
         (["x.wav", "--window", "40"], "--window is the length of a window, 0.1 to 30 s; got 40"),

@@ -2,9 +2,12 @@
 
 import csv
 import io
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -90,7 +93,12 @@ class CorpusReader(ABC):
             `surprise`, `sadness`, `joy`, `fear`, `disgust`, `anger`; every other class stays itself (`calm`,
             `boredom`, `contempt`). Two native labels share a word only if they mean the same.
         layout (`str`): What the folder holds, for messages: `"Actor_01/03-01-01-01-01-01-01.wav, ..."`.
-        required (`tuple[str, ...]`): Files and folders without which this is not the corpus's folder.
+        required (`tuple[str, ...]`): Files and folders without which this is not the corpus's folder. If they are all
+            in a folder within the given one, that is taken.
+        clip_name (`re.Pattern`, *optional*): What all of a clip's file name without its extension is like, of a corpus
+            whose clips are found by their names in whatever folders ([`~CorpusReader.clips`]).
+        beside (`Mapping[str, str]`): Files that tell more of the clips than their names, with what is unknown without
+            them. They may be in any folder ([`~CorpusReader.find`]); those that are not there are named as missing.
         num_recordings (`int`, *optional*): The owners' own count, for a corpus whose `recordings` come from the files
             that are there, so that missing files show in the number. Not for those that come from a table or a design.
         ignored (`Mapping[str, str]`): Shell patterns of relative paths that belong to the owners' folder but not to
@@ -100,7 +108,7 @@ class CorpusReader(ABC):
         has_votes (`bool`): Whether recordings may have `votes`.
 
     Raises:
-        `ValueError`: If the folder is not there, or lacks what is `required`.
+        `ValueError`: If the folder is not there, lacks what is `required` or has no clip.
     """
 
     name: str
@@ -116,6 +124,8 @@ class CorpusReader(ABC):
     label_map: Mapping[str, str]
     layout: str
     required: tuple[str, ...] = ()
+    clip_name: re.Pattern[str] | None = None
+    beside: Mapping[str, str] = {}
     num_recordings: int | None = None
     ignored: Mapping[str, str] = {}
     flawed: Mapping[str, str] = {}
@@ -127,11 +137,31 @@ class CorpusReader(ABC):
             raise ValueError(
                 f"{self.source}: there is no such folder. {self.pretty_name} is had from {self.homepage}."
             )
-        if absent := [name for name in self.required if not (self.source / name).exists()]:
+        self.source = self._innermost(self.source)
+        if self.clip_name and not self.clips:
             raise ValueError(
-                f"{self.source}: lacks {', '.join(absent)}. {self.pretty_name}, as its owners ship it, holds "
+                f"{self.source}: no audio file here or below has a name of {self.pretty_name}, which holds "
                 f"{self.layout}."
             )
+
+    def _innermost(self, source: Path) -> Path:
+        """The folder with all that is required: the given one, or one that it was packed into."""
+        if not (absent := self._lacks(source)):
+            return source
+        within = [path for depth in ("*", "*/*") for path in sorted(source.glob(depth)) if path.is_dir()]
+        complete = [path for path in within if not self._lacks(path)]
+        if not complete:
+            raise ValueError(
+                f"{source}: lacks {', '.join(absent)}. {self.pretty_name}, as its owners ship it, holds {self.layout}."
+            )
+        if len(complete) > 1:
+            raise ValueError(
+                f"{source}: holds {self.pretty_name} more than once, in {', '.join(map(str, complete))}; name one."
+            )
+        return complete[0]
+
+    def _lacks(self, folder: Path) -> list[str]:
+        return [name for name in self.required if not (folder / name).exists()]
 
     @abstractmethod
     def recordings(self) -> Iterator[Recording]:
@@ -163,6 +193,37 @@ class CorpusReader(ABC):
             hidden = any(part.startswith(".") or part == "__MACOSX" for part in relative.parts)
             if path.suffix.lower() in AUDIO_SUFFIXES and not hidden and path.is_file():
                 yield relative
+
+    def name_of(self, path: Path) -> str:
+        """What a file is called as a clip, for example by folder and file name; empty if it is none of the corpus."""
+        return path.stem if self.clip_name and self.clip_name.fullmatch(path.stem) else ""
+
+    @cached_property
+    def clips(self) -> dict[str, str]:
+        """Paths of the clips that are there by their names ([`~CorpusReader.name_of`]), whatever folders they are in.
+        Of several files of one name, the uppermost is taken."""
+        clips: dict[str, str] = {}
+        for path in sorted(self.files(), key=lambda path: len(path.parts)):
+            if not self.reason_to_ignore(path.as_posix()) and (name := self.name_of(path)):
+                clips.setdefault(name, path.as_posix())
+        return dict(sorted(clips.items()))
+
+    def reason_to_ignore(self, path: str) -> str:
+        """Why a file is `ignored`; empty if it is not."""
+        return next((reason for pattern, reason in self.ignored.items() if fnmatchcase(path, pattern)), "")
+
+    @cached_property
+    def _uppermost(self) -> dict[str, Path]:
+        paths = sorted(self.source.rglob("*"), key=lambda path: (len(path.parts), path), reverse=True)
+        return {path.name: path for path in paths}
+
+    def find(self, name: str) -> Path | None:
+        """A file of this name in the folder or below, the uppermost if there are several."""
+        return self._uppermost.get(name)
+
+    def absent(self) -> dict[str, str]:
+        """The files of `beside` that are not there, with what is unknown without them."""
+        return {name: unknown for name, unknown in self.beside.items() if self.find(name) is None}
 
     def read_audio(self, recording: Recording) -> bytes:
         """The encoded clip, exactly as the owners ship it.

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import soundfile
 
 from emoicl.processing.audio_emoicl import decode_audio
+from emoicl.processing.audio_file_emoicl import read_blocks
 from emoicl.training.corpora.near_duplicates import Fingerprint, fingerprint
 
 
@@ -66,32 +68,62 @@ def check_clip(clip: bytes | Path) -> ClipCheck:
     except OSError as error:
         return ClipCheck(refusal=f"cannot open {clip}: {error.strerror}")
     sha256 = hashlib.sha256(content).hexdigest()
-    try:
-        # As it is stored, because mixing channels and resampling move peaks.
-        with soundfile.SoundFile(io.BytesIO(content)) as file:
-            samples = file.read(dtype="float32", always_2d=True)
-            rate, encoding = file.samplerate, f"{file.format} {file.subtype}"
-    except soundfile.LibsndfileError:
-        samples, rate, encoding = np.empty((0, 1), np.float32), 0, ""
-    levels = np.abs(samples)
-    is_silent = levels.size > 0 and float(levels.max()) < SILENT_PEAK
-    waveform = None
-    refusal = ""
-    if not is_silent:
+    sound = _listen(content)
+    is_silent = sound.duration > 0 and sound.peak < SILENT_PEAK
+    waveform, refusal = None, sound.refusal
+    if not (refusal or is_silent):
         try:
             waveform = decode_audio(content)
         except ValueError as error:
             refusal = str(error).removeprefix("audio: ")
-    channels = samples.shape[1]
     return ClipCheck(
         sha256=sha256,
         refusal=refusal,
-        duration=len(samples) / rate if rate else 0.0,
-        format=f"{rate} Hz, {channels} channel{'s' * (channels > 1)}, {encoding}" if rate else "",
+        duration=sound.duration,
+        format=_describe_format(content, sound),
         is_silent=is_silent,
-        num_clipped=0 if refusal else _count_clipped(levels >= FULL_SCALE),
+        num_clipped=0 if refusal else sound.num_clipped,
         fingerprint=None if waveform is None else fingerprint(waveform),
     )
+
+
+@dataclass(slots=True)
+class _Sound:
+    """What is in a file as it is stored: mixing channels and resampling move peaks."""
+
+    refusal: str = ""
+    duration: float = 0.0
+    peak: float = 0.0
+    num_clipped: int = 0
+    rate: int = 0
+    channels: int = 0
+
+
+def _listen(content: bytes) -> _Sound:
+    sound = _Sound()
+    try:
+        # A block holds more seconds than most clips: no run is sought across two.
+        for block, rate in read_blocks(content, "audio", math.inf):
+            levels = np.abs(block)
+            sound.duration += len(block) / rate
+            sound.peak = max(sound.peak, float(levels.max()))
+            sound.num_clipped += _count_clipped(levels >= FULL_SCALE)
+            sound.rate, sound.channels = rate, block.shape[1]
+    except ValueError as error:
+        sound.refusal = str(error)
+    return sound
+
+
+def _describe_format(content: bytes, sound: _Sound) -> str:
+    if not sound.rate:
+        return ""
+    try:
+        header = soundfile.info(io.BytesIO(content))
+    except soundfile.LibsndfileError:
+        encoding = "a header that libsndfile cannot read"
+    else:
+        encoding = f"{header.format} {header.subtype}"
+    return f"{sound.rate} Hz, {sound.channels} channel{'s' * (sound.channels > 1)}, {encoding}"
 
 
 def _count_clipped(is_full: np.ndarray) -> int:

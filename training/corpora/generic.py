@@ -83,21 +83,20 @@ class SpeakerFolders(OwnCorpus):
         name (`str`): See [`OwnCorpus`], as for all that is not named here.
         pattern (`str`, *optional*, defaults to `"{speaker_id}/{emotion}/*"`): Relative path without its extension. In
             braces are `speaker_id`, `emotion`, `sentence_id`, `take`, `intensity`, `gender` or `age`, which never
-            hold a `/` and are as short as can be (`"{speaker_id}/{emotion}_{take}"`); `*` is anything. Files with
-            other paths are unlisted.
+            hold a `/` (`"{speaker_id}/{emotion}_{take}"`); `*` is anything. Files with other paths are unlisted.
 
     Raises:
-        `ValueError`: If there is no such folder, if the pattern lacks speaker or emotion or has an unknown field, or
-            if no file matches it.
+        `ValueError`: If there is no such folder, if the pattern lacks speaker or emotion or has an unknown field, if
+            no file matches it, or if one does with either of two speakers or emotions.
     """
 
     def __init__(self, source: str | Path, name: str, pattern: str = FOLDER_PATTERN, **fields: Any):
         super().__init__(source, name, **fields)
         if not self.source.is_dir():
             raise ValueError(f"{self.source}: there is no such folder.")
-        regex = _compile(pattern)
-        matches = {path: regex.fullmatch(path.with_suffix("").as_posix()) for path in self.files()}
-        self.matches = {path: match.groupdict() for path, match in matches.items() if match}
+        names = {path: path.with_suffix("").as_posix() for path in self.files()}
+        matches = {path: _match(pattern, name) for path, name in names.items()}
+        self.matches = {path: match for path, match in matches.items() if match}
         if not self.matches:
             raise ValueError(f"{self.source}: of {len(matches)} audio files, none has a path like {pattern}.")
         self._learn_labels({match["emotion"]: {match["emotion"]} for match in self.matches.values()})
@@ -184,16 +183,16 @@ class TabularCorpus(OwnCorpus):
 
 class OwnTable(TabularCorpus):
     """
-    A CSV, JSONL or parquet table. Audio is a path, relative to the table; in parquet also bytes, `{"bytes", "path"}`.
+    A CSV, JSON or parquet table. Audio is a path, relative to the table; in parquet also bytes, `{"bytes", "path"}`.
 
     Args:
-        source (`str` or `Path`): The `.csv`, `.jsonl` or `.parquet` file.
+        source (`str` or `Path`): The file, see [`Table`].
         name (`str`): See [`TabularCorpus`], as for all else.
     """
 
     def __init__(self, source: str | Path, name: str, **fields: Any):
         self.table = Table(source)
-        self.holds_clips = self.table.path.suffix == ".parquet"
+        self.holds_clips = self.table.is_parquet
         self.held = threading.local()
         super().__init__(source, name, **fields)
 
@@ -202,8 +201,8 @@ class OwnTable(TabularCorpus):
         return read_clip(self.table.clip(value))
 
     def version(self, recording: Recording) -> str:
-        path = self.table.path
-        return file_version(path if self.holds_clips else path.parent / recording.path)
+        clip = None if self.holds_clips else self.table.clip(recording.path)
+        return file_version(clip if isinstance(clip, Path) else self.table.path)
 
     def _column_names(self) -> list[str]:
         return self.table.schema.names
@@ -305,7 +304,8 @@ def _tell_apart(paths: list[str]) -> list[str]:
     return [f"row_{row:06}/{path}" if path and occurrences[path] > 1 else path for row, path in rows]
 
 
-def _compile(pattern: str) -> re.Pattern[str]:
+def _split(pattern: str) -> list[str]:
+    """The fields of a pattern and what stands between them."""
     fields = re.findall(r"{(\w+)}", pattern)
     allowed = ("speaker_id", "emotion", "sentence_id", "take", "intensity", "gender", "age")
     if not {"speaker_id", "emotion"} <= set(fields) or set(fields) - set(allowed) or len(set(fields)) < len(fields):
@@ -313,14 +313,33 @@ def _compile(pattern: str) -> re.Pattern[str]:
             f"{pattern!r}: a pattern has {{speaker_id}} and {{emotion}} once, and may have "
             f"{', '.join(allowed[2:])}; for example {FOLDER_PATTERN}."
         )
-    parts = re.split(r"({\w+}|\*)", pattern)
-    return re.compile("".join(_part(part) for part in parts))
+    return re.split(r"({\w+}|\*)", pattern)
 
 
-def _part(part: str) -> str:
+def _match(pattern: str, path: str) -> dict[str, str] | None:
+    """
+    What the fields of a pattern are in a path; `None` if it has another form.
+
+    Raises:
+        `ValueError`: If there is another way to read it, by which the speaker or the emotion is another.
+    """
+    parts = _split(pattern)
+    # If there is more than one way, the first part to differ is shortest in one of these and longest in the other.
+    readings = [re.fullmatch("".join(_part(part, lazy) for part in parts), path) for lazy in ("?", "")]
+    one, other = (reading.groupdict() if reading else {} for reading in readings)
+    for field in ("speaker_id", "emotion"):
+        if one.get(field) != other.get(field):
+            raise ValueError(
+                f"{path}: by the pattern {pattern}, its {field} is {one[field]!r} as well as {other[field]!r}. Name "
+                "each part of the path by a field of its own, with the same signs between them, or make a table."
+            )
+    return one or None
+
+
+def _part(part: str, lazy: str) -> str:
     if part == "*":
-        return ".*"
-    return f"(?P<{part[1:-1]}>[^/]+?)" if part.startswith("{") else re.escape(part)
+        return f".*{lazy}"
+    return f"(?P<{part[1:-1]}>[^/]+{lazy})" if part.startswith("{") else re.escape(part)
 
 
 def _unique_ids(paths: Sequence[str]) -> list[str]:

@@ -1,25 +1,25 @@
 """From a corpus as its owners ship it to tables that `load_corpus` and `datasets` read."""
 
 import hashlib
-import io
 import json
+import math
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet
-import soundfile
 from tqdm.auto import tqdm
 
+from emoicl.processing.audio_file_emoicl import read_blocks
 from emoicl.training.corpora.base import CorpusReader, Recording
 from emoicl.training.corpora.card import dataset_card
 from emoicl.training.corpora.report import NOTES, PROBLEMS, Report
 from emoicl.training.data.tables import AUDIO_TYPE
+from emoicl.training.data.text_tables import printable
 from emoicl.training.data.writing import write_aside
 
 
@@ -43,6 +43,8 @@ VOTES_TYPE = pa.list_(pa.struct({"emotion": pa.string(), "votes": pa.float64()})
 # Clips that a worker holds in memory at once, of which a parquet file makes a row group.
 GROUP_SIZE = 100
 UNFINISHED = ".unfinished"
+# Bytes of a file name without its extension; file systems take 255 and more.
+MAX_NAME = 200
 
 
 class Scan(NamedTuple):
@@ -52,6 +54,14 @@ class Scan(NamedTuple):
     duration: float = 0.0
     problem: str = ""
     reason: str = ""
+
+
+class Clip(NamedTuple):
+    """A clip that is written, and the name of its file."""
+
+    recording: Recording
+    scan: Scan
+    file_name: str
 
 
 def prepare(
@@ -108,6 +118,7 @@ def prepare(
         )
     if not kept:
         raise ValueError(f"{reader.pretty_name}: not one clip can be prepared; see {output / 'report.txt'}.")
+    file_names = _file_names(recordings)
     shards = _slices(kept, shard_size)
     names = [f"{number:05}-of-{len(shards):05}.{format}" for number in range(len(shards))]
     write = {"parquet": _write_parquet, "jsonl": _write_jsonl}[format]
@@ -115,8 +126,7 @@ def prepare(
     def write_shard(number: int) -> int:
         path = output / "data" / names[number]
         if not path.exists():
-            rows = [(recordings[index], scans[index]) for index in shards[number]]
-            write(reader, rows, path)
+            write(reader, [Clip(recordings[i], scans[i], file_names[i]) for i in shards[number]], path)
         return len(shards[number])
 
     (output / "data").mkdir(exist_ok=True)
@@ -199,27 +209,28 @@ def _scan(reader: CorpusReader, recording: Recording) -> Scan:
         return Scan(problem="flawed", reason=reader.flawed[recording.source_id])
     try:
         content = reader.read_audio(recording)
-        return Scan(hashlib.sha256(content).hexdigest(), _duration(content))
+        return Scan(hashlib.sha256(content).hexdigest(), _duration(content, recording.path))
     except FileNotFoundError:
         return Scan(problem="missing")
     except (OSError, ValueError) as error:
         return Scan(problem="unreadable", reason=str(error))
 
 
-def _duration(content: bytes) -> float:
-    """Seconds, as the header tells. Decoding is left to whoever listens."""
+def _duration(content: bytes, name: str) -> float:
+    """Seconds that can be decoded, whatever the header tells."""
     if content.startswith(b"version https://git-lfs"):
         raise ValueError("a pointer of git-lfs in place of the file: run `git lfs pull` in the corpus's folder")
-    try:
-        info = soundfile.info(io.BytesIO(content))
-    except soundfile.LibsndfileError as error:
-        raise ValueError(
-            f"{len(content)} bytes that are not readable audio ({error.error_string.rstrip('.')}); wav, flac, ogg "
-            "(opus, vorbis) and mp3 are read"
-        ) from error
-    if not info.frames:
+    num_samples: Counter[int] = Counter()
+    for block, rate in read_blocks(content, name, math.inf):
+        num_samples[rate] += len(block)
+    if not num_samples:
         raise ValueError("holds no samples")
-    return info.frames / info.samplerate
+    return sum(count / rate for rate, count in num_samples.items())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _judge(
@@ -243,11 +254,19 @@ def _judge(
             continue
         findings["duplicate"] |= {recordings[i].path: f"the same as {first.path}" for i in indices[1:]}
         kept.append(indices[0])
-    listed = {recording.path for recording in recordings}
+    findings["missing"] |= reader.absent()
+    hashes = {recording.path: scan.sha256 for recording, scan in zip(recordings, scans, strict=True)}
+    listed = {Path(path).name: path for path in hashes}
     for path in reader.files():
-        if path.as_posix() not in listed:
-            reasons = [reason for pattern, reason in reader.ignored.items() if fnmatchcase(path.as_posix(), pattern)]
-            findings["ignored" if reasons else "unlisted"][path.as_posix()] = reasons[0] if reasons else ""
+        name = path.as_posix()
+        if name in hashes:
+            continue
+        if reason := reader.reason_to_ignore(name):
+            findings["ignored"][name] = reason
+        elif (same := listed.get(path.name)) and _sha256(reader.source / path) == hashes[same]:
+            findings["duplicate"][name] = f"the same as {same}"
+        else:
+            findings["unlisted"][name] = f"another file than {same}" if same and hashes[same] else ""
     if reader.num_recordings not in (None, len(recordings)):
         stated = f"{len(recordings)} clips, where the owners state {reader.num_recordings}"
         findings["miscounted"][reader.name] = stated
@@ -265,7 +284,7 @@ def _report(
     labels: dict[str, dict[str, int]] = {}
     for native, emotion in reader.label_map.items():
         if counts[native]:
-            labels.setdefault(emotion, {})[native] = counts[native]
+            labels.setdefault(printable(emotion), {})[printable(native)] = counts[native]
     genders = dict(sorted((recordings[index].speaker_id, recordings[index].gender) for index in kept))
     return Report(
         corpus=reader.name,
@@ -275,32 +294,48 @@ def _report(
         seconds=sum(scans[index].duration for index in kept),
         labels=labels,
         genders=dict(sorted(Counter(genders.values()).items())),
-        findings=findings,
+        findings={
+            kind: {printable(name): printable(reason) for name, reason in files.items()}
+            for kind, files in findings.items()
+        },
     )
 
 
-def _row(reader: CorpusReader, recording: Recording, scan: Scan, audio: object) -> dict:
-    row = {
+def _row(reader: CorpusReader, clip: Clip, audio: object) -> dict:
+    recording = clip.recording
+    row: dict[str, Any] = {
         "audio": audio,
         "speaker_id": f"{reader.name}/{recording.speaker_id}",
         "emotion": reader.harmonize(recording.native_label),
-        "duration": scan.duration,
+        "duration": clip.scan.duration,
         "corpus": reader.name,
         "source_id": recording.source_id,
         "native_label": recording.native_label,
         **{name: getattr(recording, name) for name in TEXT_COLUMNS},
     }
+    row = {name: printable(value) if isinstance(value, str) else value for name, value in row.items()}
     if reader.has_votes:
         votes = recording.votes or {}
         row["votes"] = [{"emotion": reader.harmonize(label), "votes": float(vote)} for label, vote in votes.items()]
     return row
 
 
-def _file_name(recording: Recording) -> str:
-    return recording.source_id.replace("/", "_") + Path(recording.path).suffix.lower()
+def _file_names(recordings: Sequence[Recording]) -> list[str]:
+    """A name for the file of each clip, no two of which are one to a file system that takes "A" for "a"."""
+    names: list[str] = []
+    occurrences: Counter[str] = Counter()
+    for recording in recordings:
+        plain = printable(recording.source_id).replace("/", "_").encode()[:MAX_NAME].decode(errors="ignore")
+        name = plain
+        while occurrences[name.casefold()]:
+            occurrences[plain.casefold()] += 1
+            name = f"{plain}_{occurrences[plain.casefold()]}"
+        occurrences[name.casefold()] += 1
+        names.append(name + Path(recording.path).suffix.lower())
+    return names
 
 
-def _write_parquet(reader: CorpusReader, rows: Sequence[tuple[Recording, Scan]], path: Path) -> None:
+def _write_parquet(reader: CorpusReader, clips: Sequence[Clip], path: Path) -> None:
     schema = SCHEMA.append(pa.field("votes", VOTES_TYPE)) if reader.has_votes else SCHEMA
     # A dictionary of clips would only hold them in memory a second time.
     options: dict[str, Any] = {"write_statistics": False}
@@ -309,23 +344,22 @@ def _write_parquet(reader: CorpusReader, rows: Sequence[tuple[Recording, Scan]],
     ]
 
     with write_aside(path) as aside, pyarrow.parquet.ParquetWriter(aside, schema, **options) as file:
-        for group in _slices(rows, GROUP_SIZE):
-            values = []
-            for recording, scan in group:
-                audio = {"bytes": reader.read_audio(recording), "path": _file_name(recording)}
-                values.append(_row(reader, recording, scan, audio))
+        for group in _slices(clips, GROUP_SIZE):
+            values = [
+                _row(reader, clip, {"bytes": reader.read_audio(clip.recording), "path": clip.file_name})
+                for clip in group
+            ]
             file.write_batch(pa.RecordBatch.from_pylist(values, schema))
 
 
-def _write_jsonl(reader: CorpusReader, rows: Sequence[tuple[Recording, Scan]], path: Path) -> None:
+def _write_jsonl(reader: CorpusReader, clips: Sequence[Clip], path: Path) -> None:
     folder = path.parent / "audio"
     folder.mkdir(exist_ok=True)
 
     with write_aside(path) as aside, aside.open("w", encoding="utf-8", newline="\n") as file:
-        for recording, scan in rows:
-            name = _file_name(recording)
-            (folder / name).write_bytes(reader.read_audio(recording))
-            row = _row(reader, recording, scan, f"audio/{name}")
+        for clip in clips:
+            (folder / clip.file_name).write_bytes(reader.read_audio(clip.recording))
+            row = _row(reader, clip, f"audio/{clip.file_name}")
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from emoicl.training.corpora.base import read_rows, read_text
+from emoicl.training.corpora.base import read_text
 from emoicl.training.corpora.split_tables import SplitRow
 from emoicl.training.data.speaker_splits import PARTS, UNKNOWN, Speaker
+from emoicl.training.data.tables import Table
 
 
 STRATIFY = ("gender", "age")
@@ -58,8 +59,8 @@ def read_speaker_lists(path: Path) -> dict[str, str]:
     Reads who is to be in which part.
 
     Args:
-        path (`Path`): A `.csv` file with the columns `speaker_id` and `split`, or a `.json` file with a list for each
-            part, `{"train": ["ravdess/01", ...], ...}`. The `split.json` of an earlier split is one.
+        path (`Path`): A `.csv` or `.tsv` file with the columns `speaker_id` and `split`, or a `.json` file with a list
+            for each part, `{"train": ["ravdess/01", ...], ...}`. The `split.json` of an earlier split is one.
 
     Returns:
         `dict[str, str]`: The part of each name.
@@ -68,9 +69,10 @@ def read_speaker_lists(path: Path) -> dict[str, str]:
         `ValueError`: If the file cannot be read, has another part, or has a speaker in two parts.
     """
     pairs: list[tuple[str, str]]
-    if path.suffix == ".csv":
-        pairs = [(row["speaker_id"], row["split"]) for row in read_rows(path, ["speaker_id", "split"])]
-    elif path.suffix == ".json":
+    if path.suffix.lower() in (".csv", ".tsv"):
+        table = Table(path, ["speaker_id", "split"])
+        pairs = list(zip(table.texts("speaker_id"), table.texts("split"), strict=True))
+    elif path.suffix.lower() == ".json":
         try:
             content = json.loads(read_text(path))
             lists = content.get("speakers", content)
@@ -78,7 +80,7 @@ def read_speaker_lists(path: Path) -> dict[str, str]:
         except (json.JSONDecodeError, AttributeError, TypeError) as error:
             raise ValueError(f'{path}: should be {{"train": ["name", ...], "test": [...]}}, but: {error}.') from error
     else:
-        raise ValueError(f"{path}: lists of speakers are a .csv or .json file.")
+        raise ValueError(f"{path}: lists of speakers are a .csv, .tsv or .json file.")
     if unknown := sorted({part for _, part in pairs} - set(PARTS)):
         raise ValueError(f"{path}: the parts are {', '.join(PARTS)}, not {', '.join(map(repr, unknown))}.")
     part_of: dict[str, str] = {}

@@ -1,20 +1,19 @@
-"""Tables with a row for each clip or text: parquet, JSON lines or CSV, read a few rows at a time."""
+"""Tables with a row for each clip or text: parquet, JSON or CSV, read a few rows at a time."""
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.json
 import pyarrow.parquet
 
+from emoicl.training.data.text_tables import read_text_table
 
-SUFFIXES = (".parquet", ".jsonl", ".csv")
+
+# In upper or lower case.
+SUFFIXES = (".parquet", ".jsonl", ".csv", ".tsv", ".json")
 AUDIO_TYPE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
-# Of a CSV file all else is text: a speaker "007" is not the number 7, and a speaker "NA" is not a missing one.
-CSV_NUMBERS = {"duration": pa.float64()}
 # Rows in memory at once, with their clips.
 BATCH_SIZE = 100
 
@@ -42,12 +41,13 @@ class Table:
     A table. The clips inside a parquet file are never held as a whole.
 
     Args:
-        path (`str` or `Path`): A `.parquet`, `.jsonl` or `.csv` file.
+        path (`str` or `Path`): A file of one of the `SUFFIXES`.
         required (`Sequence[str]`, *optional*, defaults to `()`): Columns that it must have. The column `audio` holds
             bytes, paths relative to the folder of the table, or `{"bytes", "path"}`, of which bytes count if they are
             there.
 
     Attributes:
+        is_parquet (`bool`): Whether it is in a binary format, which holds the clips themselves.
         schema (`pa.Schema`): Its columns.
         num_rows (`int`): Its rows.
 
@@ -57,19 +57,20 @@ class Table:
 
     def __init__(self, path: str | Path, required: Sequence[str] = ()):
         self.path = Path(path)
-        if self.path.suffix not in SUFFIXES:
+        self.is_parquet = self.path.suffix.lower() == ".parquet"
+        if self.path.suffix.lower() not in SUFFIXES:
             raise ValueError(f"{path}: a table is a {', '.join(SUFFIXES)} file.")
         if not self.path.is_file():
             raise ValueError(f"{path}: there is no such file.")
-        try:
-            if self.path.suffix == ".parquet":
+        if self.is_parquet:
+            try:
                 metadata = pyarrow.parquet.read_metadata(self.path)
-                self.schema, self.num_rows = metadata.schema.to_arrow_schema(), metadata.num_rows
-            else:
-                self._rows = _read_csv(self.path) if self.path.suffix == ".csv" else pyarrow.json.read_json(self.path)
-                self.schema, self.num_rows = self._rows.schema, self._rows.num_rows
-        except (pa.ArrowException, OSError) as error:
-            raise ValueError(f"{path}: cannot be read as {self.path.suffix[1:]}: {error}") from error
+            except (pa.ArrowException, OSError) as error:
+                raise ValueError(f"{path}: cannot be read as parquet: {error}") from error
+            self.schema, self.num_rows = metadata.schema.to_arrow_schema(), metadata.num_rows
+        else:
+            self._rows = read_text_table(self.path)
+            self.schema, self.num_rows = self._rows.schema, self._rows.num_rows
         self.require(required)
         if not self.num_rows:
             raise ValueError(f"{path}: the table has no rows.")
@@ -86,7 +87,7 @@ class Table:
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Its rows in order, a few at a time."""
-        if self.path.suffix == ".parquet":
+        if self.is_parquet:
             with pyarrow.parquet.ParquetFile(self.path) as file:
                 yield from file.iter_batches(BATCH_SIZE, columns=columns)
         else:
@@ -129,7 +130,12 @@ class Table:
             audio = audio.get("bytes") or audio.get("path")
         if not audio:
             return None
-        return audio if isinstance(audio, bytes) else self.path.parent / audio
+        if isinstance(audio, bytes):
+            return audio
+        path = self.path.parent / audio
+        if "\\" in audio and not path.exists():
+            path = self.path.parent / PureWindowsPath(audio).as_posix()
+        return path
 
 
 def path_of(audio: bytes | str | dict | None) -> str:
@@ -171,18 +177,16 @@ def open_tables(paths: Sequence[str | Path], required: Sequence[str] = ()) -> li
 
 
 def _tables_in(folder: Path) -> list[Path]:
-    found = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES and not path.name.startswith("."))
+    # Other files in a folder may be reports and lists.
+    suffixes = SUFFIXES[:3]
+    found = sorted(
+        path for path in folder.iterdir() if path.suffix.lower() in suffixes and not path.name.startswith(".")
+    )
     if not found:
-        raise ValueError(f"{folder}: holds no table; a table is a {', '.join(SUFFIXES)} file.")
-    if len(kinds := sorted({path.suffix for path in found})) > 1:
+        raise ValueError(f"{folder}: holds no table; a table is a {', '.join(suffixes)} file.")
+    if len(kinds := sorted({path.suffix.lower() for path in found})) > 1:
         raise ValueError(f"{folder}: holds {' and '.join(kinds)} files. Name those that are meant.")
     return found
-
-
-def _read_csv(path: Path) -> pa.Table:
-    with pyarrow.csv.open_csv(path) as reader:
-        types = {name: CSV_NUMBERS.get(name, pa.string()) for name in reader.schema.names}
-    return pyarrow.csv.read_csv(path, convert_options=pyarrow.csv.ConvertOptions(column_types=types))
 
 
 def _is_audio(kind: pa.DataType) -> bool:

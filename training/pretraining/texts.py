@@ -18,7 +18,7 @@ def read_texts(paths: Iterable[str | Path]) -> list[str]:
     sentences.
 
     Args:
-        paths (`Iterable[str | Path]`): `.parquet`, `.jsonl` or `.csv` tables; any other file is UTF-8 text.
+        paths (`Iterable[str | Path]`): tables (see [`Table`]); any other file is UTF-8 text.
 
     Returns:
         `list[str]`: The texts without empty ones, in the order in which they come first.
@@ -37,7 +37,7 @@ def read_texts(paths: Iterable[str | Path]) -> list[str]:
 
 
 def read_texts_of(path: Path) -> list[str]:
-    if path.suffix in SUFFIXES:
+    if path.suffix.lower() in SUFFIXES:
         return [text for text in Table(path, ["text"]).texts("text") if text]
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

@@ -252,10 +252,74 @@ def test_esd_prepared(esd, tmp_path):
     assert "  0011/Neutral/0011_000002.wav" in report
 
 
-def test_esd_wants_the_transcript_of_a_speaker(esd):
-    (esd / "0011" / "0011.txt").unlink()
-    with pytest.raises(ValueError, match="0011.txt: there is no such file"):
-        list(Esd(esd).recordings())
+def test_esd_without_transcripts_in_an_outer_folder(tmp_path):
+    names = [f"Emotion Speech Dataset/{name}.wav" for name in ("0011/Angry/0011_000351", "0011/Sad/0011_001051")]
+    write_clips(tmp_path / "esd", names)
+    rows = prepared_rows(Esd(tmp_path / "esd"), tmp_path / "out", allow_missing=True)
+    assert {name: (row["emotion"], row["text"]) for name, row in rows.items()} == {
+        "0011_000351": ("anger", ""),
+        "0011_001051": ("sadness", ""),
+    }
+    report = (tmp_path / "out" / "report.txt").read_text()
+    assert "missing: 34999" in report and "  0011.txt: texts are unknown" in report
+
+
+def test_cremad_without_its_tables(tmp_path):
+    names = ["1001_IEO_ANG_HI", "1002_TIE_SAD_XX", "1002_QQQ_SAD_XX"]
+    write_clips(tmp_path / "cremad", [f"AudioWAV/{name}.wav" for name in names])
+    with pytest.raises(ValueError, match="2 missing .SentenceFilenames.csv, VideoDemographics.csv., 1 unlisted"):
+        prepare(CremaD(tmp_path / "cremad"), tmp_path / "out")
+    rows = prepared_rows(CremaD(tmp_path / "cremad" / "AudioWAV"), tmp_path / "out", allow_missing=True)
+    assert {name: (row["emotion"], row["gender"], row["intensity"]) for name, row in rows.items()} == {
+        "1001_IEO_ANG_HI": ("anger", "", "high"),
+        "1002_TIE_SAD_XX": ("sadness", "", ""),
+    }
+    report = (tmp_path / "out" / "report.txt").read_text()
+    assert "2 clips, where the owners state 7442" in report
+    assert "  VideoDemographics.csv: gender and age are unknown" in report
+
+
+def test_cremad_in_an_outer_folder(cremad, tmp_path):
+    (tmp_path / "outer").mkdir()
+    cremad.rename(tmp_path / "outer" / "CREMA-D")
+    rows = prepared_rows(CremaD(tmp_path / "outer"), tmp_path / "out")
+    assert rows["1002_IEO_HAP_HI"]["gender"] == "female"
+
+
+@pytest.mark.parametrize("folder", ["", "Actor_05/", "audio_speech_actors_01-24/Actor_05/"])
+def test_ravdess_of_one_actor(tmp_path, folder):
+    names = ["03-01-01-01-01-01-05", "03-01-03-02-01-01-05"]
+    write_clips(tmp_path / "ravdess", [f"{folder}{name}.wav" for name in [*names, "03-02-03-01-01-01-05"]])
+    rows = prepared_rows(Ravdess(tmp_path / "ravdess"), tmp_path / "out", allow_missing=True)
+    assert {row["audio"]["path"] for row in rows.values()} == {f"{name}.wav" for name in names}
+    report = (tmp_path / "out" / "report.txt").read_text()
+    assert "missing: 1438" in report and "unlisted: 0" in report and "ignored: 1" in report
+
+
+def test_ravdess_twice_in_one_folder(tmp_path):
+    source = tmp_path / "ravdess"
+    names = ["Actor_05/03-01-01-01-01-01-05.wav", "Actor_05/03-01-03-01-01-01-05.wav"]
+    write_clips(source, names)
+    write_clips(source / "audio_speech_actors_01-24", names)
+    (source / "audio_speech_actors_01-24" / names[1]).write_bytes(clip("another"))
+    report = prepare(Ravdess(source), tmp_path / "out", allow_missing=True)
+    assert report.num_prepared == 2
+    same, other = (f"audio_speech_actors_01-24/{name}" for name in names)
+    assert report.findings["duplicate"] == {same: f"the same as {names[0]}"}
+    assert report.findings["unlisted"] == {other: f"another file than {names[1]}"}
+
+
+def test_emodb_flat(tmp_path):
+    write_clips(tmp_path / "emodb", ["03a01Fa.wav", "08b01Wb.wav"])
+    rows = prepared_rows(EmoDb(tmp_path / "emodb"), tmp_path / "out", allow_missing=True)
+    assert {name: row["emotion"] for name, row in rows.items()} == {"03a01Fa": "joy", "08b01Wb": "anger"}
+
+
+@pytest.mark.parametrize("reader", [Ravdess, CremaD, EmoDb, Esd])
+def test_a_folder_without_a_clip_of_the_corpus_is_refused(reader, tmp_path):
+    write_clips(tmp_path, ["a.wav"])
+    with pytest.raises(ValueError, match="no audio file here or below has a name of .*, which holds"):
+        reader(tmp_path)
 
 
 NEMO = """\

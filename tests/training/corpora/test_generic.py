@@ -177,6 +177,28 @@ def test_patterns_are_refused(tmp_path, pattern, message):
         SpeakerFolders(tmp_path, "rec", pattern=pattern)
 
 
+@pytest.mark.parametrize(
+    "names, pattern, message",
+    [
+        (["DC/sa01", "DC/su02"], "{speaker_id}/{emotion}{take}", "DC/sa01: by .* its emotion is 's' as well as 'sa0'"),
+        (["a/very_sad_1"], "{speaker_id}/{emotion}_{take}", "its emotion is 'very' as well as 'very_sad'"),
+        (["ann_lee_joy_1"], "{speaker_id}_{emotion}_{take}", "its speaker_id is 'ann' as well as 'ann_lee'"),
+        (["x/y/ann/joy/1"], "*/{speaker_id}/{emotion}/*", "its speaker_id is 'y' as well as 'ann'"),
+    ],
+)
+def test_patterns_that_can_be_read_in_two_ways_are_refused(tmp_path, names, pattern, message):
+    write_clips(tmp_path, [f"{name}.wav" for name in names])
+    with pytest.raises(ValueError, match=message):
+        SpeakerFolders(tmp_path, "rec", pattern=pattern)
+
+
+def test_an_ambiguity_beside_speaker_and_emotion_does_not_matter(tmp_path):
+    write_clips(tmp_path, ["ann/joy/a_b_c.wav", "ann/joy/more/1.wav"])
+    assert len(list(SpeakerFolders(tmp_path, "rec").recordings())) == 2
+    (recording,) = SpeakerFolders(tmp_path, "rec", pattern="{speaker_id}/{emotion}/{sentence_id}_{take}").recordings()
+    assert (recording.native_label, recording.sentence_id, recording.take) == ("joy", "a", "b_c")
+
+
 def test_hub_dataset_with_encoded_audio(tmp_path):
     clips = [clip(str(number)) for number in range(3)]
     columns = {

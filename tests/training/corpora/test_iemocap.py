@@ -90,7 +90,7 @@ def test_prepared(source, tmp_path):
     assert len(load_corpus(sorted((tmp_path / "out" / "data").glob("*.parquet")))) == 3
 
 
-def test_refuses(source, tmp_path):
+def test_refuses(source):
     evaluation = source / "Session5/dialog/EmoEvaluation/Ses05M_script03_2b.txt"
     evaluation.write_text(SCRIPT.replace("Other", "Othr"))
     with pytest.raises(ValueError, match="Ses05M_script03_2b.txt: line 2: .'Othr'. is none of Anger"):
@@ -99,4 +99,4 @@ def test_refuses(source, tmp_path):
     with pytest.raises(ValueError, match="'Ses55M_script03_2b_FXX0' is no name of a turn"):
         list(Iemocap(source).recordings())
     with pytest.raises(ValueError, match="lacks Session1/dialog/EmoEvaluation, .*Session5/dialog/EmoEvaluation"):
-        Iemocap(tmp_path)
+        Iemocap(source / "Session1")

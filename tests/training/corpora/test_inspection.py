@@ -293,3 +293,16 @@ def test_real_speech(shared, tmp_path):
     assert not found.leakage["ravdess"].gives_away
     assert set(found.findings["silent"]) == set(found.findings["unusable"]) == set()
     assert min(found.shots["ravdess/17"].values()) >= 3
+
+
+def test_the_duration_is_of_what_is_decoded():
+    piped = bytearray(encode(voice(1, 2.0), "FLAC"))
+    # A program that writes into a pipe does not come back to fill in the number of samples, which has 36 bits.
+    piped[21] &= 0xF0
+    piped[22:26] = bytes(4)
+    check = check_clip(bytes(piped))
+    assert (check.refusal, check.duration, check.format) == ("", 2.0, "16000 Hz, 1 channel, FLAC PCM_16")
+    unfinished = encode(voice(1, 2.0))
+    check = check_clip(unfinished[:40] + bytes(4) + unfinished[44:])
+    assert (check.refusal, check.duration) == ("", 2.0)
+    assert "truncated" in check_clip(unfinished[:9000]).refusal

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from tiny_files import clip, write_clips
 
 from emoicl.training.corpora import prepare as prepare_module
 from emoicl.training.corpora.base import CorpusReader, Recording
+from emoicl.training.corpora.generic import OwnTable, SpeakerFolders
 from emoicl.training.corpora.prepare import prepare
 from emoicl.training.data.corpus import load_corpus
 
@@ -241,7 +243,7 @@ def test_refuses(source, tmp_path):
     with pytest.raises(ValueError, match="no such folder.*example.org"):
         Letters(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="lacks ann.*ann/A1.wav and so on"):
-        Letters(tmp_path)
+        Letters(source / "ann")
     with pytest.raises(ValueError, match="the corpus's own folder"):
         prepare(Letters(source), source / "out")
     (tmp_path / "mine").mkdir()
@@ -252,6 +254,13 @@ def test_refuses(source, tmp_path):
     (source / "ann").mkdir(parents=True)
     with pytest.raises(ValueError, match="not one clip"):
         prepare(Letters(source), tmp_path / "out", allow_missing=True)
+
+
+def test_a_folder_that_was_packed_into_another(source, tmp_path):
+    assert Letters(tmp_path).source == source
+    shutil.copytree(source, tmp_path / "again" / "source")
+    with pytest.raises(ValueError, match="holds Letters more than once, in .*source, .*again/source; name one"):
+        Letters(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -271,3 +280,46 @@ def test_refuses_a_wrong_reader(source, tmp_path, fields, message):
 
     with pytest.raises(ValueError, match=message):
         prepare(Wrong(source), tmp_path / "out")
+
+
+def test_a_file_for_each_clip(tmp_path):
+    names = ["x/1", "x_1", "X_1", "x_1_2", "é" * 150 + "a", "é" * 150 + "b"]
+    write_clips(tmp_path, [f"{number}.wav" for number in range(len(names))])
+    rows = "".join(f"{number}.wav,joy,a,{name}\n" for number, name in enumerate(names))
+    (tmp_path / "t.csv").write_text("audio,emotion,speaker_id,source_id\n" + rows, encoding="utf-8")
+    prepare(OwnTable(tmp_path / "t.csv", "mine"), tmp_path / "out", "jsonl")
+    lines = [json.loads(line) for line in tables(tmp_path / "out")[0].read_text(encoding="utf-8").splitlines()]
+    assert [line["source_id"] for line in lines] == names
+    assert [line["audio"] for line in lines[:4]] == [f"audio/{n}.wav" for n in ("x_1", "x_1_2", "X_1_3", "x_1_2_2")]
+    assert len({line["audio"].lower() for line in lines}) == len(names)
+    for number, line in enumerate(lines):
+        assert (tmp_path / "out" / "data" / line["audio"]).read_bytes() == (tmp_path / f"{number}.wav").read_bytes()
+
+
+def test_duration_and_damage_are_of_what_is_decoded(tmp_path):
+    piped = bytearray(clip("piped", 0.3, ".flac"))
+    # A program that writes into a pipe does not come back to fill in the number of samples, which has 36 bits.
+    piped[21] &= 0xF0
+    piped[22:26] = bytes(4)
+    (tmp_path / "piped.flac").write_bytes(piped)
+    (tmp_path / "cut.wav").write_bytes(clip("cut", 0.5)[:9000])
+    (tmp_path / "t.csv").write_text("audio,emotion,speaker_id\npiped.flac,joy,a\ncut.wav,joy,a\n")
+    report = prepare(OwnTable(tmp_path / "t.csv", "mine"), tmp_path / "out", allow_missing=True)
+    assert pyarrow.parquet.read_table(tables(tmp_path / "out")[0])["duration"].to_pylist() == [0.3]
+    assert "truncated" in report.findings["unreadable"]["cut.wav"]
+
+
+@pytest.mark.parametrize("format", ["parquet", "jsonl"])
+def test_file_names_that_are_not_utf8(tmp_path, format):
+    source = tmp_path / "rec"
+    (source / "ann" / "joy").mkdir(parents=True)
+    for name in (b"\xdcbung.wav", b"loose.wav"):
+        folder = os.fsencode(source / "ann" / "joy") if name[:1] == b"\xdc" else os.fsencode(source)
+        Path(os.fsdecode(folder + b"/" + name)).write_bytes(clip(str(name)))
+    Path(os.fsdecode(os.fsencode(source) + b"/\xdc.wav")).write_bytes(clip("loose too"))
+    report = prepare(SpeakerFolders(source, "rec"), tmp_path / "out", format, allow_missing=True)
+    assert list(report.findings["unlisted"]) == ["loose.wav", r"\xdc.wav"]
+    (utterance,) = load_corpus(tables(tmp_path / "out"))
+    assert utterance.audio is not None
+    rows = load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert rows["source_id"] == [r"\xdcbung"]

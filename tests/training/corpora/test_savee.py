@@ -43,7 +43,16 @@ def test_prepared(tmp_path):
     assert len(load_corpus(sorted((tmp_path / "out" / "data").glob("*.parquet")))) == 3
 
 
-def test_wants_the_folder_above_the_speakers(tmp_path):
-    write_clips(tmp_path, ["DC/a01.wav"])
-    with pytest.raises(ValueError, match="lacks AudioData/DC"):
+@pytest.mark.parametrize("names", [("ALL/DC_a01", "ALL/JE_sa02"), ("DC/a01", "JE/sa02"), ("DC_a01", "JE_sa02")])
+def test_copies(tmp_path, names):
+    write_clips(tmp_path / "savee", [f"{name}.wav" for name in names])
+    report = prepare(Savee(tmp_path / "savee"), tmp_path / "out", allow_missing=True)
+    rows = pyarrow.parquet.read_table(tmp_path / "out" / "data").to_pylist()
+    assert [(row["source_id"], row["emotion"]) for row in rows] == [("DC_a01", "anger"), ("JE_sa02", "sadness")]
+    assert len(report.findings["missing"]) == 478
+
+
+def test_a_folder_without_a_clip_of_it_is_refused(tmp_path):
+    write_clips(tmp_path, ["DC/x01.wav"])
+    with pytest.raises(ValueError, match="no audio file here or below has a name of SAVEE, which holds AudioData/DC"):
         Savee(tmp_path)

@@ -10,7 +10,7 @@ import pytest
 from datasets import load_dataset
 
 from emoicl.training.corpora import split_tables
-from emoicl.training.corpora.split_rules import age_group
+from emoicl.training.corpora.split_rules import age_group, read_speaker_lists
 from emoicl.training.corpora.splits import PARTS, split_corpus
 from emoicl.training.data.corpus import load_corpus
 from emoicl.training.data.tables import AUDIO_TYPE
@@ -505,3 +505,8 @@ def test_ravdess_without_shared_sentences(shared, tmp_path):
         assert len(train) == len(test) == 1 and train != test
         assert len(report.speakers["test"]) == 4
         assert report.left_out["sentences"]["test"] in (119, 120)
+
+
+def test_a_list_of_speakers_of_a_spreadsheet(tmp_path):
+    (tmp_path / "parts.CSV").write_bytes("speaker_id;split\nmine/ü ;train\nmine/b;test\n".encode("utf-16"))
+    assert read_speaker_lists(tmp_path / "parts.CSV") == {"mine/ü": "train", "mine/b": "test"}

@@ -1,5 +1,7 @@
 """The names of TESS, in whatever folders, and the one that lacks a letter."""
 
+import shutil
+
 import pyarrow.parquet
 import pytest
 from tiny_files import write_clips
@@ -36,3 +38,15 @@ def test_prepared(tmp_path):
     rows = pyarrow.parquet.read_table(tmp_path / "out" / "data").to_pylist()
     assert {row["speaker_id"]: row["emotion"] for row in rows} == {"tess/OAF": "fear", "tess/YAF": "surprise"}
     assert len(load_corpus(sorted((tmp_path / "out" / "data").glob("*.parquet")))) == 2
+
+
+def test_a_folder_within_itself(tmp_path):
+    names = ["OAF_Fear/OAF_back_fear.wav", "YAF_pleasant_surprised/YAF_back_ps.wav"]
+    write_clips(tmp_path / "tess", names)
+    shutil.copytree(tmp_path / "tess", tmp_path / "copy")
+    shutil.move(tmp_path / "copy", tmp_path / "tess" / "TESS Toronto emotional speech set data")
+    report = prepare(Tess(tmp_path / "tess"), tmp_path / "out", allow_missing=True)
+    assert (report.num_listed, report.num_prepared) == (2, 2)
+    copies = {f"TESS Toronto emotional speech set data/{name}": f"the same as {name}" for name in names}
+    assert report.findings["duplicate"] == copies
+    assert report.findings["unlisted"] == {}

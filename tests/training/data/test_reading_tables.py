@@ -47,3 +47,77 @@ def test_a_table_that_is_named_twice_is_read_once(tmp_path):
         (tmp_path / "data" / name).write_text("text\nhello\n")
     tables = open_tables([tmp_path, tmp_path / "data" / "a.csv"], ["text"])
     assert [table.path.name for table in tables] == ["a.csv", "b.csv"]
+
+
+ROWS = "audio,label\nc1.wav,Anger\nü.wav,Joy\n"
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("a.csv", ROWS.encode("utf-8-sig")),
+        ("a.csv", ROWS.encode("utf-16")),
+        ("a.csv", ROWS.encode("utf-16-le")),
+        ("a.csv", ROWS.encode("utf-16-be")),
+        ("a.CSV", ROWS.replace("\n", "\r\n").encode()),
+        ("a.csv", ROWS.replace(",", ";").encode()),
+        ("a.csv", b"sep=;\r\n" + ROWS.replace(",", ";").encode()),
+        ("a.csv", ROWS.replace(",", "|").encode()),
+        ("a.tsv", ROWS.replace(",", "\t").encode()),
+        ("a.csv", ROWS.replace(",", "\t").encode("utf-16")),
+        ("a.csv", ROWS.replace(",", ", ").replace("Anger", '"Anger"').encode()),
+        ("a.csv", ROWS.replace("\n", " \n").replace(",", " ,").encode()),
+        ("a.csv", (ROWS.replace("\n", ",,\n") + "\n,,,\n").encode()),
+        ("a.json", json.dumps([{"audio": "c1.wav", "label": "Anger"}, {"audio": "ü.wav", "label": "Joy"}]).encode()),
+        ("a.json", '{"audio": "c1.wav", "label": "Anger"}\n{"audio": "ü.wav", "label": "Joy"}\n'.encode("utf-16")),
+    ],
+)
+def test_tables_as_spreadsheets_and_programs_write_them(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    table = Table(tmp_path / name, ["audio", "label"])
+    assert table.schema.names == ["audio", "label"]
+    values = [(row.path, row.texts["label"]) for row in table.rows(["label"])]
+    assert values == [("c1.wav", "Anger"), ("ü.wav", "Joy")]
+
+
+def test_an_encoding_that_is_a_guess_is_told(tmp_path):
+    (tmp_path / "a.csv").write_bytes(ROWS.encode("cp1252"))
+    with pytest.warns(UserWarning, match="a.csv: byte 26, 0xfc, is not UTF-8; it is read as Windows-1252"):
+        assert Table(tmp_path / "a.csv").texts("audio") == ["c1.wav", "ü.wav"]
+
+
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("a.csv", b"", "it has no header"),
+        ("a.csv", b"audio,label\na.wav,joy,sad\n", "row 1 has 3 values where the header has 2, separated by ','"),
+        ("a.csv", b"audio,label\na.wav\n", "row 1 has 1 values"),
+        ("a.csv", b'audio,label\n"a.wav,joy\n', "unexpected end of data"),
+        ("a.csv", b"audio,label,label\na.wav,joy,sad\n", "a column occurs more than once"),
+        ("a.csv", b"audio,duration\na.wav,long\n", "duration is a number in every row"),
+        ("a.csv", b"PK\x03\x04\x14\x00\x08\x00\x08\x00", "it is no text, whatever its name"),
+        ("a.csv", b"audio,label\n\x81\xff,joy\n", "byte 13, 0x81, is not UTF-8, nor is the file UTF-16 or Windows"),
+        ("a.csv", b"\xff\xfea", "utf-16"),
+        ("a.json", b"[1, 2]", "a list of something else than objects"),
+        ("a.json", b'[{"audio": 1}', "delimiter"),
+        ("a.xlsx", b"PK", "a table is a .parquet, .jsonl, .csv, .tsv, .json file"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_named_with_what_was_found(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=f"{name}.*{message}"):
+        Table(tmp_path / name)
+
+
+def test_paths_as_windows_writes_them(tmp_path):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "a.wav").write_bytes(b"content")
+    (tmp_path / "a.csv").write_text("audio\nx\\a.wav\n")
+    assert [read_clip(row.clip) for row in Table(tmp_path / "a.csv").rows([])] == [b"content"]
+
+
+def test_tables_of_a_folder_beside_its_settings(tmp_path):
+    (tmp_path / "a.CSV").write_text("text\nhello\n")
+    (tmp_path / "report.json").write_text("{}")
+    (tmp_path / "files.tsv").write_text("file\n1\n")
+    assert [table.path.name for table in open_tables([tmp_path])] == ["a.CSV"]

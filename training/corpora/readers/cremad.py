@@ -21,19 +21,23 @@ SENTENCES = {
     "WSI": "We'll stop in a couple of minutes.",
 }
 INTENSITIES = {"LO": "low", "MD": "medium", "HI": "high", "XX": ""}
-NAME = re.compile(r"(?P<actor>1\d{3})_(?P<sentence>[A-Z]{3})_(?P<emotion>[A-Z]{3})_(?P<level>LO|MD|HI|XX)")
+NAME = re.compile(
+    rf"(?P<actor>1\d{{3}})_(?P<sentence>{'|'.join(SENTENCES)})_(?P<emotion>ANG|DIS|FEA|HAP|NEU|SAD)_"
+    rf"(?P<level>{'|'.join(INTENSITIES)})"
+)
 # Votes are counted in columns of one letter, the first of the label's three.
 VOTES = {"A": "ANG", "D": "DIS", "F": "FEA", "H": "HAP", "N": "NEU", "S": "SAD"}
 DEMOGRAPHICS = "VideoDemographics.csv"
 CLIPS = "SentenceFilenames.csv"
-TABULATED_VOTES = "processedResults/tabulatedVotes.csv"
+TABULATED_VOTES = "tabulatedVotes.csv"
+NUM_CLIPS = 7442
 # tabulateVotesV2.r numbers its rows 100000 * queryType + clip; query type 1 is the voice alone.
 VOICE_ONLY = "1"
 
 
 class CremaD(CorpusReader):
     """
-    CREMA-D as its git repository (with git-lfs) has it; the clips are those of `AudioWAV`.
+    CREMA-D as its git repository (with git-lfs) has it; the clips are those of `AudioWAV`, which may be there alone.
 
     A name has four parts: actor, sentence, emotion and level (low, medium and high for one sentence, else XX,
     unspecified). `SentenceFilenames.csv` lists the clips, `VideoDemographics.csv` the actors' sex and age, and
@@ -76,26 +80,27 @@ class CremaD(CorpusReader):
         "NEU": "neutral",
         "SAD": "sadness",
     }
-    layout = f"AudioWAV/1001_DFA_ANG_XX.wav and so on, {CLIPS}, {DEMOGRAPHICS} and {TABULATED_VOTES}"
-    required = ("AudioWAV", CLIPS, DEMOGRAPHICS)
-    ignored = {"AudioMP3/*": "the same clips as MP3", "Video*/*": "video"}
+    layout = f"AudioWAV/1001_DFA_ANG_XX.wav and so on, {CLIPS}, {DEMOGRAPHICS} and processedResults/{TABULATED_VOTES}"
+    clip_name = NAME
+    beside = {CLIPS: "clips that are not there are counted, not named", DEMOGRAPHICS: "gender and age are unknown"}
+    ignored = {"*AudioMP3/*": "the same clips as MP3", "*VideoFlash/*": "video"}
     flawed = {"1076_MTI_SAD_XX": "holds no sound"}
 
     def __init__(self, source):
         super().__init__(source)
-        self.has_votes = (self.source / TABULATED_VOTES).is_file()
+        self.has_votes = self.find(TABULATED_VOTES) is not None
+        self.num_recordings = None if self.find(CLIPS) else NUM_CLIPS
 
     def recordings(self) -> Iterator[Recording]:
-        actors = {row["ActorID"]: row for row in read_rows(self.source / DEMOGRAPHICS, ["ActorID", "Age", "Sex"])}
-        votes = self._votes() if self.has_votes else {}
-        for row in read_rows(self.source / CLIPS, ["Filename"]):
-            clip = row["Filename"]
+        actors, votes = self._actors(), self._votes()
+        table = self.find(CLIPS)
+        for clip in [row["Filename"] for row in read_rows(table, ["Filename"])] if table else self.clips:
             match = NAME.fullmatch(clip)
-            if not match or match["sentence"] not in SENTENCES or match["actor"] not in actors:
-                raise ValueError(f"{self.source / CLIPS}: {clip!r} is no clip of a known actor and sentence.")
-            actor = actors[match["actor"]]
+            if not match or (actors and match["actor"] not in actors):
+                raise ValueError(f"{table or self.source}: {clip!r} is no clip of a known actor and sentence.")
+            actor = actors.get(match["actor"], {"Sex": "", "Age": ""})
             yield Recording(
-                path=f"AudioWAV/{clip}.wav",
+                path=self.clips.get(clip, f"AudioWAV/{clip}.wav"),
                 speaker_id=match["actor"],
                 native_label=match["emotion"],
                 sentence_id=match["sentence"],
@@ -106,11 +111,16 @@ class CremaD(CorpusReader):
                 votes=votes.get(clip),
             )
 
+    def _actors(self) -> dict[str, dict[str, str]]:
+        table = self.find(DEMOGRAPHICS)
+        return {row["ActorID"]: row for row in read_rows(table, ["ActorID", "Age", "Sex"])} if table else {}
+
     def _votes(self) -> dict[str, dict[str, float]]:
+        if (table := self.find(TABULATED_VOTES)) is None:
+            return {}
         # The column of row numbers has no name.
-        rows = read_rows(self.source / TABULATED_VOTES, ["", "fileName", *VOTES])
         return {
             row["fileName"]: {label: float(row[letter]) for letter, label in VOTES.items()}
-            for row in rows
+            for row in read_rows(table, ["", "fileName", *VOTES])
             if row[""][0] == VOICE_ONLY
         }

@@ -35,7 +35,7 @@ NAME = re.compile(rf"({'|'.join(SPEAKERS)})({'|'.join(TEXTS)})([WLEAFTN])([a-z])
 
 class EmoDb(CorpusReader):
     """
-    EMO-DB: `download.zip` unpacked, of which `wav` is used.
+    EMO-DB: `download.zip` unpacked, of which the audio is used, whether in its folder `wav` or not.
 
     A name has four parts: speaker, text, emotion (the German word's first letter) and version. Not every speaker has
     every text in every emotion: clips that fewer than 80 % of the listeners recognized, or 60 % found natural, were
@@ -76,21 +76,20 @@ class EmoDb(CorpusReader):
         "N": "neutral",
     }
     layout = "wav/03a01Fa.wav and so on"
-    required = ("wav",)
+    clip_name = NAME
     num_recordings = 535
 
     def recordings(self) -> Iterator[Recording]:
-        for path in self.files("wav/*"):
-            if match := NAME.fullmatch(path.stem):
-                speaker, text, emotion, version = match.groups()
-                gender, age = SPEAKERS[speaker]
-                yield Recording(
-                    path=path.as_posix(),
-                    speaker_id=speaker,
-                    native_label=emotion,
-                    sentence_id=text,
-                    take=version,
-                    gender=gender,
-                    age=age,
-                    text=TEXTS[text],
-                )
+        for name, path in self.clips.items():
+            speaker, text, emotion, version = NAME.fullmatch(name).groups()  # pyright: ignore[reportOptionalMemberAccess]
+            gender, age = SPEAKERS[speaker]
+            yield Recording(
+                path=path,
+                speaker_id=speaker,
+                native_label=emotion,
+                sentence_id=text,
+                take=version,
+                gender=gender,
+                age=age,
+                text=TEXTS[text],
+            )

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from itertools import product
+from pathlib import Path
 
 from emoicl.training.corpora.base import CorpusReader, Recording, read_text
 
@@ -11,6 +12,7 @@ WOMEN = ("0001", "0002", "0003", "0007", "0009", "0015", "0016", "0017", "0018",
 # The clips of a speaker are numbered through: 350 sentences of the first of these, then of the second, ...
 EMOTIONS = ("Neutral", "Angry", "Happy", "Sad", "Surprise")
 NUM_SENTENCES = 350
+NAME = re.compile(r"(00(?:0[1-9]|1\d|20))_(00[01]\d{3})")
 LINE = re.compile(r"\s*(?P<clip>\d{4}_\d{6})\s+(?P<rest>.*\S)\s*")
 # Some transcripts are UTF-16, which shows; the other Chinese ones are GB 2312, the other English ones not all UTF-8.
 ENCODINGS = {"zh": ("utf-8-sig", "gb18030"), "en": ("utf-8-sig", "cp1252", "latin-1")}
@@ -57,10 +59,20 @@ class Esd(CorpusReader):
         "Surprise": "surprise",
     }
     layout = "a folder for each speaker with a transcript, and one for each emotion: 0011/0011.txt, 0011/Angry/..."
-    required = ("0011",)
+    clip_name = NAME
+
+    def name_of(self, path: Path) -> str:
+        """Not of a clip in the folder of another emotion than its number stands for."""
+        if not (name := super().name_of(path)) or not 0 < (number := int(name[5:])) <= NUM_SENTENCES * len(EMOTIONS):
+            return ""
+        others = {*EMOTIONS} - {EMOTIONS[(number - 1) // NUM_SENTENCES]}
+        return "" if others.intersection(path.parts) else name
+
+    def absent(self) -> dict[str, str]:
+        speakers = sorted({name[:4] for name in self.clips})
+        return {f"{name}.txt": "texts are unknown" for name in speakers if self.find(f"{name}.txt") is None}
 
     def recordings(self) -> Iterator[Recording]:
-        paths = {path.parts[1:2] + (path.stem,): path.as_posix() for path in self.files("00[0-9][0-9]/**/*")}
         for number in range(1, 21):
             speaker = f"{number:04}"
             language = "zh" if number <= 10 else "en"
@@ -68,7 +80,7 @@ class Esd(CorpusReader):
             for (block, emotion), sentence in product(enumerate(EMOTIONS), range(1, NUM_SENTENCES + 1)):
                 clip = f"{speaker}_{block * NUM_SENTENCES + sentence:06}"
                 yield Recording(
-                    path=paths.get((emotion, clip), f"{speaker}/{emotion}/{clip}.wav"),
+                    path=self.clips.get(clip, f"{speaker}/{emotion}/{clip}.wav"),
                     speaker_id=speaker,
                     native_label=emotion,
                     sentence_id=f"{language}-{sentence:03}",
@@ -78,9 +90,9 @@ class Esd(CorpusReader):
 
     def _texts(self, speaker: str, language: str) -> dict[str, str]:
         """The words of each clip."""
-        if not (self.source / speaker).is_dir():
+        if (path := self.find(f"{speaker}.txt")) is None:
             return {}
-        lines = read_text(self.source / speaker / f"{speaker}.txt", ENCODINGS[language]).splitlines()
+        lines = read_text(path, ENCODINGS[language]).splitlines()
         return {match["clip"]: _words(match["rest"]) for line in lines if (match := LINE.fullmatch(line))}
 
 

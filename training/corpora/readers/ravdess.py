@@ -1,5 +1,6 @@
 """RAVDESS: acted North American English, two sentences in eight emotions."""
 
+import re
 from collections.abc import Iterator
 from itertools import product
 
@@ -9,11 +10,12 @@ from emoicl.training.corpora.base import CorpusReader, Recording
 SENTENCES = {"01": "Kids are talking by the door.", "02": "Dogs are sitting by the door."}
 INTENSITIES = {"01": "normal", "02": "strong"}
 NEUTRAL = "01"
+NAME = re.compile(r"03-01-0[1-8]-0[12]-0[12]-0[12]-(0[1-9]|1\d|2[0-4])")
 
 
 class Ravdess(CorpusReader):
     """
-    The speech part of RAVDESS, audio only: `Audio_Speech_Actors_01-24.zip`, unpacked.
+    The speech part of RAVDESS, audio only: `Audio_Speech_Actors_01-24.zip`, unpacked, with or without its folders.
 
     A name has seven parts: modality (03 audio only), vocal channel (01 speech), emotion, intensity, statement,
     repetition and actor. 60 clips of each of 24 actors; neutral has no strong intensity; odd actors are male. Source:
@@ -55,8 +57,12 @@ class Ravdess(CorpusReader):
         "08": "surprise",
     }
     layout = "the folders Actor_01 to Actor_24 with files such as Actor_01/03-01-05-02-01-01-01.wav"
-    required = ("Actor_01",)
-    ignored = {"*/03-02-*.wav": "song, which is another part of RAVDESS"}
+    clip_name = NAME
+    ignored = {
+        "03-02-*.wav": "song, which is another part of RAVDESS",
+        "*/03-02-*.wav": "song, which is another part of RAVDESS",
+        "*.mp4": "video",
+    }
 
     def recordings(self) -> Iterator[Recording]:
         actors = [f"{number:02}" for number in range(1, 25)]
@@ -65,8 +71,9 @@ class Ravdess(CorpusReader):
         ):
             if emotion == NEUTRAL and INTENSITIES[intensity] == "strong":
                 continue
+            clip = f"03-01-{emotion}-{intensity}-{sentence}-{take}-{actor}"
             yield Recording(
-                path=f"Actor_{actor}/03-01-{emotion}-{intensity}-{sentence}-{take}-{actor}.wav",
+                path=self.clips.get(clip, f"Actor_{actor}/{clip}.wav"),
                 speaker_id=actor,
                 native_label=emotion,
                 sentence_id=sentence,

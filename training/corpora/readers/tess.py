@@ -49,18 +49,19 @@ class Tess(CorpusReader):
         "sad": "sadness",
     }
     layout = "OAF_back_angry.wav, YAF_back_ps.wav and so on, in any folders"
+    clip_name = NAME
     num_recordings = 2800
 
     def recordings(self) -> Iterator[Recording]:
-        for path in self.files():
-            if match := NAME.fullmatch(path.stem):
-                speaker = "YAF" if match["speaker"] == "YAF" else "OAF"
-                yield Recording(
-                    path=path.as_posix(),
-                    speaker_id=speaker,
-                    native_label=match["emotion"],
-                    sentence_id=match["word"],
-                    gender="female",
-                    age=AGES[speaker],
-                    text=f"Say the word {match['word']}.",
-                )
+        for name, path in self.clips.items():
+            actress, word, emotion = NAME.fullmatch(name).groups()  # pyright: ignore[reportOptionalMemberAccess]
+            speaker = "YAF" if actress == "YAF" else "OAF"
+            yield Recording(
+                path=path,
+                speaker_id=speaker,
+                native_label=emotion,
+                sentence_id=word,
+                gender="female",
+                age=AGES[speaker],
+                text=f"Say the word {word}.",
+            )
