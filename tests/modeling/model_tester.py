@@ -111,8 +111,7 @@ class ModelTester:
 
     def test_parts_may_lie_on_disk(self, tmp_path):
         for on_disk in self.parts:
-            if on_disk != "model.adaptation":
-                self.check_on_disk(on_disk, tmp_path)
+            self.check_on_disk(on_disk, tmp_path)
 
     def check_on_disk(self, on_disk: str, folder: Any) -> None:
         """With one part on disk, and brought to memory only when it is called, the model answers the same."""
@@ -206,7 +205,7 @@ class GenerationTester:
             assert part.get_decoder() is model.model.language_model.get_decoder()
 
     def test_embeddings_stand_in_for_tokens(self):
-        model, batch = self.model(adaptation_size=0), self.batch()  # pyright: ignore[reportAttributeAccessIssue]
+        model, batch = self.model(adaptation_config=None), self.batch()  # pyright: ignore[reportAttributeAccessIssue]
         expected = model(**batch).logits
         embeds = model.get_input_embeddings()(batch["input_ids"])
         assert_close(model(**batch, inputs_embeds=embeds).logits, expected)
