@@ -83,6 +83,15 @@ class EmoIclAdaptationConfig(PreTrainedConfig):
             Power of the share of labels that are enrolled, by which the prototypes count. Above 0 they count for less
             while few labels are: what all utterances of a speaker share, such as a sentence read over and over, speaks
             for an enrolled label against the others, until all are enrolled.
+
+    Example:
+
+    ```python
+    >>> from emoicl import EmoIclAdaptationConfig, EmoIclConfig
+
+    >>> adaptation = EmoIclAdaptationConfig(size=32, label_words=["Joy"], label_token_ids=[[11, 1]])
+    >>> config = EmoIclConfig(num_query_tokens=8, adaptation_config=adaptation)
+    ```
     """
 
     model_type = "emoicl_adaptation"
