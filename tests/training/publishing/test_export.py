@@ -391,7 +391,7 @@ def test_what_is_not_exported(checkpoints, tmp_path, unverified):
     with pytest.raises(ValueError, match="full: the folder is not empty"):
         export(checkpoints["lm"], tmp_path / "full")
     T5Config().save_pretrained(tmp_path / "t5")
-    with pytest.raises(ValueError, match="t5: a model of the type 't5'; only speech language models"):
+    with pytest.raises(ValueError, match="t5: is of type 't5'; it should be a model of this package"):
         export(tmp_path / "t5", tmp_path / "out")
     with pytest.raises(OSError, match="gone"):
         export(tmp_path / "gone", tmp_path / "out")
