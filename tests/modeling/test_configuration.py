@@ -1,5 +1,6 @@
 import copy
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -159,6 +160,7 @@ def test_a_file_cannot_ask_for_code_of_the_hub(tmp_path, part, name):
     fields = json.loads((tmp_path / "config.json").read_text())
     (fields[part] if part else fields)[name] = "org/kernel"
     (tmp_path / "config.json").write_text(json.dumps(fields))
+    asked: dict[str, Any]
     for asked in ({}, {"attn_implementation": "sdpa"}):
         with pytest.raises(ValueError, match=f"asks for code of 'org/kernel' in its `{name}`"):
             EmoIclConfig.from_pretrained(tmp_path, **asked)

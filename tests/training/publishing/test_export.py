@@ -301,7 +301,7 @@ def test_a_folder_that_a_pipeline_saved_needs_no_trust_either(checkpoints, tmp_p
     load_pipeline(checkpoints["lm"]).save_pretrained(tmp_path)
     assert type(pipeline(TASK, model=str(tmp_path), device="cpu")) is EmoIclPipeline
     with pytest.raises(ValueError, match="trust_remote_code=True"):
-        pipeline(model=str(tmp_path))
+        pipeline(model=str(tmp_path))  # pyright: ignore[reportCallIssue]
 
 
 def test_a_classifier_lives_on_without_the_package(exported, tmp_path):
