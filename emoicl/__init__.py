@@ -15,7 +15,12 @@ from transformers import (
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from emoicl.modeling.classification_emoicl import EmoIclForAudioClassification
-from emoicl.modeling.configuration_emoicl import EmoIclClassifierConfig, EmoIclConfig, EmoIclSpeechEncoderConfig
+from emoicl.modeling.configuration_emoicl import (
+    EmoIclAdaptationConfig,
+    EmoIclClassifierConfig,
+    EmoIclConfig,
+    EmoIclSpeechEncoderConfig,
+)
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration, EmoIclModel
 from emoicl.processing.classification_pipeline_emoicl import EmoIclClassificationPipeline
 from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
@@ -97,6 +102,7 @@ __all__ = [
     "ClassifierTrainer",
     "ClassifierTrainingArguments",
     "Corpus",
+    "EmoIclAdaptationConfig",
     "EmoIclClassificationPipeline",
     "EmoIclClassifierConfig",
     "EmoIclConfig",

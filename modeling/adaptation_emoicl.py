@@ -100,6 +100,26 @@ class EmoIclLinearOfSources(nn.Module):
         return x @ self.weight.transpose(1, 2).to(x.dtype) + self.bias[:, None].to(x.dtype)
 
 
+class EmoIclLogVariances(nn.Module):
+    """
+    Log variances of the components of a voice embedding. A module that is called, for where a model lies on disk its
+    parts are brought when they are called.
+
+    Args:
+        num_sources (`int`): How many sources there are.
+        size (`int`): Number of dimensions.
+    """
+
+    def __init__(self, num_sources: int, size: int):
+        super().__init__()
+        for component in ("speaker", "speaker_label", "unknown_label", "noise"):
+            self.register_parameter(component, nn.Parameter(torch.zeros(num_sources, size)))
+
+    def forward(self, component: str) -> torch.Tensor:
+        """Variances of a component, of shape `(num_sources, size)`, in float32."""
+        return self.get_parameter(component).float().exp()
+
+
 class EmoIclSpeakerAdaptation(nn.Module):
     r"""
     Evidence for each label, from the model of an utterance's voice embedding
@@ -139,12 +159,7 @@ class EmoIclSpeakerAdaptation(nn.Module):
             raise ValueError("`adaptation_config` lacks its `feature_size`; `EmoIclConfig` sets it.")
         self.projection = EmoIclLinearOfSources(num_sources, config.feature_size, size)
         self.label_means = nn.Parameter(torch.zeros(num_sources, num_labels, size))
-        self.log_variances = nn.ParameterDict(
-            {
-                component: nn.Parameter(torch.zeros(num_sources, size))
-                for component in ("speaker", "speaker_label", "unknown_label", "noise")
-            }
-        )
+        self.log_variances = EmoIclLogVariances(num_sources, size)
         self.probe = EmoIclLinearOfSources(num_sources, size, num_labels)
         self.centered_probe = EmoIclLinearOfSources(num_sources, size, num_labels)
         self.source_classifier = nn.Linear(size, num_sources) if num_sources > 1 else None
@@ -245,7 +260,7 @@ class EmoIclSpeakerAdaptation(nn.Module):
 
     def variance(self, component: str) -> torch.Tensor:
         """Variances of a component of the voice embeddings, of shape `(num_sources, size)`."""
-        return self.log_variances[component].float().exp()
+        return self.log_variances(component)
 
     def prior(self, num_slots: int, scales: PriorScales = PLAIN_PRIOR) -> SpeakerPrior:
         """What holds for everybody: labels that are known, then `num_slots` less these that are not.
@@ -516,6 +531,7 @@ def mean_evidence(evidence: torch.Tensor, among: torch.Tensor) -> torch.Tensor:
 
 __all__ = [
     "EmoIclLinearOfSources",
+    "EmoIclLogVariances",
     "EmoIclSpeakerAdaptation",
     "PriorScales",
     "blend_label_scores",

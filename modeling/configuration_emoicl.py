@@ -83,6 +83,15 @@ class EmoIclAdaptationConfig(PreTrainedConfig):
             Power of the share of labels that are enrolled, by which the prototypes count. Above 0 they count for less
             while few labels are: what all utterances of a speaker share, such as a sentence read over and over, speaks
             for an enrolled label against the others, until all are enrolled.
+
+    Example:
+
+    ```python
+    >>> from emoicl import EmoIclAdaptationConfig, EmoIclConfig
+
+    >>> adaptation = EmoIclAdaptationConfig(size=32, label_words=["Joy"], label_token_ids=[[11, 1]])
+    >>> config = EmoIclConfig(num_query_tokens=8, adaptation_config=adaptation)
+    ```
     """
 
     model_type = "emoicl_adaptation"
@@ -140,6 +149,22 @@ def sub_config(config: dict | PreTrainedConfig | None, model_type: str) -> PreTr
     if isinstance(config, PreTrainedConfig):
         return copy.deepcopy(config)
     return AutoConfig.for_model(**({"model_type": model_type} | (config or {})))
+
+
+def refuse_kernels(fields: Any, name: str = "") -> None:
+    """Refuses fields of a configuration file that name code of the Hub to compute attention or experts with.
+
+    Raises:
+        ValueError: If a field of it, or of a sub-configuration, does.
+    """
+    if isinstance(fields, dict):
+        for key, value in fields.items():
+            refuse_kernels(value, key if "_implementation" in str(key) else name)
+    elif name and isinstance(fields, str) and "/" in fields:
+        raise ValueError(
+            f"The configuration asks for code of {fields!r} in its `{name}`. Take that field out, or ask for the code "
+            "yourself: `from_pretrained(..., attn_implementation=...)`."
+        )
 
 
 def keep_speech_layers(speech_config: PreTrainedConfig, speech_layer: int | None) -> None:
@@ -244,6 +269,11 @@ class EmoIclConfig(PreTrainedConfig):
         self.decoder_start_token_id = next((start for start in starts if start is not None), None)
 
     @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        refuse_kernels(config_dict)
+        return super().from_dict(config_dict, **kwargs)
+
+    @classmethod
     def paper(cls, **kwargs) -> "EmoIclConfig":
         """The sizes of the paper: 32 + 6 layers, 1024-d language model, 150 query tokens.
 
@@ -341,6 +371,11 @@ class EmoIclClassifierConfig(PreTrainedConfig):
     feature_dropout: float | int = 0.0
     dropout: float | int = 0.1
     initializer_range: float = 0.02
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        refuse_kernels(config_dict)
+        return super().from_dict(config_dict, **kwargs)
 
     def __post_init__(self, **kwargs):
         self.speech_config = sub_config(self.speech_config, model_type="emoicl_speech_encoder")

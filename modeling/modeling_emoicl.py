@@ -14,6 +14,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .adaptation_emoicl import (
     EmoIclLinearOfSources,
+    EmoIclLogVariances,
     EmoIclSpeakerAdaptation,
     blend_label_scores,
     label_token_bias,
@@ -81,8 +82,8 @@ class EmoIclModel(EmoIclPreTrainedModel):
             init.zeros_(module.bias)
         elif isinstance(module, EmoIclSpeakerAdaptation):
             init.normal_(module.label_means, mean=0.0, std=self.config.initializer_range)
-        elif isinstance(module, nn.ParameterDict):
-            for log_variance in module.values():
+        elif isinstance(module, EmoIclLogVariances):
+            for log_variance in module.parameters():
                 init.zeros_(log_variance)
 
     def get_input_embeddings(self) -> nn.Embedding:

@@ -3,10 +3,13 @@
 # As in all of transformers, what a call may leave out is None in the signature and a tensor where it is used.
 # pyright: reportArgumentType=false, reportReturnType=false
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Self
 
 import torch
+from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel
 
 from .configuration_emoicl import EmoIclConfig
@@ -28,10 +31,16 @@ class EmoIclPreTrainedModel(PreTrainedModel):
 
         Raises:
             ValueError: If the checkpoint lacks weights, which would be random, has others than the model, or weights
-                of other shapes without `ignore_mismatched_sizes`.
+                of other shapes without `ignore_mismatched_sizes`, or if a file of weights is damaged.
         """
         # Otherwise a mismatch would be raised without its names.
-        loaded: Any = super().from_pretrained(*args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs)
+        kwargs |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
+        try:
+            loaded: Any = super().from_pretrained(*args, **kwargs)
+        except SafetensorError as error:
+            checkpoint = kwargs.get("pretrained_model_name_or_path", *args[:1])
+            files = ", ".join(damaged_weights(checkpoint)) or "a file of weights"
+            raise ValueError(f"{checkpoint}: {files} is damaged ({error}); download it again.") from error
         model, info = loaded
         mismatched = () if ignore_mismatched_sizes else info["mismatched_keys"]
         for names, what in (
@@ -117,6 +126,18 @@ class EmoIclPreTrainedModel(PreTrainedModel):
             f'{type(self).__name__} runs with `attn_implementation` "sdpa" or "eager": flash attention cannot add the '
             "relative positions of T5-like language models, and transformers' Q-Former does without it."
         )
+
+
+def damaged_weights(folder: str | os.PathLike) -> list[str]:
+    """Names of the files in a folder that should hold weights, but cannot be read."""
+    damaged = []
+    for path in sorted(Path(folder).glob("*.safetensors")):
+        try:
+            with safe_open(path, "pt"):
+                pass
+        except SafetensorError:
+            damaged.append(path.name)
+    return damaged
 
 
 def check_inputs(holds: torch.Tensor, message: Callable[[], str]) -> None:

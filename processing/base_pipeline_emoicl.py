@@ -24,6 +24,12 @@ from .feature_extraction_emoicl import EmoIclFeatureExtractor
 from .windows_emoicl import cut_windows
 
 
+# The one task in a folder that a pipeline is saved to, so that it need not be named: that of the Hub's pages, which
+# tell everybody to ask for it. The speech language models' own is known to the installed package alone, which then
+# takes its own classes and asks for no trust.
+SAVED_TASK = "audio-classification"
+
+
 class EmoIclBasePipeline(ChunkPipeline):
     """
     A pipeline that answers for an utterance, or with `window_s` for every window of a recording. Windows of several
@@ -39,8 +45,7 @@ class EmoIclBasePipeline(ChunkPipeline):
     processor: Any
     feature_extractor: EmoIclFeatureExtractor
 
-    # Task that stands for the pipeline in a folder it is saved to, and the auto class that loads its model from there.
-    saved_task: str
+    # The auto class that loads its model from a folder that it is saved to.
     auto_model: str
 
     def __call__(self, audio: AudioLike | list, **kwargs: Any) -> Any:
@@ -206,9 +211,10 @@ class EmoIclBasePipeline(ChunkPipeline):
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """
-        Saves the model, the processor or feature extractor and the code of all, so that `pipeline(task,
-        save_directory, trust_remote_code=True)` loads it where this package is absent. It works there too:
-        transformers leaves processors away, and the code of pipelines that it has loaded from a folder.
+        Saves the model, the processor or feature extractor and the code of all, so that `pipeline(model=
+        save_directory, trust_remote_code=True)`, with the task `"audio-classification"` or none, loads it where this
+        package is absent. It works there too: transformers leaves processors away, and the code of pipelines that it
+        has loaded from a folder.
 
         Args:
             save_directory (`str` or `os.PathLike`):
@@ -217,7 +223,7 @@ class EmoIclBasePipeline(ChunkPipeline):
                 Passed to the `save_pretrained` of the model.
         """
         implementation = f"{type(self).__module__.rpartition('.')[2]}.{type(self).__name__}"
-        self.model.config.custom_pipelines = {self.saved_task: {"impl": implementation, "pt": [self.auto_model]}}
+        self.model.config.custom_pipelines = {SAVED_TASK: {"impl": implementation, "pt": [self.auto_model]}}
         self.model.save_pretrained(save_directory, **kwargs)
         # A processor brings its feature extractor.
         (self.processor or self.feature_extractor).save_pretrained(save_directory)

@@ -32,7 +32,6 @@ class EmoIclClassificationPipeline(EmoIclBasePipeline):
     ```
     """
 
-    saved_task = "audio-classification"
     auto_model = "AutoModelForAudioClassification"
 
     _load_processor = False

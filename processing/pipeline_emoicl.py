@@ -39,12 +39,12 @@ class EmoIclPipeline(EmoIclBasePipeline):
     [{'start': 0.0, 'end': 4.0, 'labels': [{'label': 'Joy', 'score': 0.64}]}, ...]
     ```
 
-    The task identifier is `"personalized-speech-emotion-recognition"`.
+    The task identifier is `"personalized-speech-emotion-recognition"` where the package is installed. What a folder is
+    saved with is `"audio-classification"`, as the Hub has it.
     """
 
     processor: EmoIclProcessor
 
-    saved_task = TASK
     auto_model = "AutoModelForSpeechSeq2Seq"
 
     _load_processor = True

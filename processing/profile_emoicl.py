@@ -173,7 +173,8 @@ class SpeakerProfile:
         }
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.embeddings.items()}
         content = save(tensors, {"format": FORMAT, "profile": json.dumps(header)})
-        _check_size(path, len(content), content)
+        if _is_too_large(len(content), content):
+            raise ValueError(f"{path}: the profile is too large for a file; enroll fewer utterances.")
         path.parent.mkdir(parents=True, exist_ok=True)
         # Written aside and renamed. A temporary file is readable by its owner alone.
         handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".unfinished")
@@ -208,9 +209,8 @@ class SpeakerProfile:
             if not _is_digest(fingerprint := header["model_fingerprint"]):
                 raise ValueError(f"the fingerprint of the model must be 64 hexadecimal digits; got {fingerprint!r}")
             return cls(fingerprint, header["labels"], header["digests"], load(path.read_bytes()))
-        except (KeyError, ValueError, SafetensorError) as error:
-            reason = f"the field {error} is missing" if isinstance(error, KeyError) else error
-            raise ValueError(f"{path}: a damaged speaker profile: {reason}") from error
+        except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+            raise ValueError(f"{path}: is not a speaker profile, or damaged: {_reason(error)}") from error
 
     @staticmethod
     def delete(path: str | os.PathLike) -> None:
@@ -378,13 +378,12 @@ def _check_layout(embeddings: Mapping[str, torch.Tensor], expected: Mapping[str,
         )
 
 
-def _check_size(path: Path, num_bytes: int, start: bytes) -> None:
-    num_header_bytes = int.from_bytes(start[:8], "little")
-    if num_bytes > MAX_BYTES or num_header_bytes > MAX_HEADER_BYTES:
-        raise ValueError(
-            f"{path}: {num_bytes} bytes, {num_header_bytes} of them its header; a speaker profile has at most "
-            f"{MAX_BYTES} and {MAX_HEADER_BYTES}"
-        )
+def _reason(error: Exception) -> str:
+    return f"the field {error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
+
+
+def _is_too_large(num_bytes: int, start: bytes) -> bool:
+    return num_bytes > MAX_BYTES or int.from_bytes(start[:8], "little") > MAX_HEADER_BYTES
 
 
 def _read_header(path: Path) -> dict:
@@ -398,7 +397,8 @@ def _read_header(path: Path) -> dict:
         raise ValueError(f"{path}: not a speaker profile, which is a plain file and no folder or link")
     try:
         with path.open("rb") as file:
-            _check_size(path, status.st_size, file.read(8))
+            if _is_too_large(status.st_size, file.read(8)):
+                raise ValueError("it is larger than any")
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
         if metadata.get("format") != FORMAT:
@@ -407,7 +407,7 @@ def _read_header(path: Path) -> dict:
         if not isinstance(header, dict):
             raise ValueError("its description is no JSON object")
     except (KeyError, ValueError, RecursionError, SafetensorError) as error:
-        raise ValueError(f"{path}: not a speaker profile that `SpeakerProfile.save` wrote: {error}") from error
+        raise ValueError(f"{path}: is not a speaker profile, or damaged: {_reason(error)}") from error
     return header
 
 

@@ -8,7 +8,7 @@ EPILOG = """\
 The folder holds the weights, the configurations, the code and the model card. It loads where emoicl is not installed:
 
   from transformers import pipeline
-  recognizer = pipeline("personalized-speech-emotion-recognition", "org/name", trust_remote_code=True)
+  recognizer = pipeline("audio-classification", "org/name", trust_remote_code=True)
   recognizer("hello.wav", enrollment=[{"audio": "calm.wav", "label": "Neutral"}])
 
 Before it is written, a process without emoicl loads it with the network off and must answer as the checkpoint does.

@@ -111,8 +111,7 @@ class ModelTester:
 
     def test_parts_may_lie_on_disk(self, tmp_path):
         for on_disk in self.parts:
-            if on_disk != "model.adaptation":
-                self.check_on_disk(on_disk, tmp_path)
+            self.check_on_disk(on_disk, tmp_path)
 
     def check_on_disk(self, on_disk: str, folder: Any) -> None:
         """With one part on disk, and brought to memory only when it is called, the model answers the same."""

@@ -1,5 +1,6 @@
 import copy
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -149,3 +150,25 @@ def test_a_configuration_cannot_ask_for_remote_code(tmp_path):
     assert type(config.text_config) is type(tiny_text_config())
     assert type(model.model.language_model) is type(AutoModelForSeq2SeqLM.from_config(tiny_text_config()))
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("part", [None, "speech_config", "qformer_config", "text_config"])
+@pytest.mark.parametrize("name", ["attn_implementation", "_attn_implementation", "experts_implementation"])
+def test_a_file_cannot_ask_for_code_of_the_hub(tmp_path, part, name):
+    config = tiny_config()
+    config.save_pretrained(tmp_path)
+    fields = json.loads((tmp_path / "config.json").read_text())
+    (fields[part] if part else fields)[name] = "org/kernel"
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    asked: dict[str, Any]
+    for asked in ({}, {"attn_implementation": "sdpa"}):
+        with pytest.raises(ValueError, match=f"asks for code of 'org/kernel' in its `{name}`"):
+            EmoIclConfig.from_pretrained(tmp_path, **asked)
+
+
+def test_a_caller_can_ask_for_code_of_the_hub(tmp_path):
+    tiny_config().save_pretrained(tmp_path)
+    config = EmoIclConfig.from_pretrained(tmp_path, attn_implementation="org/kernel")
+    assert config._attn_implementation == config.text_config._attn_implementation == "org/kernel"
+    config.save_pretrained(tmp_path)
+    assert EmoIclConfig.from_pretrained(tmp_path)._attn_implementation is None

@@ -35,10 +35,6 @@ class TestConditionalGeneration(ModelTester, GenerationTester):
     def batch(self):
         return tiny_batch() | {"labels": CANDIDATES}
 
-    @pytest.mark.xfail(reason="nothing calls its dictionary of variances, so nothing brings them", strict=True)
-    def test_the_adaptation_may_lie_on_disk(self, tmp_path):
-        self.check_on_disk("model.adaptation", tmp_path)
-
 
 class TestAudioClassification(ModelTester):
     model_class = EmoIclForAudioClassification

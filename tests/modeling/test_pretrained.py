@@ -220,3 +220,11 @@ def test_a_checkpoint_carries_its_code(tmp_path):
             "speech_encoder",
         )
     }
+
+
+@pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1"])
+def test_damaged_weights_are_named(tmp_path, content):
+    tiny_model().save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match=r"model.safetensors is damaged \(.*\); download it again"):
+        EmoIclForConditionalGeneration.from_pretrained(tmp_path)

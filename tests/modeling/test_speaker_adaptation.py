@@ -83,7 +83,7 @@ def read(tokens, evidence):
 
 def scaled_prior(module, scales=(1.0, 1.0, 1.0)):
     """Variances and label means of the first source, under factors for speaker, noise and means."""
-    variance = {component: log.detach()[0].exp() for component, log in module.log_variances.items()}
+    variance = {component: log.detach()[0].exp() for component, log in module.log_variances.named_parameters()}
     variance["speaker"], variance["noise"] = scales[0] * variance["speaker"], scales[1] * variance["noise"]
     return variance, dict(zip(KNOWN, scales[2] * module.label_means.detach()[0], strict=True))
 

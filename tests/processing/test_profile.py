@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import random
 import stat
 import subprocess
 import sys
@@ -183,7 +184,7 @@ import json, sys
 sys.modules["emoicl"] = None
 import numpy as np
 from transformers import pipeline
-recognizer = pipeline("personalized-speech-emotion-recognition", {folder!r}, trust_remote_code=True, device="cpu")
+recognizer = pipeline("audio-classification", {folder!r}, trust_remote_code=True, device="cpu")
 target = np.load({str(path)!r})
 profile = recognizer.enroll([{{"audio": target[::-1].copy(), "label": "Joy"}}])
 profile.add(type(profile).load({str(saved)!r}))
@@ -303,6 +304,18 @@ def test_damaged_files_are_refused(saved, change, message):
     assert str(error.value).startswith(str(saved))
 
 
+def test_a_profile_with_any_damage_is_one_line(saved):
+    content, rng = saved.read_bytes(), random.Random(0)
+    for _ in range(200):
+        place, noise = rng.randrange(len(content)), rng.randbytes(4)
+        kept = rng.choice([place, place + 4, len(content)])
+        saved.write_bytes(content[:place] + noise * (kept > place) + content[kept:])
+        try:
+            SpeakerProfile.load(saved)
+        except ValueError as error:
+            assert str(error).startswith(f"{saved}: ") and "profile" in str(error) and "\n" not in str(error)
+
+
 @pytest.mark.parametrize(
     "tensors", [{"voice_embeds": torch.zeros(3, 7)}, {"another": torch.zeros(3, 2)}], ids=["shape", "field"]
 )
@@ -350,9 +363,10 @@ def test_sizes_are_limited(recognizer, profile, saved, monkeypatch):
     with pytest.raises(ValueError, match="3 utterances; a profile takes at most 2"):
         SpeakerProfile.load(saved)
     monkeypatch.setattr(profile_emoicl, "MAX_BYTES", 100)
-    for refuse in (SpeakerProfile.load, profile.save):
-        with pytest.raises(ValueError, match="a speaker profile has at most 100"):
-            refuse(saved)
+    with pytest.raises(ValueError, match="ann.profile: is not a speaker profile, or damaged: it is larger than any$"):
+        SpeakerProfile.load(saved)
+    with pytest.raises(ValueError, match="new: the profile is too large for a file; enroll fewer utterances"):
+        profile.save(saved.with_name("new"))
 
 
 def test_delete(saved, tmp_path):

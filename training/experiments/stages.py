@@ -109,7 +109,7 @@ class Context:
 
     def pooled_size(self) -> int:
         """Number of dimensions of an utterance's pooled features: mean and standard deviation."""
-        return 2 * AutoConfig.from_pretrained(self.pretrained()).hidden_size
+        return 2 * AutoConfig.from_pretrained(self.pretrained(), trust_remote_code=False).hidden_size
 
     def latest_speech_lm(self) -> SpeechLm:
         """The speech LM, which is new if no stage has made one."""

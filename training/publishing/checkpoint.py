@@ -2,10 +2,15 @@
 
 import json
 import math
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, PreTrainedConfig
 
 from emoicl.modeling.classification_emoicl import EmoIclForAudioClassification
@@ -21,45 +26,112 @@ EmotionPipeline = EmoIclPipeline | EmoIclClassificationPipeline
 ModelConfig = EmoIclConfig | EmoIclClassifierConfig
 
 
+# More than any published model has.
+MAX_LAYERS = 1000
+# What stands beside the weights, by what reads it.
+MODEL_FILES = ("config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json")
+PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json")
+
+
 def load_pipeline(checkpoint: str | Path, device: torch.device | None = None) -> EmotionPipeline:
     """
-    The pipeline of a speech language model or of a classifier.
+    The pipeline of a speech language model or of a classifier. Code that a checkpoint brings is never run.
 
     Args:
         checkpoint (`str` or `Path`): Folder or Hub name.
         device (`torch.device`, *optional*): Where it computes, by default where transformers' pipelines do.
 
     Raises:
-        `ValueError`: If it is a model of another type.
+        `ValueError`: If it is a model of another type, or a file of it is damaged, which is named.
     """
-    model_type = AutoConfig.from_pretrained(checkpoint).model_type
-    if model_type == "emoicl":
-        return EmoIclPipeline(
-            model=EmoIclForConditionalGeneration.from_pretrained(checkpoint, use_safetensors=True),
-            processor=EmoIclProcessor.from_pretrained(checkpoint),
-            device=device,
-        )
-    if model_type == "emoicl_classifier":
-        return EmoIclClassificationPipeline(
-            model=EmoIclForAudioClassification.from_pretrained(checkpoint, use_safetensors=True),
-            feature_extractor=EmoIclFeatureExtractor.from_pretrained(checkpoint),
-            device=device,
-        )
-    raise ValueError(
-        f"{checkpoint}: a model of the type {model_type!r}; only speech language models (emoicl) and classifiers "
-        "(emoicl_classifier) of this package are loaded."
-    )
+    config = read_config(checkpoint)
+    speech_lm = isinstance(config, EmoIclConfig)
+    model_class = EmoIclForConditionalGeneration if speech_lm else EmoIclForAudioClassification
+    with naming_damage(checkpoint, *MODEL_FILES):
+        model = model_class.from_pretrained(checkpoint, use_safetensors=True)
+    with naming_damage(checkpoint, *PROCESSOR_FILES):
+        if speech_lm:
+            processor = EmoIclProcessor.from_pretrained(checkpoint, trust_remote_code=False)
+            recognizer = EmoIclPipeline(model=model, processor=processor, device=device)
+        else:
+            feature_extractor = EmoIclFeatureExtractor.from_pretrained(checkpoint)
+            recognizer = EmoIclClassificationPipeline(model=model, feature_extractor=feature_extractor, device=device)
+    with naming_damage(checkpoint, *MODEL_FILES, *PROCESSOR_FILES):
+        try_out(recognizer)
+    return recognizer
 
 
-def read_config(checkpoint: Path) -> ModelConfig:
-    """The configuration of a speech language model or a classifier.
+def try_out(recognizer: EmotionPipeline) -> None:
+    """Answers a moment of noise: files that load may still not fit together, which nobody wants to learn later.
 
     Raises:
-        `ValueError`: If the folder holds neither.
+        `ValueError`: If the answer is no number.
     """
-    if not (checkpoint / "config.json").is_file():
+    extractor = recognizer.feature_extractor or recognizer.processor.feature_extractor
+    seconds = min(max(0.3, extractor.min_duration), extractor.max_duration)
+    noise = np.random.default_rng(0).normal(0, 0.1, (2, round(seconds * extractor.sampling_rate))).astype(np.float32)
+    if isinstance(recognizer, EmoIclPipeline):
+        labels = recognizer.processor.candidate_labels[: recognizer.processor.max_shots]
+    else:
+        labels = recognizer.model.config.enrollment_labels or []
+    answers = recognizer(noise[0], enrollment=[{"audio": noise[1], "label": label} for label in labels[:1]])
+    if not all(math.isfinite(answer["score"]) for answer in answers):
+        raise ValueError("it answers with scores that are no numbers")
+
+
+@contextmanager
+def naming_damage(checkpoint: str | Path, *patterns: str) -> Iterator[None]:
+    """
+    Turns whatever goes wrong while files of a checkpoint are read into one line that names them.
+
+    Args:
+        checkpoint (`str` or `Path`): Folder or Hub name.
+        *patterns (`str`): Names of the files, where `*` stands for any part.
+
+    Raises:
+        `ValueError`: In place of any error, but those of the network, and of a device without memory.
+    """
+    files = [path for pattern in patterns for path in sorted(Path(checkpoint).glob(pattern))]
+    if damaged := [path.name for path in files if not is_readable(path)]:
+        raise ValueError(f"{checkpoint}: {', '.join(damaged)} cannot be read; download it again.")
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and not Path(checkpoint).is_dir():
+            raise
+        kind = "" if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: "
+        reason = textwrap.shorten(f"{kind}{error}", 300, placeholder=" ...").rstrip(".?")
+        names = ", ".join([path.name for path in files] or patterns)
+        raise ValueError(f"{checkpoint}: {names} cannot be used: {reason}. If damaged, download it again.") from error
+
+
+def is_readable(path: Path) -> bool:
+    """Whether a file of JSON or of weights can be parsed."""
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="numpy"):
+                return True
+        return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
+    except (ValueError, RecursionError, OSError, SafetensorError):
+        return False
+
+
+def read_config(checkpoint: str | Path) -> ModelConfig:
+    """The configuration of a speech language model or a classifier.
+
+    Args:
+        checkpoint (`str` or `Path`): Folder or Hub name.
+
+    Raises:
+        `ValueError`: If it is that of neither, or damaged.
+    """
+    if Path(checkpoint).is_dir() and not (Path(checkpoint) / "config.json").is_file():
         raise ValueError(f"{checkpoint}: holds no checkpoint, it lacks config.json.")
-    config = AutoConfig.from_pretrained(checkpoint)
+    with naming_damage(checkpoint, "config.json"):
+        config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
+        refuse_endless(config.to_dict())
     if not isinstance(config, ModelConfig):
         raise ValueError(
             f"{checkpoint}: is of type {config.model_type!r}; it should be a model of this package, emoicl or "
@@ -68,10 +140,20 @@ def read_config(checkpoint: Path) -> ModelConfig:
     return config
 
 
+def refuse_endless(fields: dict[str, Any]) -> None:
+    """Refuses numbers of layers that would be built until the memory is full, in a configuration or a part of it."""
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            refuse_endless(value)
+        elif str(name).endswith("layers") and isinstance(value, int) and value > MAX_LAYERS:
+            raise ValueError(f"`{name}` is {value}; at most {MAX_LAYERS} are built")
+
+
 def label_words(config: ModelConfig, checkpoint: Path) -> list[str]:
     """The labels that a model chooses from."""
     if isinstance(config, EmoIclConfig):
-        return json.loads((checkpoint / "processor_config.json").read_text())["candidate_labels"]
+        with naming_damage(checkpoint, "processor_config.json"):
+            return json.loads((checkpoint / "processor_config.json").read_text())["candidate_labels"]
     return list((config.id2label or {}).values())
 
 
@@ -141,7 +223,7 @@ def count_parameters(checkpoint: Path) -> dict[str, int]:
     """Number of stored parameters by part of the model, from the headers of the weights."""
     counts: dict[str, int] = {}
     for path in weight_files(checkpoint):
-        with safe_open(path, framework="numpy") as file:
+        with naming_damage(checkpoint, path.name), safe_open(path, framework="numpy") as file:
             for name in file.keys():  # noqa: SIM118
                 part = name.removeprefix("model.").partition(".")[0]
                 counts[part] = counts.get(part, 0) + math.prod(file.get_slice(name).get_shape())
@@ -152,7 +234,7 @@ def describe_storage(checkpoint: Path) -> str:
     """Size of the weights and how they are stored, such as `"18.3 MiB, F16"`."""
     dtypes = set()
     for path in weight_files(checkpoint):
-        with safe_open(path, framework="numpy") as file:
+        with naming_damage(checkpoint, path.name), safe_open(path, framework="numpy") as file:
             dtypes |= {file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
     size = sum(path.stat().st_size for path in weight_files(checkpoint))
     return f"{size / 2**20:.1f} MiB, {' and '.join(sorted(dtypes))}"

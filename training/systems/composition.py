@@ -65,7 +65,7 @@ def compose(
             cannot spell a label.
     """
     known_labels = list(known_labels or labels)
-    speech_config = AutoConfig.from_pretrained(speech_encoder)
+    speech_config = AutoConfig.from_pretrained(speech_encoder, trust_remote_code=False)
     check_speech_encoder(speech_config)
     pretrained = None
     if language_model is None:
@@ -128,10 +128,12 @@ def compose_classifier(
     Returns:
         `tuple`: the model, all random but a pretrained speech encoder, and its feature extractor.
     """
-    new_encoder = {"model_type": "emoicl_speech_encoder", **(speech or {})}
+    speech_config: Any = {"model_type": "emoicl_speech_encoder", **(speech or {})}
+    if speech_encoder is not None:
+        speech_config = AutoConfig.from_pretrained(speech_encoder, trust_remote_code=False)
     config = EmoIclClassifierConfig(
         **{
-            "speech_config": new_encoder if speech_encoder is None else AutoConfig.from_pretrained(speech_encoder),
+            "speech_config": speech_config,
             "speech_layer": speech_layer,
             "freeze_speech_encoder": speech_encoder is not None,
             "id2label": dict(enumerate(labels)),
@@ -172,7 +174,7 @@ def load_language_model(checkpoint: str, tokenizer: PreTrainedTokenizerBase) -> 
     Raises:
         `ValueError`: If it is no encoder-decoder language model, or the checkpoint lacks weights.
     """
-    config = AutoConfig.from_pretrained(checkpoint)
+    config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
     if type(config) not in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING or not config.is_encoder_decoder:
         raise ValueError(
             f"{checkpoint} is of type {config.model_type!r}, which is not supported as a language model; supported "
@@ -248,7 +250,7 @@ def load_feature_extractor(model: EmoIclPreTrainedModel, checkpoint: str) -> Emo
             feature_size=encoder.config.feature_projection_input_dim, input_type="filterbank"
         )
     try:
-        do_normalize = AutoFeatureExtractor.from_pretrained(checkpoint).do_normalize
+        do_normalize = AutoFeatureExtractor.from_pretrained(checkpoint, trust_remote_code=False).do_normalize
     except OSError:
         do_normalize = True
     return EmoIclFeatureExtractor(feature_size=1, input_type="waveform", do_normalize=do_normalize)

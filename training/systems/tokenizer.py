@@ -53,7 +53,7 @@ def load_tokenizer(language_model: str) -> PreTrainedTokenizerBase:
     Raises:
         `ValueError`: If the tokenizer has no padding or no end-of-sequence token.
     """
-    tokenizer = AutoTokenizer.from_pretrained(language_model)
+    tokenizer = AutoTokenizer.from_pretrained(language_model, trust_remote_code=False)
     if missing := [name for name in ("pad_token", "eos_token") if getattr(tokenizer, name) is None]:
         raise ValueError(f"The tokenizer of {language_model} has no {' and no '.join(missing)}; prompts need both.")
     tokenizer.add_special_tokens({"extra_special_tokens": [AUDIO_TOKEN]}, replace_extra_special_tokens=False)

@@ -15,8 +15,15 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from tiny import LABELS, tiny_model, tiny_processor
 from tiny_classifier import tiny_classifier
-from transformers import AutoConfig, AutoModelForAudioClassification, AutoModelForSpeechSeq2Seq, T5Config
+from transformers import AutoConfig, AutoModelForAudioClassification, AutoModelForSpeechSeq2Seq, T5Config, pipeline
 
+from emoicl import (
+    TASK,
+    EmoIclClassificationPipeline,
+    EmoIclForAudioClassification,
+    EmoIclForConditionalGeneration,
+    EmoIclPipeline,
+)
 from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL
 from emoicl.processing import EmoIclFeatureExtractor
 from emoicl.training.data.corpus import load_corpus
@@ -42,7 +49,6 @@ ENTRIES = {
     "classifier": ("configuration", "classification", "feature_extraction", "classification_pipeline"),
 }
 AUTO_MODELS = {"lm": AutoModelForSpeechSeq2Seq, "classifier": AutoModelForAudioClassification}
-TASKS = {"lm": "personalized-speech-emotion-recognition", "classifier": "audio-classification"}
 LIBRARIES = {"numpy", "safetensors", "torch", "transformers", "huggingface_hub", *sys.stdlib_module_names}
 
 
@@ -167,7 +173,7 @@ def test_exported_code_imports_libraries_and_its_siblings_only(exported, kind):
 def test_the_configuration_names_code_that_is_there(exported, kind):
     config = json.loads((exported[kind] / "config.json").read_text())
     (pipeline,) = config["custom_pipelines"].values()
-    assert set(config["custom_pipelines"]) == {TASKS[kind]}
+    assert set(config["custom_pipelines"]) == {"audio-classification"}
     assert pipeline["pt"] == [AUTO_MODELS[kind].__name__]
     assert config["auto_map"].keys() == {"AutoConfig", AUTO_MODELS[kind].__name__}
     for implementation in [*config["auto_map"].values(), pipeline["impl"]]:
@@ -243,6 +249,7 @@ if hasattr(recognizer, "enroll"):
     seen["with a profile"] = answer(recognizer, profile=work / "profile")
 seen["windows"] = len(recognizer(tone, enrollment=shots, window_s=0.25))
 
+seen["as the Hub prints it"] = answer(pipeline("audio-classification", model=str(folder), trust_remote_code=True))
 recognizer.save_pretrained(work / "pipeline")
 seen["pipeline files"] = sorted({path.name for path in (work / "pipeline").iterdir()})
 seen["saved by the pipeline"] = answer(pipeline(model=str(work / "pipeline"), trust_remote_code=True))
@@ -280,12 +287,29 @@ def run_alone(folder, auto_model, work, broken=()):
     return json.loads(process.stdout.splitlines()[-1])
 
 
+def test_the_installed_classes_need_no_trust(exported):
+    """Each task of the package, in a folder with code that was exported or saved by a pipeline."""
+    recognizer = pipeline(TASK, model=str(exported["lm"]), device="cpu")
+    assert type(recognizer) is EmoIclPipeline and type(recognizer.model) is EmoIclForConditionalGeneration
+    recognizer = pipeline(
+        "audio-classification", str(exported["classifier"]), pipeline_class=EmoIclClassificationPipeline, device="cpu"
+    )
+    assert type(recognizer.model) is EmoIclForAudioClassification
+
+
+def test_a_folder_that_a_pipeline_saved_needs_no_trust_either(checkpoints, tmp_path):
+    load_pipeline(checkpoints["lm"]).save_pretrained(tmp_path)
+    assert type(pipeline(TASK, model=str(tmp_path), device="cpu")) is EmoIclPipeline
+    with pytest.raises(ValueError, match="trust_remote_code=True"):
+        pipeline(model=str(tmp_path))  # pyright: ignore[reportCallIssue]
+
+
 def test_a_classifier_lives_on_without_the_package(exported, tmp_path):
     seen = run_alone(exported["classifier"], AutoModelForAudioClassification, tmp_path)
     assert seen["task"] == "audio-classification"
     extractor = "EmoIclFeatureExtractor"
     assert seen["classes"] == ["EmoIclClassifierConfig", "EmoIclForAudioClassification", extractor, extractor]
-    for answer in ("saved by the pipeline", "saved in parts"):
+    for answer in ("as the Hub prints it", "saved by the pipeline", "saved in parts"):
         assert seen[answer] == pytest.approx(seen["expected"], rel=1e-3)
     assert seen["windows"] == 3
     assert seen["package"] == []
@@ -301,12 +325,12 @@ def test_a_speech_language_model_lives_on_without_the_package(exported, tmp_path
         ),
     ]
     seen = run_alone(exported["lm"], AutoModelForSpeechSeq2Seq, tmp_path, broken)
-    assert seen["task"] == TASKS["lm"]
+    assert seen["task"] == "audio-classification"
     assert seen["classes"] == [
         "EmoIclConfig", "EmoIclForConditionalGeneration", "EmoIclProcessor", "EmoIclFeatureExtractor"
     ]  # fmt: skip
     assert set(seen["pipeline files"]) == names(exported["lm"]) - {"README.md", "provenance.json"}
-    for answer in ("saved by the pipeline", "saved in parts", "with a profile"):
+    for answer in ("as the Hub prints it", "saved by the pipeline", "saved in parts", "with a profile"):
         assert seen[answer] == pytest.approx(seen["expected"], rel=1e-3)
     assert [message.partition(". ")[0] for message in seen["broken"]] == [
         "The checkpoint lacks 1 weights of EmoIclForConditionalGeneration, which would be random, such as "
@@ -391,7 +415,7 @@ def test_what_is_not_exported(checkpoints, tmp_path, unverified):
     with pytest.raises(ValueError, match="full: the folder is not empty"):
         export(checkpoints["lm"], tmp_path / "full")
     T5Config().save_pretrained(tmp_path / "t5")
-    with pytest.raises(ValueError, match="t5: a model of the type 't5'; only speech language models"):
+    with pytest.raises(ValueError, match="t5: is of type 't5'; it should be a model of this package"):
         export(tmp_path / "t5", tmp_path / "out")
     with pytest.raises(OSError, match="gone"):
         export(tmp_path / "gone", tmp_path / "out")

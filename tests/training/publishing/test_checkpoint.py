@@ -1,0 +1,200 @@
+"""Damaged and hostile checkpoints: one line that names the file, no code run, no question asked."""
+
+import json
+import random
+import shutil
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny import LABELS, tiny_model, tiny_processor
+from tiny_classifier import tiny_classifier
+
+from emoicl.processing import EmoIclFeatureExtractor
+from emoicl.training.publishing.cards import save_card
+from emoicl.training.publishing.checkpoint import load_pipeline
+
+
+NOISE = np.random.default_rng(0).normal(0, 0.1, (2, 8000)).astype(np.float32)
+VALUES = [None, -1, 0, float("inf"), "x", [], {}, 10**12, True, 1.5, ["a"], {"a": 1}, "org/kernel"]
+FILES = {
+    "lm": (
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "processor_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ),
+    "classifier": ("config.json", "model.safetensors", "preprocessor_config.json"),
+}
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoints")
+    tiny_model().save_pretrained(folder / "lm")
+    tiny_processor().save_pretrained(folder / "lm")
+    tiny_classifier(enrollment_labels=list(LABELS)).save_pretrained(folder / "classifier")
+    EmoIclFeatureExtractor().save_pretrained(folder / "classifier")
+    return folder
+
+
+@pytest.fixture
+def copy_of(checkpoints, tmp_path):
+    def copy_of(kind):
+        return shutil.copytree(checkpoints / kind, tmp_path / kind)
+
+    return copy_of
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_asked(monkeypatch):
+    def refuse(*args):
+        raise AssertionError("Somebody was asked.")
+
+    monkeypatch.setattr("builtins.input", refuse)
+
+
+def places(tree: Any, place: tuple = ()) -> list[tuple]:
+    """Where something stands in nested lists and dictionaries, by the keys that lead there."""
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    return [found for key, value in items for found in ((*place, key), *places(value, (*place, key)))]
+
+
+def change_a_field(path, rng):
+    """Takes a field out, or gives it a value of another kind."""
+    tree = json.loads(path.read_text())
+    *parents, last = rng.choice(places(tree))
+    node = tree
+    for key in parents:
+        node = node[key]
+    if rng.random() < 0.3:
+        del node[last]
+    else:
+        node[last] = rng.choice(VALUES)
+    path.write_text(json.dumps(tree))
+
+
+def change_bytes(path, rng):
+    """Cuts a file, changes bytes at its start, or puts some in."""
+    content, place = bytearray(path.read_bytes()), rng.randrange(path.stat().st_size)
+    noise = rng.randbytes(8)
+    end = rng.choice([len(content), place, place + 8])
+    path.write_bytes(bytes(content[:place] + noise * (end > place) + content[end if end > place else place :]))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("kind", FILES)
+def test_a_damaged_file_is_named_in_one_line(copy_of, kind, seed):
+    rng, folder = random.Random(seed), copy_of(kind)
+    for name in FILES[kind] * 2:
+        original = (folder / name).read_bytes()
+        is_json = name.endswith(".json")
+        rng.choice([change_a_field, change_bytes] if is_json else [change_bytes])(folder / name, rng)
+        try:
+            load_pipeline(folder)(NOISE[0], enrollment=[{"audio": NOISE[1], "label": "Joy"}])
+        except ValueError as error:
+            message = str(error)
+            if not message.startswith("enrollment[0]: label 'Joy' is none of"):
+                assert message.startswith(f"{folder}: ") and name in message and "download it again" in message
+                assert "\n" not in message
+        (folder / name).write_bytes(original)
+
+
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("config.json", b"{", "config.json cannot be read"),
+        ("config.json", b"[]", "config.json cannot be read"),
+        ("config.json", b"{}", "config.json cannot be used: "),
+        ("generation_config.json", b"\xff", "generation_config.json cannot be read"),
+        ("model.safetensors", b"", "model.safetensors cannot be read"),
+        ("model.safetensors", b"version https://git-lfs", "model.safetensors cannot be read"),
+        ("processor_config.json", b"{'a'}", "processor_config.json cannot be read"),
+        ("tokenizer.json", b"{}", "processor_config.json, tokenizer.json, tokenizer_config.json cannot be used: "),
+        ("tokenizer_config.json", b"\x00", "tokenizer_config.json cannot be read"),
+    ],
+)
+def test_the_file_that_is_damaged(copy_of, name, content, message):
+    folder = copy_of("lm")
+    (folder / name).write_bytes(content)
+    with pytest.raises(ValueError, match=f"lm: {message}.*download it again"):
+        load_pipeline(folder)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "processor_config.json"])
+def test_a_file_that_is_not_there(copy_of, name):
+    folder = copy_of("lm")
+    (folder / name).unlink()
+    with pytest.raises(ValueError, match=r"lm: .* cannot be used: .*download it again"):
+        load_pipeline(folder)
+
+
+@pytest.mark.parametrize("part, name", [("qformer_config", "num_hidden_layers"), ("text_config", "num_layers")])
+def test_endless_layers_are_not_built(copy_of, part, name):
+    path = copy_of("lm") / "config.json"
+    config = json.loads(path.read_text())
+    config[part][name] = 10**12
+    path.write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=f"lm: config.json cannot be used: `{name}` is 1000000000000; at most 1000"):
+        load_pipeline(path.parent)
+
+
+def test_files_that_do_not_fit_together(copy_of):
+    folder = copy_of("lm")
+    tiny_processor(num_query_tokens=4).save_pretrained(folder)
+    with pytest.raises(ValueError, match=r"lm: config.json, .*processor_config.json.* cannot be used: "):
+        load_pipeline(folder)
+
+
+def test_weights_that_are_no_numbers(copy_of, checkpoints):
+    folder = copy_of("lm")
+    model = tiny_model()
+    model.model.qformer.query_tokens.data.fill_(float("nan"))
+    model.save_pretrained(folder)
+    with pytest.raises(ValueError, match="model.safetensors.* cannot be used: it answers with scores that are no num"):
+        load_pipeline(folder)
+
+
+def test_a_checkpoint_without_shots_loads(copy_of):
+    folder = copy_of("lm")
+    tiny_processor(max_shots=0).save_pretrained(folder)
+    assert len(load_pipeline(folder)(NOISE[0])) == len(LABELS)
+
+
+@pytest.mark.parametrize("name", ["config.json", "processor_config.json", "model.safetensors"])
+def test_a_card_of_a_damaged_checkpoint(copy_of, name):
+    folder = copy_of("lm")
+    (folder / name).write_bytes((folder / name).read_bytes()[:9])
+    with pytest.raises(ValueError, match=f"lm: {name} cannot be read; download it again"):
+        save_card(folder)
+
+
+AUTO_CLASSES = ("AutoConfig", "AutoModel", "AutoModelForSpeechSeq2Seq", "AutoProcessor", "AutoFeatureExtractor")
+
+
+@pytest.mark.parametrize("code", ["evil.E", "evil/repository--evil.E"])
+def test_code_of_a_checkpoint_is_not_run(copy_of, code):
+    folder = copy_of("lm")
+    (folder / "evil.py").write_text("raise SystemExit('code was run')\nclass E: pass\n")
+    auto_map = {name: code for name in AUTO_CLASSES} | {"AutoTokenizer": [code, code]}
+    for name in ("config.json", "processor_config.json", "tokenizer_config.json"):
+        path = folder / name
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"auto_map": auto_map}))
+    assert len(load_pipeline(folder)(NOISE[0])) == len(LABELS)
+
+
+@pytest.mark.parametrize("of", ["config", "tokenizer"])
+def test_nobody_is_asked_whether_code_may_run(copy_of, of):
+    folder = copy_of("lm")
+    name, fields = {
+        "config": ("config.json", {"model_type": "evil", "auto_map": {"AutoConfig": "evil.E"}}),
+        "tokenizer": (
+            "tokenizer_config.json",
+            {"tokenizer_class": "EvilTokenizer", "auto_map": {"AutoTokenizer": ["evil.E", "evil.E"]}},
+        ),
+    }[of]
+    (folder / name).write_text(json.dumps(json.loads((folder / name).read_text()) | fields))
+    with pytest.raises(ValueError, match=rf"lm: .*{name} cannot be used: .* contains custom code"):
+        load_pipeline(folder)
