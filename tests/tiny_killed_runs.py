@@ -112,7 +112,7 @@ def kill_at(event: int, folder: Path) -> None:
     sys.addaudithook(on_audit)
     # Their files are not written by Python, so that it tells of no event.
     torch.save = half_written(torch.save)
-    vars(modeling_utils)["safe_save_file"] = half_written(safetensors.torch.save_file)
+    modeling_utils.safe_save_file = half_written(safetensors.torch.save_file)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def main(folder: Path, kind: str, events: list[int]) -> int:
