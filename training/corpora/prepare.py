@@ -20,7 +20,7 @@ from emoicl.training.corpora.card import dataset_card
 from emoicl.training.corpora.report import NOTES, PROBLEMS, Report
 from emoicl.training.data.tables import AUDIO_TYPE
 from emoicl.training.data.text_tables import printable
-from emoicl.training.data.writing import write_aside
+from emoicl.training.data.writing import LOCK_NAME, sole_writer, write_aside
 
 
 Item = TypeVar("Item")
@@ -100,12 +100,25 @@ def prepare(
     Raises:
         `ValueError`: If there are such clips and that is not allowed (the report, which names all of them, is written
             nevertheless), if no clip is left, if the corpus lists a clip twice or has an unknown label, or if `output`
-            holds something else.
+            holds something else or is being written.
     """
     output = Path(output)
     _check_output(reader, output)
     recordings = list(reader.recordings())
     _check_recordings(reader, recordings)
+    with sole_writer(output):
+        return _prepare(reader, recordings, output, format, workers, allow_missing, shard_size)
+
+
+def _prepare(
+    reader: CorpusReader,
+    recordings: Sequence[Recording],
+    output: Path,
+    format: Literal["parquet", "jsonl"],
+    workers: int,
+    allow_missing: bool,
+    shard_size: int,
+) -> Report:
     unfinished = _open_job(output, _fingerprint(reader, recordings, format, shard_size))
     scans = _scan_all(reader, recordings, unfinished, workers)
     findings, kept = _judge(reader, recordings, scans)
@@ -139,7 +152,7 @@ def prepare(
 
 
 def _check_output(reader: CorpusReader, output: Path) -> None:
-    if output.exists() and any(output.iterdir()):
+    if output.exists() and any(path.name != LOCK_NAME for path in output.iterdir()):
         if not ((output / UNFINISHED).is_dir() or (output / "report.txt").is_file()):
             raise ValueError(f"{output}: holds something that is no prepared corpus; name a new folder.")
     if reader.source.is_dir() and output.resolve().is_relative_to(reader.source.resolve()):

@@ -1,10 +1,16 @@
-"""Files and folders that are there as a whole or not at all."""
+"""Files and folders that are there as a whole or not at all, and that one process writes at a time."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+
+LOCK_NAME = ".lock"
 
 
 @contextmanager
@@ -16,10 +22,74 @@ def write_aside(path: str | Path) -> Iterator[Path]:
     Args:
         path (`str` or `Path`): A file, which may be there already, or a folder, which may not unless it is empty. The
             folder around it is created if it does not exist.
+
+    Raises:
+        `OSError`: If the disk is full.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".unfinished", dir=path.parent) as folder:
-        unfinished = Path(folder) / path.name
-        yield unfinished
-        os.replace(unfinished, path)
+    with explain_full_disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".unfinished", dir=path.parent) as folder:
+            unfinished = Path(folder) / path.name
+            yield unfinished
+            os.replace(unfinished, path)
+
+
+@contextmanager
+def sole_writer(folder: str | Path) -> Iterator[None]:
+    """
+    Keeps all other processes that ask for it out of a folder. The lock of a process that was killed is no lock.
+
+    Args:
+        folder (`str` or `Path`): The folder, which is created if it does not exist.
+
+    Raises:
+        `ValueError`: If another process writes there.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK_NAME)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(
+            f"{folder}: another run is writing there now; wait until it has ended, or name another folder."
+        ) from None
+    try:
+        yield
+    finally:
+        # Removed while it is held, so that it is never another process's. Windows removes no open file.
+        with suppress(OSError):
+            (folder / LOCK_NAME).unlink()
+        lock.release()
+
+
+@contextmanager
+def explain_full_disk(path: str | Path) -> Iterator[None]:
+    """
+    Says in one line that a file or folder could not be written because the disk is full, however a library says it.
+
+    Args:
+        path (`str` or `Path`): What is written.
+
+    Raises:
+        `OSError`: If the disk, or what the user may have of it, is full.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not _tells_of_full_disk(error):
+            raise
+        raise OSError(
+            errno.ENOSPC,
+            f"The disk is full: {path} could not be written. What was complete before is whole; make room, and run "
+            "the same again",
+        ) from error
+
+
+def _tells_of_full_disk(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    # safetensors has an error of its own; `torch.save` tells no more than that a file is shorter than it should be.
+    signs = ("No space left on device", "quota exceeded", "PytorchStreamWriter failed", "unexpected pos ")
+    return any(sign in str(error) for sign in signs)

@@ -13,7 +13,7 @@ from emoicl.training.evaluation.plots import plot_shots
 from emoicl.training.experiments.measurement import Outcomes, is_measured, measure
 from emoicl.training.experiments.recipe import Recipe, save_checkpoint
 from emoicl.training.experiments.reproduction.splits import SpeakerSplit
-from emoicl.training.experiments.stages import Context, Stage, make_stage
+from emoicl.training.experiments.stages import Context, Stage, make_stage, sole_run
 from emoicl.training.publishing.cards import save_card
 from emoicl.training.publishing.provenance import PLOT_NAME, REPORT_NAME, Remarks, carry_provenance, save_report
 
@@ -31,27 +31,28 @@ def train(recipe: Recipe) -> EvaluationReport:
         `output/model`.
 
     Raises:
-        `ValueError`: If a table is not there, a stage cannot be run, or `output` holds a run with other settings.
-            Nothing is computed then.
+        `ValueError`: If a table is not there, a stage cannot be run, or `output` holds a run with other settings, or
+            one that is still running. Nothing is computed then.
     """
     output, processes = Path(recipe.output), PartialState()
     split = load_tables(recipe)
     context = prepare(recipe, split, {name: output / name for name in recipe.run})
-    with processes.main_process_first():
-        recipe.keep(output)
-    context = run_stages(context)
-    if context.speech_lm is not None:
-        for corpus in split.test.values():
-            context.speech_lm.features.fill(corpus.utterances[processes.process_index :: processes.num_processes])
+    with sole_run(output):
+        with processes.main_process_first():
+            recipe.keep(output)
+        context = run_stages(context)
+        if context.speech_lm is not None:
+            for corpus in split.test.values():
+                context.speech_lm.features.fill(corpus.utterances[processes.process_index :: processes.num_processes])
+            processes.wait_for_everyone()
+        outcome = next(iter(measure(recipe, context.recognizer, split.test, output / "tests").values()))
+        if outcome.report is None:
+            raise ValueError(f"{recipe.tests[0].name} cannot be tested: {next(iter(outcome.reasons.values()))}")
+        if processes.is_main_process:
+            outcome.report.save(output / REPORT_NAME)
+            plot_shots(outcome.report, output / PLOT_NAME)
+            save_model(context, output)
         processes.wait_for_everyone()
-    outcome = next(iter(measure(recipe, context.recognizer, split.test, output / "tests").values()))
-    if outcome.report is None:
-        raise ValueError(f"{recipe.tests[0].name} cannot be tested: {next(iter(outcome.reasons.values()))}")
-    if processes.is_main_process:
-        outcome.report.save(output / REPORT_NAME)
-        plot_shots(outcome.report, output / PLOT_NAME)
-        save_model(context, output)
-    processes.wait_for_everyone()
     return outcome.report
 
 

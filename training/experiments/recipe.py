@@ -11,6 +11,7 @@ import yaml
 from transformers import PreTrainedModel
 
 from emoicl.processing.processing_emoicl import CANDIDATE_LABELS
+from emoicl.training.data.writing import write_aside
 
 
 # What the weights depend on, beside the speakers and the stages.
@@ -152,8 +153,8 @@ def keep_settings(settings: Mapping[str, Any], path: Path) -> None:
         raise ValueError(
             f"{path.parent} holds a run with other settings, {path.name}: choose another folder, or remove that one."
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content)
+    with write_aside(path) as aside:
+        aside.write_text(content)
 
 
 def save_checkpoint(model: PreTrainedModel, processor: Any, folder: str | Path) -> None:

@@ -2,16 +2,17 @@
 
 import json
 import logging
+import shutil
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import torch
 from accelerate import PartialState
-from transformers import AutoConfig, PreTrainedModel, Trainer, set_seed
-from transformers.trainer_utils import get_last_checkpoint
+from transformers import AutoConfig, PreTrainedModel, set_seed
 
 from emoicl.modeling.configuration_emoicl import EmoIclClassifierConfig, EmoIclSpeechEncoderConfig
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
@@ -22,12 +23,14 @@ from emoicl.training.baselines.prototypes import LinearProbe, PrototypeBaseline
 from emoicl.training.baselines.speaker_statistics import split_sources
 from emoicl.training.data.corpus import Corpus
 from emoicl.training.data.features import FeatureCache
+from emoicl.training.data.writing import explain_full_disk, sole_writer, write_aside
 from emoicl.training.episodes.classifier_inputs import InputCache
 from emoicl.training.evaluation.recognition import ClassifierRecognizer, Recognizer, SpeechLmRecognizer
 from emoicl.training.experiments.measurement import drawable_shots
 from emoicl.training.experiments.recipe import Recipe, SystemTest
 from emoicl.training.publishing.provenance import carry_provenance
 from emoicl.training.systems.adaptation import add_adaptation
+from emoicl.training.systems.checkpoints import ResumableTrainer, take_up
 from emoicl.training.systems.classifier_config import ClassifierTrainingArguments
 from emoicl.training.systems.classifier_trainer import ClassifierTrainer
 from emoicl.training.systems.composition import compose, compose_classifier
@@ -455,9 +458,10 @@ def stage_arguments(stage_dir: str | Path, seed: int) -> dict[str, Any]:
     }
 
 
-def run_stage(stage_dir: Path, model: Model, make_trainer: Callable[[Model], Trainer]) -> Model:
+def run_stage(stage_dir: Path, model: Model, make_trainer: Callable[[Model], ResumableTrainer]) -> Model:
     """
-    Trains a model, unless that was done before. Run again after an interruption, it goes on at the last checkpoint.
+    Trains a model, unless that was done before. Run again after an interruption, at whatever moment, it goes on at the
+    newest whole checkpoint, and ends as if there had been none.
 
     Args:
         stage_dir (`Path`): Where checkpoints, the log and the finished model go.
@@ -466,25 +470,43 @@ def run_stage(stage_dir: Path, model: Model, make_trainer: Callable[[Model], Tra
 
     Returns:
         `PreTrainedModel`: The model at its best checkpoint, as read from `stage_dir/model`, beside its processor.
+
+    Raises:
+        `ValueError`: If another run is training the stage.
+        `OSError`: If the disk is full.
     """
     finished = stage_dir / "model"
     if not finished.exists():
-        logger.info("Training %s.", stage_dir)
-        trainer = make_trainer(model)
-        trainer.train(resume_from_checkpoint=get_last_checkpoint(str(stage_dir)) if stage_dir.exists() else None)
-        trainer.save_state()
-        if trainer.is_world_process_zero():
-            (stage_dir / "log.json").write_text(json.dumps(trainer.state.log_history, indent=1))
-            keep_model(finished, model, trainer.processing_class)
-        trainer.accelerator.wait_for_everyone()
+        with sole_run(stage_dir), explain_full_disk(stage_dir):
+            train_stage(stage_dir, model, make_trainer(model))
     return type(model).from_pretrained(finished)
+
+
+def train_stage(stage_dir: Path, model: PreTrainedModel, trainer: ResumableTrainer) -> None:
+    """Trains a model from the newest whole checkpoint, if there is one, and saves it and the log."""
+    logger.info("Training %s.", stage_dir)
+    with PartialState().main_process_first():
+        checkpoint = take_up(stage_dir)
+    trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.save_state()
+    if trainer.is_world_process_zero():
+        with write_aside(stage_dir / "log.json") as aside:
+            aside.write_text(json.dumps(trainer.state.log_history, indent=1))
+        keep_model(stage_dir / "model", model, trainer.processing_class)
+    trainer.accelerator.wait_for_everyone()
+
+
+def sole_run(folder: Path) -> AbstractContextManager[None]:
+    """Keeps other runs out of a folder. Of several processes that share a run, one does."""
+    return sole_writer(folder) if PartialState().is_main_process else nullcontext()
 
 
 def keep_model(folder: Path, model: PreTrainedModel, processor: Any) -> None:
     """Saves the model at the end of a stage. It is renamed when complete, because it tells that the stage is done."""
-    unfinished = folder.with_name("unfinished_model")
-    model.save_pretrained(unfinished)
-    if processor is not None:
-        processor.save_pretrained(unfinished)
-    carry_provenance(folder.parent, unfinished)
-    unfinished.rename(folder)
+    for of_killed_run in folder.parent.glob(".*.unfinished"):
+        shutil.rmtree(of_killed_run)
+    with write_aside(folder) as unfinished:
+        model.save_pretrained(unfinished)
+        if processor is not None:
+            processor.save_pretrained(unfinished)
+        carry_provenance(folder.parent, unfinished)

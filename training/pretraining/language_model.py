@@ -15,7 +15,6 @@ from transformers import (
     PreTrainedTokenizerBase,
     T5Config,
     T5ForConditionalGeneration,
-    Trainer,
     TrainingArguments,
     set_seed,
 )
@@ -30,6 +29,7 @@ from emoicl.training.pretraining.running import Schedule, pretraining_arguments
 from emoicl.training.pretraining.texts import read_texts
 from emoicl.training.pretraining.tokenizer import NEWLINE, SENTINELS, train_unigram_tokenizer
 from emoicl.training.systems.base_trainer import EpochCallback
+from emoicl.training.systems.checkpoints import ResumableTrainer
 
 
 logger = logging.getLogger(__name__)
@@ -196,8 +196,8 @@ def train_stage(
     """Trains a language model on pairs of inputs and labels."""
     args = TrainingArguments(**pretraining_arguments(stage_dir, schedule, seed))
 
-    def make_trainer(model: T5ForConditionalGeneration) -> Trainer:
-        trainer = Trainer(
+    def make_trainer(model: T5ForConditionalGeneration) -> ResumableTrainer:
+        trainer = ResumableTrainer(
             model=model,
             args=args,
             train_dataset=dataset,

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
-from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
+from transformers import PreTrainedModel, TrainingArguments, set_seed
 
 from emoicl.modeling.configuration_emoicl import EmoIclSpeechEncoderConfig
 from emoicl.modeling.speech_encoder_emoicl import EmoIclSpeechEncoder
@@ -23,6 +23,7 @@ from emoicl.training.pretraining.speech_data import (
     Targets,
     read_examples,
 )
+from emoicl.training.systems.checkpoints import ResumableTrainer
 
 
 logger = logging.getLogger(__name__)
@@ -133,7 +134,7 @@ def age_loss(predictions: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return errors.square().sum() / known.sum().clamp(min=1)
 
 
-class SpeechTaskTrainer(Trainer):
+class SpeechTaskTrainer(ResumableTrainer):
     """A Trainer that logs the loss of each task beside their sum."""
 
     def __init__(self, **kwargs: Any):

@@ -12,6 +12,7 @@ from emoicl.training.data.corpus import Corpus
 from emoicl.training.evaluation.reports import EvaluationReport
 from emoicl.training.publishing.card_callback import ModelCardCallback
 from emoicl.training.systems.base_config import EmoIclTrainingArguments
+from emoicl.training.systems.checkpoints import ResumableTrainer
 
 
 class DrawnAnew(Protocol):
@@ -31,7 +32,7 @@ class EpochCallback(TrainerCallback):
         self.items.set_epoch(int(state.epoch or 0))
 
 
-class EmoIclTrainer(Trainer):
+class EmoIclTrainer(ResumableTrainer):
     r"""
     A Trainer that draws its items from a corpus, and is judged by the speakers of others.
 

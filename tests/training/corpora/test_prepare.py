@@ -13,6 +13,7 @@ from emoicl.training.corpora.base import CorpusReader, Recording
 from emoicl.training.corpora.generic import OwnTable, SpeakerFolders
 from emoicl.training.corpora.prepare import prepare
 from emoicl.training.data.corpus import load_corpus
+from emoicl.training.data.writing import LOCK_NAME, sole_writer
 
 
 SPEAKERS = {"ann": "female", "bob": "male"}
@@ -169,6 +170,16 @@ def test_interrupted_and_resumed_is_as_uninterrupted(source, tmp_path, num_reads
     # Each clip is read once to be checked and once to be written; what was finished is not read again.
     assert len(resumed) < 2 * 17 - num_reads + 5
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_a_second_preparation_in_the_same_folder_is_refused(source, tmp_path):
+    output = tmp_path / "out"
+    with sole_writer(output), pytest.raises(ValueError, match="out: another run is writing there now"):
+        prepare(Letters(source), output, allow_missing=True)
+    # As a killed one leaves it.
+    (output / LOCK_NAME).touch()
+    prepare(Letters(source), output, allow_missing=True)
+    assert not (output / LOCK_NAME).exists()
 
 
 def test_a_changed_clip_is_read_again(source, tmp_path):

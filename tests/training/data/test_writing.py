@@ -1,6 +1,10 @@
-import pytest
+import errno
+import os
 
-from emoicl.training.data.writing import write_aside
+import pytest
+from safetensors import SafetensorError
+
+from emoicl.training.data.writing import explain_full_disk, write_aside
 
 
 def test_a_file_takes_the_place_of_an_older_one(tmp_path):
@@ -24,4 +28,39 @@ def test_an_interruption_leaves_what_there_was(tmp_path):
     with pytest.raises(KeyboardInterrupt), write_aside(tmp_path / "file.txt") as aside:
         aside.write_text("half")
         raise KeyboardInterrupt
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["older"]
+
+
+FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FULL,
+        OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 704 vs 598"),
+        RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"),
+    ],
+)
+def test_a_full_disk_is_told_in_one_line(tmp_path, error):
+    with pytest.raises(OSError, match="The disk is full: .*run could not be written") as raised:
+        with explain_full_disk(tmp_path / "run"):
+            raise error
+    assert raised.value.errno == errno.ENOSPC and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("error", [PermissionError(errno.EACCES, "no"), ValueError("other"), RuntimeError("other")])
+def test_other_errors_are_not_a_full_disk(tmp_path, error):
+    with pytest.raises(type(error)) as raised, explain_full_disk(tmp_path):
+        raise error
+    assert raised.value is error
+
+
+def test_a_full_disk_leaves_what_there_was(tmp_path):
+    (tmp_path / "file.txt").write_text("older")
+    with pytest.raises(OSError, match="file.txt could not be written"), write_aside(tmp_path / "file.txt") as aside:
+        aside.write_text("half")
+        raise FULL
     assert [path.read_text() for path in tmp_path.iterdir()] == ["older"]

@@ -11,6 +11,7 @@ from emoicl.training.experiments.measurement import Outcome
 from emoicl.training.experiments.recipe import Recipe, keep_settings
 from emoicl.training.experiments.reproduction.report import build_report, describe_training, group_outcomes
 from emoicl.training.experiments.reproduction.splits import SpeakerSplit, load_folds, load_splits
+from emoicl.training.experiments.stages import sole_run
 
 
 # As the paper's Table II has them, and then those that it lacks; recipes in `recipes/systems`.
@@ -67,7 +68,8 @@ def reproduce(reproduction: Reproduction, command: str = "emoicl reproduce") -> 
         `dict`: The content of `output/report/report.json`.
 
     Raises:
-        `ValueError`: If a corpus or a recipe cannot be used, or `output` holds a run with other settings.
+        `ValueError`: If a corpus or a recipe cannot be used, or `output` holds a run with other settings,
+            or one that is still running.
     """
     recipes, output = list(reproduction.recipes), Path(reproduction.output)
     first = recipes[0]
@@ -88,16 +90,17 @@ def reproduce(reproduction: Reproduction, command: str = "emoicl reproduce") -> 
     keep_settings(fixed, output / "settings.yaml")
     outcomes: dict[tuple[str, str, str], list[Outcome]] = {}
     training = []
-    # A fold at a time, for its speech features and models are at hand then.
-    for split in splits:
-        folder = output / split.name.replace(" ", "_")
-        for recipe in recipes:
-            of_recipe, last_stage = run_on_split(recipe, split, folder / recipe.name, folder / "stages")
-            for (test, corpus), outcome in of_recipe.items():
-                outcomes.setdefault((recipe.name, test, corpus), []).append(outcome)
-            log = last_stage / "log.json"
-            if log.exists():
-                training.append(describe_training(recipe.name, split.name, json.loads(log.read_text())))
+    with sole_run(output):
+        # A fold at a time, for its speech features and models are at hand then.
+        for split in splits:
+            folder = output / split.name.replace(" ", "_")
+            for recipe in recipes:
+                of_recipe, last_stage = run_on_split(recipe, split, folder / recipe.name, folder / "stages")
+                for (test, corpus), outcome in of_recipe.items():
+                    outcomes.setdefault((recipe.name, test, corpus), []).append(outcome)
+                log = last_stage / "log.json"
+                if log.exists():
+                    training.append(describe_training(recipe.name, split.name, json.loads(log.read_text())))
     settings = fixed | {
         "size": reproduction.size or "of each recipe",
         "speech_encoder": told(Path(str(recipe.speech_encoder)).name for recipe in recipes),
