@@ -477,8 +477,10 @@ def run_stage(stage_dir: Path, model: Model, make_trainer: Callable[[Model], Res
     """
     finished = stage_dir / "model"
     if not finished.exists():
+        # Before the lock, because it tells accelerate which of several processes this is.
+        trainer = make_trainer(model)
         with sole_run(stage_dir), explain_full_disk(stage_dir):
-            train_stage(stage_dir, model, make_trainer(model))
+            train_stage(stage_dir, model, trainer)
     return type(model).from_pretrained(finished)
 
 
