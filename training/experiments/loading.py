@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +13,7 @@ from transformers import Blip2QFormerConfig, PreTrainedConfig, T5Config
 
 from emoicl.modeling.configuration_emoicl import EmoIclConfig
 from emoicl.training.experiments.recipe import Recipe, SystemTest
-from emoicl.training.experiments.stages import STAGES
+from emoicl.training.experiments.stages import STAGES, written_types
 from emoicl.training.publishing.provenance import Provenance
 
 
@@ -208,9 +208,8 @@ def system_test(content: dict[str, Any], number: int, origins: Origins) -> Syste
 
 def hints_of(described_by: type) -> dict[str, Any]:
     """The fields of a dataclass and their types; those that cannot be told at run time take anything."""
-    assert is_dataclass(described_by)
-    settable = [item for item in fields(described_by) if item.init and item.name not in NOT_SET]
-    return {item.name: Any if isinstance(item.type, str) else item.type for item in settable}
+    settable = {name: hint for name, hint in written_types(described_by).items() if name not in NOT_SET}
+    return {name: Any if isinstance(hint, str) else hint for name, hint in settable.items()}
 
 
 def check_fields(content: Mapping[str, Any], hints: Mapping[str, Any], at: str, origins: Origins) -> None:
@@ -222,9 +221,6 @@ def check_fields(content: Mapping[str, Any], hints: Mapping[str, Any], at: str, 
 
 
 def check_value(where: str, name: str, value: Any, hint: Any) -> None:
-    if hint is str and type(value) is int:
-        # YAML reads a single number of shots as such.
-        return
     bounded: Any = Annotated[hint, RANGE_OF[name]] if name in RANGE_OF else hint
     try:
         TypeAdapter(bounded, config=STRICT).validate_python(value)

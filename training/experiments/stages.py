@@ -6,7 +6,8 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from inspect import get_annotations
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
@@ -170,7 +171,7 @@ class Stage:
     def hints(cls) -> dict[str, Any]:
         """Types of the fields that a recipe may set."""
         described_by = [part for part in (cls.trainer_arguments, cls) if part is not None]
-        hints = {item.name: item.type for part in described_by for item in fields(part) if item.init}
+        hints = {name: hint for part in described_by for name, hint in written_types(part).items()}
         return {name: hint for name, hint in hints.items() if name not in ("name", "arguments", "output_dir")}
 
     def check(self, context: Context) -> None:
@@ -202,6 +203,14 @@ class Stage:
         assert self.trainer_arguments is not None
         shared = stage_arguments(context.folders[self.name], context.recipe.seed)
         return self.trainer_arguments(**(shared | self.defaults | self.arguments))
+
+
+def written_types(described_by: type) -> dict[str, Any]:
+    """The fields that a dataclass takes, and their types as they were written: HfArgumentParser changes those that
+    `dataclasses.fields` tells, for the whole process."""
+    assert is_dataclass(described_by)
+    hints = {name: hint for base in reversed(described_by.__mro__) for name, hint in get_annotations(base).items()}
+    return {item.name: hints[item.name] for item in fields(described_by) if item.init}
 
 
 @dataclass
