@@ -457,8 +457,6 @@ def stage_arguments(stage_dir: str | Path, seed: int) -> dict[str, Any]:
         "save_strategy": "steps",
         "save_total_limit": 2,
         "load_best_model_at_end": True,
-        "metric_for_best_model": "ua_spk",
-        "greater_is_better": True,
         "report_to": "none",
         "disable_tqdm": not sys.stderr.isatty(),
         "dataloader_pin_memory": torch.cuda.is_available(),

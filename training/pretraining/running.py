@@ -47,6 +47,4 @@ def pretraining_arguments(stage_dir: str | Path, schedule: Schedule, seed: int) 
         # There are no speakers to choose a checkpoint by.
         "eval_strategy": "no",
         "load_best_model_at_end": False,
-        "metric_for_best_model": None,
-        "greater_is_better": None,
     }
