@@ -22,6 +22,18 @@ SIZES: dict[str, Any] = {
     "qformer": {"hidden_size": 12, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24},
     "text": {"d_model": 24, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_decoder_layers": 1, "num_heads": 2},
 }
+# Training arguments of a short run that saves nothing.
+THREE_STEPS: dict[str, Any] = {
+    "max_steps": 3,
+    "per_device_train_batch_size": 8,
+    "learning_rate": 1e-2,
+    "lr_scheduler_type": "constant",
+    "logging_steps": 1,
+    "save_strategy": "no",
+    "disable_tqdm": True,
+    "report_to": "none",
+    "use_cpu": True,
+}
 MODEL_FIELDS: dict[str, Any] = {
     "speech_layer": 2,
     "num_query_tokens": 2,

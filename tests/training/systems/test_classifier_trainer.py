@@ -1,12 +1,14 @@
 """The paper's classifiers: what they are composed of, how their items are drawn, trained and scored."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from tiny import LABELS
 from tiny_classifier import SIZES
+from tiny_corpus import THREE_STEPS
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from emoicl.modeling.speech_encoder_emoicl import EmoIclSpeechEncoder
@@ -54,18 +56,7 @@ def make_trainer(compose_system, corpus, tmp_path):
 
     def make(system="Personalized_A", model_fields=None, **arguments):
         model, feature_extractor, speech = compose_system(system, **(model_fields or {}))
-        defaults = {
-            "output_dir": str(tmp_path / "run"),
-            "max_steps": 3,
-            "per_device_train_batch_size": 8,
-            "learning_rate": 1e-2,
-            "lr_scheduler_type": "constant",
-            "logging_steps": 1,
-            "save_strategy": "no",
-            "disable_tqdm": True,
-            "report_to": "none",
-            "use_cpu": True,
-        }
+        defaults: dict[str, Any] = THREE_STEPS | {"output_dir": str(tmp_path / "run")}
         return ClassifierTrainer(
             model=model,
             args=ClassifierTrainingArguments(**(defaults | arguments)),

@@ -1,7 +1,9 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
-from tiny_corpus import SIZES, compose_tiny
+from tiny_corpus import SIZES, THREE_STEPS, compose_tiny
 from transformers import TrainerCallback
 from transformers.trainer_pt_utils import LabelSmoother
 
@@ -20,18 +22,7 @@ def make_trainer(whisper, corpus, tmp_path):
     def make(train_dataset=corpus, model_fields=None, callbacks=None, **arguments):
         torch.manual_seed(0)
         model, processor = compose_tiny(whisper, **(model_fields or {}))
-        defaults = {
-            "output_dir": str(tmp_path / "run"),
-            "max_steps": 3,
-            "per_device_train_batch_size": 8,
-            "learning_rate": 1e-2,
-            "lr_scheduler_type": "constant",
-            "logging_steps": 1,
-            "save_strategy": "no",
-            "disable_tqdm": True,
-            "report_to": "none",
-            "use_cpu": True,
-        }
+        defaults: dict[str, Any] = THREE_STEPS | {"output_dir": str(tmp_path / "run")}
         return MetaIclTrainer(
             model=model,
             args=MetaIclTrainingArguments(**(defaults | arguments)),
