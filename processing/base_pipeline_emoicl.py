@@ -73,7 +73,7 @@ class EmoIclBasePipeline(ChunkPipeline):
 
         Args:
             enrollment (`list[dict]`):
-                Labeled utterances `{"audio": ..., "label": ...}` of the speaker.
+                Utterances `{"audio": ..., "label": ...}` of the speaker; those without a label are `{"audio": ...}`.
 
         Returns:
             `list[Utterance]`: an enrollment again.

@@ -49,7 +49,8 @@ class EmoIclClassificationPipeline(EmoIclBasePipeline):
                 "enrollment": ...}` for utterances of different speakers.
             enrollment (`list[dict]`, *optional*):
                 Labeled utterances `{"audio": ..., "label": ...}` of the speaker, for every utterance that does not
-                bring its own. The labels are among the `enrollment_labels` of the model.
+                bring its own. The labels are among the `enrollment_labels` of the model. It learns nothing from
+                utterances without a label, which are refused.
             top_k (`int`, *optional*):
                 Number of labels to return, by default all of them.
             window_s (`float`, *optional*):
@@ -78,6 +79,11 @@ class EmoIclClassificationPipeline(EmoIclBasePipeline):
         if shots and known is None:
             raise ValueError("enrollment: this classifier takes none (its `config.enrollment_labels` is None)")
         for i, shot in enumerate(shots):
+            if shot.label is None:
+                raise ValueError(
+                    f"enrollment[{i}]: has no label, and this classifier learns nothing from an utterance without one; "
+                    "take it out, or use a speech language model"
+                )
             if shot.label not in known:
                 raise ValueError(f"enrollment[{i}]: {unknown_label(shot.label, known, 'enrollment')}")
         return shots

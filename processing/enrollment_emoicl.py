@@ -34,13 +34,13 @@ class Utterance:
         waveform (`np.ndarray` of shape `(n,)`):
             Mono, float32, at the sampling rate of the feature extractor. It never changes.
         label (`str`, *optional*):
-            What it is enrolled as; a target has none.
+            What it is enrolled as; one that is enrolled without a label has none, and a target neither.
         encoded (`tuple`, *optional*):
             What a model has made of it, and which model with which weights.
     """
 
     waveform: np.ndarray
-    label: str = ""
+    label: str | None = None
     encoded: tuple[ModelIdentity, dict[str, torch.Tensor]] | None = None
 
     @cached_property
@@ -56,24 +56,25 @@ def decode_target(extractor: EmoIclFeatureExtractor, audio: AudioLike) -> Uttera
 
 def decode_enrollment(extractor: EmoIclFeatureExtractor, enrollment: Sequence[Any]) -> list[Utterance]:
     """
-    Decodes the labeled utterances of one speaker.
+    Decodes the enrollment of one speaker.
 
     Args:
         extractor ([`EmoIclFeatureExtractor`]):
             Decodes the utterances.
         enrollment (`list[dict]`):
-            Labeled utterances `{"audio": ..., "label": ...}`. What this function returned is an enrollment too.
+            Utterances `{"audio": ..., "label": ...}`, or `{"audio": ...}` where the label is not known. What this
+            function returned is an enrollment too.
 
     Returns:
         `list[Utterance]`
 
     Raises:
-        `ValueError`: If an utterance cannot be used or is there twice, or an item lacks its audio or label. The
-            message names the item.
+        `ValueError`: If an utterance cannot be used or is there twice, or an item lacks its audio or has other keys.
+            The message names the item.
     """
     if isinstance(enrollment, (str, bytes, os.PathLike, Mapping)) or not isinstance(enrollment, Iterable):
         raise ValueError(
-            f'`enrollment` is a list of dictionaries with "audio" and "label"; got {enrollment!r:.80}. '
+            f'`enrollment` is a list of dictionaries with "audio" and, if known, "label"; got {enrollment!r:.80}. '
             "(`emoicl predict --enroll` reads them from a table.)"
         )
     shots: list[Utterance] = []
@@ -90,10 +91,13 @@ def _decode_shot(extractor: EmoIclFeatureExtractor, item: Any, name: str) -> Utt
     # Not its class: that of an installed package and that of a checkpoint from the Hub are not the same.
     if hasattr(item, "digest"):
         return item
-    if not isinstance(item, Mapping) or item.get("audio") is None or item.get("label") is None:
+    if not isinstance(item, Mapping) or item.get("audio") is None:
         found = f"the keys {list(item)}" if isinstance(item, Mapping) else f"{type(item).__name__!r}"
-        raise ValueError(f'{name}: must be a dictionary with "audio" and "label"; got {found}')
-    return Utterance(extractor.decode(item["audio"], name=name), item["label"])
+        raise ValueError(f'{name}: must be a dictionary with "audio" and, if it is known, "label"; got {found}')
+    # A misspelt "label" would make an utterance without one.
+    if unknown := [key for key in item if key not in ("audio", "label")]:
+        raise ValueError(f'{name}: unknown key {unknown[0]!r}; an item has "audio" and, if it is known, "label"')
+    return Utterance(extractor.decode(item["audio"], name=name), item.get("label"))
 
 
 def refuse_enrolled(

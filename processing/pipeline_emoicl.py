@@ -66,8 +66,9 @@ class EmoIclPipeline(EmoIclBasePipeline):
                 generator, or [`~transformers.pipelines.pt_utils.KeyDataset`] of a dataset, is streamed: its answers
                 are a generator too.
             enrollment (`list[dict]`, *optional*):
-                Labeled utterances `{"audio": ..., "label": ...}` of the speaker, for every utterance that does not
-                bring its own. They are encoded once for all of them.
+                Utterances `{"audio": ..., "label": ...}` of the speaker, for every utterance that does not bring its
+                own. They are encoded once for all of them. One whose label is not known is `{"audio": ...}`: it tells
+                of the voice alone.
             profile ([`SpeakerProfile`], `str` or `os.PathLike`, *optional*):
                 In place of `enrollment`, what [`~EmoIclPipeline.enroll`] made of it, or the file it was saved to.
             candidate_labels (`list[str]`, *optional*):
@@ -110,7 +111,8 @@ class EmoIclPipeline(EmoIclBasePipeline):
 
         Args:
             examples (`list[dict]`):
-                Labeled utterances `{"audio": ..., "label": ...}` of the speaker, in the order of the prompt.
+                Utterances `{"audio": ..., "label": ...}` of the speaker, in the order of the prompt, or
+                `{"audio": ...}` where the label is not known.
             candidate_labels (`list[str]`, *optional*):
                 The labels that those of the examples are among, by default those of the pipeline.
 
@@ -222,7 +224,7 @@ class EmoIclPipeline(EmoIclBasePipeline):
 
 
 def labels_of(enrollment: list[Utterance], profile: SpeakerProfile | None) -> list:
-    """Label of each utterance that is enrolled, here or there."""
+    """Label of each utterance that is enrolled, here or there; None for one without."""
     return [shot.label for shot in enrollment] if profile is None else profile.labels
 
 

@@ -98,8 +98,9 @@ class EmoIclProcessor(ProcessorMixin):
             audio (`str`, `os.PathLike`, `bytes`, `dict`, `np.ndarray`, `torch.Tensor`, or a `list` of these):
                 The target utterances, in any form that [`decode_audio`] reads. A list is a batch.
             enrollment (`list[dict]` or `list[list[dict]]`, *optional*):
-                Labeled utterances `{"audio": ..., "label": ...}` of the target's speaker, in the order of the prompt.
-                For a list of targets, a list with the enrollment of each; they may differ in length.
+                Utterances `{"audio": ..., "label": ...}` of the target's speaker, in the order of the prompt, or
+                `{"audio": ...}` where the label is not known. For a list of targets, a list with the enrollment of
+                each; they may differ in length.
             candidate_labels (`list[str]` or `list[list[str]]`, *optional*, defaults to `self.candidate_labels`):
                 The labels to choose from: for all targets, or a list with those of each target.
             labels (`str` or `list[str]`, *optional*):
@@ -115,8 +116,8 @@ class EmoIclProcessor(ProcessorMixin):
             - **input_features_mask** (`(num_utterances, num_frames)`) -- 1 for real frames, 0 for padding.
 
         Raises:
-            `ValueError`: If an utterance cannot be used, an enrollment item has no audio or label or a label that is
-                not a candidate, the enrollment holds the target itself or is longer than `max_shots`. The message
+            `ValueError`: If an utterance cannot be used, an enrollment item has no audio, other keys or a label that
+                is not a candidate, the enrollment holds the target itself or is longer than `max_shots`. The message
                 names the item.
         """
         if isinstance(audio, (list, tuple)):
@@ -138,13 +139,13 @@ class EmoIclProcessor(ProcessorMixin):
         self.check_enrollment_labels([shot.label for shot in shots], candidate_labels)
         return [*shots, target]
 
-    def check_enrollment_labels(self, labels: list[str], candidate_labels: list[str] | None = None) -> None:
+    def check_enrollment_labels(self, labels: Sequence[str | None], candidate_labels: list[str] | None = None) -> None:
         """
         Checks the labels of an enrollment.
 
         Args:
-            labels (`list[str]`):
-                The label of each utterance.
+            labels (`list[str or None]`):
+                The label of each utterance, None where it is not known.
             candidate_labels (`list[str]`, *optional*, defaults to `self.candidate_labels`):
                 The labels to choose from.
 
@@ -161,7 +162,7 @@ class EmoIclProcessor(ProcessorMixin):
         if len(enrollment) != len(audio) or any(isinstance(shots, Mapping) for shots in enrollment):
             raise ValueError(
                 f"A list of {len(audio)} targets needs a list of {len(audio)} enrollments, each of them a list of "
-                'dictionaries with "audio" and "label".'
+                'dictionaries with "audio" and, if known, "label".'
             )
         candidates = self._candidates_of_each(candidate_labels, len(audio))
         episodes = []
@@ -175,7 +176,7 @@ class EmoIclProcessor(ProcessorMixin):
     def build_prompts(
         self,
         utterance_index: list[list[int]],
-        enrollment_labels: list[list[str]],
+        enrollment_labels: Sequence[Sequence[str | None]],
         candidate_labels: list | None = None,
         labels: list[str] | None = None,
     ) -> BatchFeature:
@@ -185,8 +186,9 @@ class EmoIclProcessor(ProcessorMixin):
         Args:
             utterance_index (`list[list[int]]`):
                 For each prompt, the rows of X^1 ... X^k and last of the target X among the utterances of the batch.
-            enrollment_labels (`list[list[str]]`):
-                For each prompt, the labels Z^1 ... Z^k.
+            enrollment_labels (`list[list[str or None]]`):
+                For each prompt, the labels Z^1 ... Z^k. The sequence of one that is None keeps its place, without
+                tokens.
             candidate_labels (`list[str]` or `list[list[str]]`, *optional*, defaults to `self.candidate_labels`):
                 The labels to choose from: for all prompts, or a list with those of each prompt.
             labels (`list[str]`, *optional*):
@@ -218,9 +220,10 @@ class EmoIclProcessor(ProcessorMixin):
         ):
             self._check_prompt(f"prompt {i}: ", rows, shots, words, target)
 
-        tokens = self._tokenize({*instructions, *(label for shots in enrollment_labels for label in shots)})
+        labels_of_shots = (label for shots in enrollment_labels for label in shots if label is not None)
+        tokens = self._tokenize({*instructions, *labels_of_shots})
         prompts = [
-            self._lay_out(tokens[instruction], [tokens[label] for label in shots])
+            self._lay_out(tokens[instruction], [[] if label is None else tokens[label] for label in shots])
             for instruction, shots in zip(instructions, enrollment_labels, strict=True)
         ]
         input_ids, sequence_ids = zip(*prompts, strict=True)
@@ -297,13 +300,13 @@ class EmoIclProcessor(ProcessorMixin):
             raise ValueError(f"Got {len(candidate_labels)} lists of candidate labels for {num_prompts} targets.")
         return [self._check_candidates(words) for words in candidate_labels]
 
-    def _check_labels(self, labels: list[str], candidates: list[str], name: str = "") -> None:
+    def _check_labels(self, labels: Sequence[str | None], candidates: list[str], name: str = "") -> None:
         if len(labels) > self.max_shots:
             raise ValueError(
                 f"{name}an enrollment of {len(labels)} utterances; at most {self.max_shots} (`max_shots`) are taken"
             )
         for i, label in enumerate(labels):
-            if label not in candidates:
+            if label is not None and label not in candidates:
                 raise ValueError(f"{name}enrollment[{i}]: {unknown_label(label, candidates)}")
 
     def _check_prompt(self, name, rows, labels, candidates, target) -> None:

@@ -19,7 +19,8 @@ from .feature_extraction_emoicl import EmoIclFeatureExtractor
 
 
 FORMAT = "emoicl-speaker-profile"
-SCHEMA_VERSION = 1
+# The second is that of files with utterances without a label; all others can still be read where only the first is.
+SCHEMA_VERSIONS = (1, 2)
 # Far more than any prompt takes. A shot of the paper's sizes (150 query tokens of 1024 values) has 0.6 MB.
 MAX_SHOTS = 256
 MAX_BYTES = 256 * 2**20
@@ -41,17 +42,18 @@ BOOKKEEPING = {
 
 class SpeakerProfile:
     r"""
-    The enrollment of a speaker, as [`EmoIclPipeline.enroll`] encodes it: for each labeled utterance the output of
-    the model's `get_audio_features`, its label, and a digest of its waveform. It holds no audio, but it is made of a
-    person's voice: keep it as their recordings are kept, and delete it when they ask ([`~SpeakerProfile.delete`]).
+    The enrollment of a speaker, as [`EmoIclPipeline.enroll`] encodes it: for each utterance the output of the
+    model's `get_audio_features`, its label if it has one, and a digest of its waveform. It holds no audio, but it is
+    made of a person's voice: keep it as their recordings are kept, and delete it when they ask
+    ([`~SpeakerProfile.delete`]).
 
     Only the model that made a profile can read it.
 
     Args:
         model ([`ModelIdentity`] or `str`):
             The model that encoded them, or its fingerprint.
-        labels (`list[str]`):
-            Label of each utterance, in the order of the prompt.
+        labels (`list[str or None]`):
+            Label of each utterance, in the order of the prompt; None for one without.
         digests (`list[str]`):
             Digest of each waveform, see [`Utterance`].
         embeddings (`dict[str, torch.Tensor]`):
@@ -64,7 +66,7 @@ class SpeakerProfile:
     def __init__(
         self,
         model: "ModelIdentity | str",
-        labels: Sequence[str],
+        labels: Sequence[str | None],
         digests: Sequence[str],
         embeddings: Mapping[str, torch.Tensor],
     ):
@@ -76,8 +78,8 @@ class SpeakerProfile:
         self._labels = list(labels)
 
     @property
-    def labels(self) -> list[str]:
-        """Label of each utterance, in the order of the prompt."""
+    def labels(self) -> list[str | None]:
+        """Label of each utterance, in the order of the prompt; None for one without."""
         return list(self._labels)
 
     @property
@@ -166,7 +168,7 @@ class SpeakerProfile:
         if path.exists() or path.is_symlink():
             _read_header(path)
         header = {
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": SCHEMA_VERSIONS[None in self._labels],
             "model_fingerprint": self.model_fingerprint,
             "labels": self._labels,
             "digests": self.digests,
@@ -200,10 +202,11 @@ class SpeakerProfile:
         """
         path = Path(path)
         header = _read_header(path)
-        if header.get("schema_version") != SCHEMA_VERSION:
+        if header.get("schema_version") not in SCHEMA_VERSIONS:
             raise ValueError(
                 f"{path}: a profile with schema version {header.get('schema_version')!r}; this version of emoicl "
-                f"reads version {SCHEMA_VERSION}. Update emoicl, or enroll the speaker's recordings again."
+                f"reads versions {' and '.join(map(str, SCHEMA_VERSIONS))}. Update emoicl, or enroll the speaker's "
+                "recordings again."
             )
         try:
             if not _is_digest(fingerprint := header["model_fingerprint"]):
@@ -344,8 +347,9 @@ def _check_texts(labels: Any, digests: Any) -> None:
         raise ValueError(f"{len(labels)} utterances; a profile takes at most {MAX_SHOTS}")
     if len(labels) != len(digests):
         raise ValueError(f"{len(labels)} labels and {len(digests)} digests; every utterance has one of each")
-    if wrong := [label for label in labels if not isinstance(label, str) or not label.strip()]:
-        raise ValueError(f"labels must be non-empty strings; got {wrong[0]!r}")
+    labeled = [label for label in labels if label is not None]
+    if wrong := [label for label in labeled if not isinstance(label, str) or not label.strip()]:
+        raise ValueError(f"labels must be non-empty strings, or None; got {wrong[0]!r}")
     if wrong := [digest for digest in digests if not _is_digest(digest)]:
         raise ValueError(f"a digest must be 64 hexadecimal digits; got {wrong[0]!r}")
 

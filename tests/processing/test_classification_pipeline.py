@@ -88,6 +88,8 @@ def test_errors_name_the_input(recognizer):
         recognizer([*TARGETS[:2], SHOTS[1]], enrollment=ENROLLMENT, batch_size=3)
     with pytest.raises(ValueError, match=r"^enrollment\[0\]: label 'Angst' is none of the enrollment labels Joy, Sad"):
         recognizer(TARGETS[0], enrollment=[{"audio": SHOTS[0], "label": "Angst"}])
+    with pytest.raises(ValueError, match=r"^enrollment\[1\]: has no label.*take it out"):
+        recognizer(TARGETS[0], enrollment=[ENROLLMENT[0], {"audio": SHOTS[1]}])
     with pytest.raises(ValueError, match=r"^enrollment\[0\]: must be a dictionary"):
         recognizer(TARGETS[0], enrollment=SHOTS)
     with pytest.raises(ValueError, match="^enrollment: this classifier takes none"):

@@ -45,6 +45,26 @@ def test_the_instruction_and_the_labels_of_the_paper(tokenizer):
     )
 
 
+@pytest.mark.parametrize("unlabeled", [{}, {"label": None}])
+def test_a_shot_without_a_label_keeps_the_place_of_its_label(processor, unlabeled):
+    inputs = processor(D, [{"audio": A, **unlabeled}, shot(B, "Joy"), {"audio": C, **unlabeled}])
+    speech = ["<audio>", "<audio>"]
+    assert processor.tokenizer.convert_ids_to_tokens(inputs["input_ids"][0, 10:].tolist()) == [
+        *speech, *speech, "Joy", *speech, *speech
+    ]  # fmt: skip
+    assert inputs["sequence_ids"].tolist() == [[0] * 10 + [7, 7, 5, 5, 4, 3, 3, 1, 1]]
+    assert inputs["segment_ids"].tolist() == [[0] * 10 + [1, 1, 1, 1, 0, 1, 1, 1, 1]]
+    assert inputs["utterance_index"].tolist() == [[0, 1, 2, 3]]
+    text = processor.build_prompts([[0, 1, 2, 3]], [[None, "Joy", None]])
+    assert all(torch.equal(text[name], inputs[name]) for name in PROMPT_FIELDS)
+
+
+def test_no_shot_has_a_label_in_a_batch(processor):
+    batch = processor([C, D], [[{"audio": A}, {"audio": B}], []])
+    assert batch["attention_mask"].sum(-1).tolist() == [10 + 3 * 2, 10 + 2]
+    assert batch["sequence_ids"][0, 10:].tolist() == [5, 5, 3, 3, 1, 1]
+
+
 @pytest.mark.parametrize("instruction", ["{foo} of {labels}", "{labels:>9} {0} {}", "{{labels}}"])
 def test_only_the_labels_of_an_instruction_are_filled_in(processor, instruction):
     processor.instruction = instruction
@@ -134,7 +154,12 @@ def test_numpy_output(processor):
         ([shot(C.copy())], r"^enrollment\[0\]: is the target itself"),
         ([shot({"array": C, "sampling_rate": 16000})], r"^enrollment\[0\]: is the target itself"),
         ([shot(A), {"label": "Joy"}], r"^enrollment\[1\]: must be.*\['label'\]"),
-        ([{"audio": A}], r"^enrollment\[0\]: must be.*\['audio'\]"),
+        ([shot(A), {"audio": B, "lable": "Joy"}], r"^enrollment\[1\]: unknown key 'lable'; an item has \"audio\" and"),
+        ([{"audio": A, "label": "Joy", 3: "x"}], r"^enrollment\[0\]: unknown key 3"),
+        ([shot(A, "")], r"^enrollment\[0\]: label ''"),
+        ([shot(A), {"audio": C}], r"^enrollment\[1\]: is the target itself"),
+        ([{"audio": A}, shot(A)], r"^enrollment\[1\]: is the recording of enrollment\[0\] again"),
+        ([{"audio": x} for x in (A, B, D, tone(700, 0.7))], "^an enrollment of 4 utterances; at most 3"),
         ([shot(None)], r"^enrollment\[0\]: must be"),
         ([A], r"^enrollment\[0\]: must be.*'ndarray'"),
         ([[shot(A)]], r"^enrollment\[0\]: must be.*'list'"),

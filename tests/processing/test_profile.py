@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from recognizers import ENROLLMENT, SHOTS, TARGETS, assert_same, make_recognizer, scores_of
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from synthetic_speech import tone
 from tiny import LABELS
@@ -60,6 +61,38 @@ def test_answers_are_those_of_the_enrollment(recognizer, candidate_labels):
         assert scores_of(recognizer(target, **parameters)) == pytest.approx(scores, abs=1e-5)
     for answers, scores in zip(recognizer(TARGETS, batch_size=2, **parameters), expected, strict=True):
         assert scores_of(answers) == pytest.approx(scores, abs=1e-5)
+
+
+UNLABELED = [ENROLLMENT[0], {"audio": SHOTS[1]}, {"audio": SHOTS[2], "label": None}]
+
+
+@pytest.mark.parametrize("fields", [{}, {"adaptation_config": None}], ids=["adaptation", "language model"])
+def test_utterances_without_a_label(tmp_path, fields):
+    recognizer = make_recognizer(**fields)
+    profile = recognizer.enroll(UNLABELED)
+    assert profile.labels == ["Joy", None, None]
+    expected = model_answer(recognizer, TARGETS[0], UNLABELED)
+    profile.save(tmp_path / "me")
+    loaded = SpeakerProfile.load(tmp_path / "me")
+    assert loaded.labels == ["Joy", None, None]
+    for parameters in ({"enrollment": UNLABELED}, {"profile": profile}, {"profile": loaded}):
+        assert scores_of(recognizer(TARGETS[0], **parameters)) == pytest.approx(expected, abs=1e-5)
+    for other in (ENROLLMENT, ENROLLMENT[:1], []):
+        assert model_answer(recognizer, TARGETS[0], other) != pytest.approx(expected, abs=1e-3)
+    requests = [{"audio": TARGETS[0], "enrollment": UNLABELED}, {"audio": TARGETS[1], "enrollment": ENROLLMENT}]
+    assert scores_of(recognizer(requests, batch_size=2)[0]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_only_files_with_an_utterance_without_a_label_are_of_the_new_version(recognizer, tmp_path):
+    profile = recognizer.enroll(UNLABELED)
+    versions = []
+    while len(profile):
+        profile.save(tmp_path / "me")
+        with safe_open(tmp_path / "me", "pt") as file:
+            versions.append(json.loads(file.metadata()["profile"])["schema_version"])
+        assert SpeakerProfile.load(tmp_path / "me").labels == profile.labels
+        profile.remove(len(profile) - 1)
+    assert versions == [2, 2, 1]
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
@@ -283,11 +316,11 @@ def rewrite(path, tensors=None, form=None, **fields):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"schema_version": 2}, r"schema version 2; this version of emoicl reads version 1\. Update emoicl"),
+        ({"schema_version": 3}, r"schema version 3; this version of emoicl reads versions 1 and 2\. Update emoicl"),
         ({"schema_version": None}, "schema version None"),
         ({"labels": None}, "the field 'labels' is missing"),
         ({"labels": ["Joy", "Anger"]}, "2 labels and 3 digests"),
-        ({"labels": ["Joy", "Anger", 3]}, "labels must be non-empty strings; got 3"),
+        ({"labels": ["Joy", "Anger", 3]}, "labels must be non-empty strings, or None; got 3"),
         ({"labels": {"Joy": 1}}, "must be lists"),
         ({"digests": ["../../secret"] * 3}, "a digest must be 64 hexadecimal digits"),
         ({"model_fingerprint": 5}, "the fingerprint of the model must be"),
