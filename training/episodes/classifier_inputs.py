@@ -179,7 +179,7 @@ class ClassifierCollator:
 def index_shots(
     episodes: Sequence[Episode], enrollment_labels: Sequence[str], rows: dict[int, int] | None = None
 ) -> dict[str, torch.Tensor]:
-    """Where the utterances of some episodes stand. Shots with other labels are passed over.
+    """Where the utterances of some episodes stand. Shots with other labels, or none, are passed over.
 
     Args:
         episodes (`Sequence[Episode]`): The episodes.

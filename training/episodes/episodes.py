@@ -24,7 +24,7 @@ class Episode:
         target (`int`): Index of the utterance to classify.
         enrollment (`list[int]`): Indices of the shots, utterances of the same speaker.
         label (`str`): Label word of the target.
-        enrollment_labels (`list[str]`): Label word of each shot.
+        enrollment_labels (`list[str or None]`): Label word of each shot; None for one that is given without.
         candidate_labels (`list[str]`): Label words of the instruction.
         seed (`tuple[int, int, int]`, *optional*): `(seed, epoch, item)`, by which all that is random is drawn.
         counts (`bool`, *optional*, defaults to `True`):
@@ -34,7 +34,7 @@ class Episode:
     target: int
     enrollment: list[int]
     label: str
-    enrollment_labels: list[str]
+    enrollment_labels: Sequence[str | None]
     candidate_labels: list[str]
     seed: tuple[int, int, int] = (0, 0, 0)
     counts: bool = True
@@ -51,12 +51,18 @@ class EpisodeDataset(Dataset):
     only the context tells the answer. Symbols rather than permuted emotion words, so that an emotion word always means
     itself (without such episodes, few speakers teach a model to pass over the labels of the enrollment).
 
+    In a share of the other episodes with shots, these are given *without labels*: all of them, or each by a fair coin,
+    which is drawn by a coin too. People have recordings of themselves long before they have labels.
+
     Args:
         corpus ([`Corpus`]): Utterances of many speakers.
         candidate_labels (`Sequence[str]`): Labels to choose from, in the order in which the instruction has them.
         shots (`tuple[int, int]`, *optional*, defaults to `(0, 7)`): Smallest and largest number of shots.
         setting (`str` or [`EnrollmentSetting`], *optional*, defaults to `"TU+LU"`): How the enrollment is drawn.
         symbol_share (`float`, *optional*, defaults to 0.0): Share of symbol episodes among those with shots.
+        unlabeled_share (`float`, *optional*, defaults to 0.0):
+            Share of the episodes in which shots are given without labels, among those with shots that are no symbol
+            episodes.
         enrollment_label (`str`, *optional*): With TU+LO, the one emotion that every enrollment is of.
         seed (`int`, *optional*, defaults to 0): Seed of all draws.
 
@@ -72,6 +78,7 @@ class EpisodeDataset(Dataset):
         shots: tuple[int, int] = (0, 7),
         setting: str | EnrollmentSetting = "TU+LU",
         symbol_share: float = 0.0,
+        unlabeled_share: float = 0.0,
         enrollment_label: str | None = None,
         seed: int = 0,
     ):
@@ -90,6 +97,7 @@ class EpisodeDataset(Dataset):
         self.shots = shots
         self.setting = EnrollmentSetting.parse(setting)
         self.symbol_share = symbol_share
+        self.unlabeled_share = unlabeled_share
         self.enrollment_label = enrollment_label
         self.seed = seed
         self.epoch = 0
@@ -128,7 +136,11 @@ class EpisodeDataset(Dataset):
             candidate_labels=self.candidate_labels,
             seed=seed,
         )
-        return with_symbols(episode, rng) if symbolic else episode
+        if symbolic:
+            return with_symbols(episode, rng)
+        # Of a generator of their own: the share moves no other draw.
+        rng = np.random.default_rng((*seed, 6))
+        return without_labels(episode, rng) if rng.random() < self.unlabeled_share else episode
 
 
 def with_symbols(episode: Episode, rng: np.random.Generator) -> Episode:
@@ -138,6 +150,13 @@ def with_symbols(episode: Episode, rng: np.random.Generator) -> Episode:
     return replace(
         episode,
         label=meaning[episode.label],
-        enrollment_labels=[meaning[label] for label in episode.enrollment_labels],
+        enrollment_labels=[label and meaning[label] for label in episode.enrollment_labels],
         candidate_labels=symbols,
     )
+
+
+def without_labels(episode: Episode, rng: np.random.Generator) -> Episode:
+    """Takes the labels of all shots of an episode, or of each by a fair coin, which is drawn by a coin too."""
+    takes_all, *taken = rng.random(len(episode.enrollment) + 1) < 0.5
+    pairs = zip(episode.enrollment_labels, taken, strict=True)
+    return replace(episode, enrollment_labels=[None if takes_all or is_taken else label for label, is_taken in pairs])

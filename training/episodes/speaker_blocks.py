@@ -160,11 +160,15 @@ def index_slots(
 
     Returns:
         `dict` of `utterance_index` `(num_episodes, num_shots + 1)`, padded with -1 at the right, and `slots`
-        `(num_episodes, num_shots)`, padded with 0.
+        `(num_episodes, num_shots)`, -1 for a shot without a label, padded with 0.
     """
     index = index or [(*episode.enrollment, episode.target) for episode in episodes]
-    numbers = {word: number for number, word in enumerate(known_labels)}
-    slots = [[numbers.setdefault(word, len(numbers)) for word in episode.enrollment_labels] for episode in episodes]
+    numbers: dict[str | None, int] = {word: number for number, word in enumerate(known_labels)}
+    # None is no label: two shots without one have not the same.
+    slots = [
+        [-1 if word is None else numbers.setdefault(word, len(numbers)) for word in episode.enrollment_labels]
+        for episode in episodes
+    ]
     return {"utterance_index": _pad(index, -1), "slots": _pad(slots, 0)}
 
 

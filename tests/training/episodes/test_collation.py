@@ -38,6 +38,17 @@ def test_equals_the_processor_on_the_same_audio(composed, collator, corpus):
     torch.testing.assert_close(batch["speech_features"].float(), speech * mask[..., None], rtol=2**-11, atol=1e-4)
 
 
+def test_a_shot_without_a_label_is_as_the_processor_has_it(composed, collator, corpus):
+    partly = dataclasses.replace(episode(corpus, [4, 1], 3), enrollment_labels=[corpus.labels[4], None])
+    batch = collator([partly])
+    enrollment = [{"audio": corpus[4].audio, "label": corpus.labels[4]}, {"audio": corpus[1].audio}]
+    expected = composed[1](corpus[3].audio, enrollment)
+    for name in ("input_ids", "sequence_ids", "segment_ids", "utterance_index"):
+        assert torch.equal(batch[name], expected[name])
+    labels = composed[0].model.shot_labels(*(batch[name] for name in ("input_ids", "sequence_ids", "utterance_index")))
+    assert (labels[0] >= 0).any(-1).tolist() == [True, False]
+
+
 def test_decoder_input_is_shifted_labels(composed, collator, corpus):
     tokenizer = composed[1].tokenizer
     batch = collator([episode(corpus, [], index) for index in (0, 3)])

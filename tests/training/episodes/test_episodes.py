@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -123,3 +124,28 @@ def test_enrollments_of_one_emotion(corpus):
 def test_symbols_for_enrollments_of_one_emotion(corpus):
     with pytest.raises(ValueError, match="set `symbol_share` to 0"):
         EpisodeDataset(corpus, LABELS, setting="TU+LO", enrollment_label=LABELS[0], symbol_share=0.5)
+
+
+def test_a_share_of_the_episodes_loses_labels(corpus):
+    drawn = episodes(corpus, num_epochs=40, shots=(0, 7), unlabeled_share=0.4)
+    labeled = episodes(corpus, num_epochs=40, shots=(0, 7))
+    kinds = Counter()
+    for episode, as_it_was in zip(drawn, labeled, strict=True):
+        pairs = list(zip(episode.enrollment_labels, as_it_was.enrollment_labels, strict=True))
+        assert all(label in (None, own) for label, own in pairs)
+        assert replace(episode, enrollment_labels=as_it_was.enrollment_labels) == as_it_was
+        if len(pairs) >= 5:
+            lost = sum(label is None for label, _ in pairs)
+            kinds["all" if lost == len(pairs) else "some" if lost else "none"] += 1
+    # About 540 episodes of five shots and more: 0.08 is 4 standard deviations.
+    shares = {kind: count / kinds.total() for kind, count in kinds.items()}
+    assert shares == pytest.approx({"all": 0.2, "some": 0.2, "none": 0.6}, abs=0.08)
+
+
+def test_symbol_episodes_keep_their_labels(corpus):
+    drawn = episodes(corpus, num_epochs=3, shots=(1, 7), symbol_share=0.5, unlabeled_share=1.0)
+    symbolic = [episode for episode in drawn if is_symbolic(episode)]
+    assert symbolic and all(None not in episode.enrollment_labels for episode in symbolic)
+    assert symbolic == [e for e in episodes(corpus, num_epochs=3, shots=(1, 7), symbol_share=0.5) if is_symbolic(e)]
+    others = [episode.enrollment_labels for episode in drawn if not is_symbolic(episode)]
+    assert np.mean([None in labels for labels in others]) > 0.6

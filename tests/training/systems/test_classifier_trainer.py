@@ -157,6 +157,8 @@ def test_shots_are_padded_and_those_of_other_labels_passed_over():
     assert both["utterance_index"].tolist() == [[4, 5, 6, 9], [7, -1, -1, 8]]
     assert both["enrollment_label_ids"].tolist() == [[0, 1, 0], [1, 0, 0]]
     assert index_shots(episodes, [])["utterance_index"].tolist() == [[9], [8]]
+    without = [Episode(9, [4, 5], "Joy", [None, "Joy"], [])]
+    assert index_shots(without, ["Joy", "Anger"])["utterance_index"].tolist() == [[5, 9]]
 
 
 def test_a_batch_holds_each_utterance_once(make_trainer, corpus):
