@@ -15,6 +15,7 @@ from emoicl.training.evaluation.recognition import SpeechLmRecognizer
 
 SHOTS = (0, 1, 2, 3, 5, 7)
 SETTING = "TU+LD"
+CONTROLS = {None: "", "rotated": ", labels rotated", "other_speaker": ", another's voice", "unlabeled": ", no labels"}
 
 
 def run_demo(output_dir: str | Path = "outputs/demo", seeds: int = 5) -> EvaluationReport:
@@ -52,9 +53,7 @@ def print_accuracies(report: EvaluationReport) -> None:
     print(f"  {'shots':<24}{'mean over speakers':>20}{'worst speaker':>16}")
     for condition in report.conditions:
         accuracy = report.accuracy(condition.shots, condition.control)
-        control = {"rotated": ", labels rotated", "other_speaker": ", another's voice"}.get(
-            condition.control or "", ""
-        )
+        control = CONTROLS[condition.control]
         print(f"  {f'{condition.shots}{control}':<24}{accuracy.ua_spk:>20.3f}{accuracy.min:>16.3f}")
 
 

@@ -81,7 +81,7 @@ class EmoIclClassificationPipeline(EmoIclBasePipeline):
         for i, shot in enumerate(shots):
             if shot.label is None:
                 raise ValueError(
-                    f"enrollment[{i}]: has no label, and this classifier learns nothing from an utterance without one; "
+                    f"enrollment[{i}]: has no label, and a classifier learns nothing from an utterance without one; "
                     "take it out, or use a speech language model"
                 )
             if shot.label not in known:

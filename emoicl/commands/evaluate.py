@@ -9,11 +9,14 @@ from emoicl_commands.parser import add_model_argument
 EPILOG = """\
 A corpus is a parquet, JSONL or CSV table with the columns audio, emotion and speaker_id. The report has UA_spk (the
 accuracy of each speaker, averaged over speakers) with its spread for each number of shots, and two controls at the
-largest: the enrollment's labels rotated, and the enrollment of another speaker. Both should fall.
+largest: the enrollment's labels rotated, and the enrollment of another speaker. Both should fall. A row "without
+labels" (--controls unlabeled) is no such control: it has as many utterances of the speaker, any of them, without their
+labels, and tells what the voice alone is worth.
 
   emoicl evaluate --corpus test.parquet --shots 0 3 7
   emoicl evaluate --corpus test.parquet --setting TE+LU --seeds 2      the target's emotion is never enrolled
   emoicl evaluate --corpus test.parquet --shots 7 --orders 10          does the order of the shots matter?
+  emoicl evaluate --corpus test.parquet --controls rotated other_speaker unlabeled
 
 report.json has further metrics (recall, F1, calibration, Gini coefficient over speakers, worst draw), and
 predictions.safetensors all answers with their probabilities.
@@ -41,6 +44,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         default=1,
         help="orders of the shots to compare at the largest number of them (default: 1)",
     )
+    parser.add_argument(
+        "--controls",
+        nargs="*",
+        choices=["rotated", "other_speaker", "unlabeled"],
+        default=["rotated", "other_speaker"],
+        help="what else to give at the largest number of shots (default: rotated other_speaker)",
+    )
     parser.add_argument("--decoding", choices=["labels", "beam"], default="labels", help="default: labels")
     parser.add_argument("--cache-folder", type=Path, help="where speech features are kept")
     parser.add_argument("--output", type=Path, default=Path("outputs/evaluate"), help="folder for report and plots")
@@ -60,6 +70,7 @@ def run(options: argparse.Namespace) -> None:
         shots=options.shots,
         setting=options.setting,
         seeds=range(options.seeds),
+        controls=options.controls,
         orders=options.orders,
     )
     print(report.table())

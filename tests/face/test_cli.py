@@ -116,6 +116,7 @@ def test_overrides_that_are_no_pairs(arguments):
 def test_evaluate_writes_files_where_it_says(checkpoint, table, tmp_path, capsys):
     arguments = ["--corpus", table, "--output", tmp_path / "out", "--cache-folder", tmp_path / "cache"]
     arguments += ["--model", checkpoint, "--shots", 0, 2, "--seeds", 2, "--setting", "TO+LU", "--orders", 3]
+    arguments += ["--controls", "rotated", "unlabeled", "other_speaker"]
     assert main(["evaluate", *map(str, arguments)]) == 0
     printed = capsys.readouterr().out
     plots = ("accuracy_against_shots.png", "speakers.png", "reliability.png")
@@ -128,8 +129,10 @@ def test_evaluate_writes_files_where_it_says(checkpoint, table, tmp_path, capsys
         (0, None),
         (2, None),
         (2, "rotated"),
+        (2, "unlabeled"),
         (2, "other_speaker"),
     ]
+    assert f"| 2-shot, without labels | {report['rows'][3]['ua_spk']:.3f} |" in printed
     assert f"| 2-shot | {report['rows'][1]['ua_spk']:.3f} |" in printed
     assert f"Over 3 orders of the 2 shots, UA_spk has the std {report['rows'][1]['order_std']:.3f}." in printed
     assert EvaluationReport.load_predictions(tmp_path / "out" / "predictions.safetensors").as_dict() == report

@@ -16,7 +16,11 @@ from emoicl.training.evaluation.reports import Condition, EvaluationReport
 
 logger = logging.getLogger(__name__)
 
+# Those that every report has: a system that reads whose enrollment it has, and its labels, is worse under both.
 CONTROLS = ("rotated", "other_speaker")
+# One that is asked for by name: what utterances without labels are worth. It need not be worse.
+UNLABELED = "unlabeled"
+ALL_CONTROLS = (*CONTROLS, UNLABELED)
 
 
 def evaluate(
@@ -39,7 +43,10 @@ def evaluate(
         shots (`Iterable[int]`, *optional*, defaults to 0 ... 7): Numbers of shots.
         setting (`str` or [`EnrollmentSetting`], *optional*, defaults to `"TU+LD"`): How enrollments are drawn.
         seeds (`Sequence[int]`, *optional*, defaults to 0 ... 4): Enrollment seeds.
-        controls (`Sequence[str]`, *optional*, defaults to both): Controls, run at the largest number of shots.
+        controls (`Sequence[str]`, *optional*, defaults to `("rotated", "other_speaker")`):
+            Controls, run at the largest number of shots: the labels of the enrollment are *rotated*, it is of another
+            speaker, or (`"unlabeled"`) it is any utterances of the speaker, whatever `setting` says, without labels.
+            The first two are to fall; the last tells how much of the gain the labels make.
         label (`str`, *optional*): With TU+LO, the one emotion to enroll, as in the paper's Table III.
         orders (`int`, *optional*, defaults to 1):
             Number of orders in which the shots of the first seed are given at the largest number of shots; the first
@@ -102,13 +109,18 @@ def draw_episode(
     """The episode of a target under a condition: the same for the same seed, whatever system is evaluated."""
     speaker_id = another_speaker(corpus, target, seed) if condition.control == "other_speaker" else None
     draw = (seed, 0, target)
+    if condition.control == UNLABELED:
+        # Who knows no labels cannot choose utterances by them.
+        setting, label = "TU+LU", None
     enrollment = select_enrollment(corpus, target, condition.shots, setting, draw, speaker_id, label)
     if condition.order:
         enrollment = np.random.default_rng((seed, 2, target, condition.order)).permutation(enrollment).tolist()
-    labels = [corpus.labels[index] for index in enrollment]
+    labels: list[str | None] = [corpus.labels[index] for index in enrollment]
+    if condition.control == UNLABELED:
+        labels = [None] * len(enrollment)
     if condition.control == "rotated":
         following = dict(zip(candidates, [*candidates[1:], candidates[0]], strict=True))
-        labels = [following[of_shot] for of_shot in labels]
+        labels = [following[corpus.labels[index]] for index in enrollment]
     return Episode(target, enrollment, corpus.labels[target], labels, candidates, draw)
 
 
@@ -147,8 +159,8 @@ def check_enrollments(
 
 
 def _usable_controls(corpus: Corpus, controls: Sequence[str]) -> list[str]:
-    if unknown := [control for control in controls if control not in CONTROLS]:
-        raise ValueError(f"There is no control {', '.join(unknown)}; choose from {', '.join(CONTROLS)}.")
+    if unknown := [control for control in controls if control not in ALL_CONTROLS]:
+        raise ValueError(f"There is no control {', '.join(unknown)}; choose from {', '.join(ALL_CONTROLS)}.")
     if len(corpus.by_speaker) == 1 and "other_speaker" in controls:
         logger.warning("Left out the control with another speaker's enrollment: the corpus has one speaker.")
         return [control for control in controls if control != "other_speaker"]

@@ -7,7 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from emoicl.training.evaluation.metrics import calibration_bins, expected_calibration_error
-from emoicl.training.evaluation.reports import EvaluationReport
+from emoicl.training.evaluation.reports import CONTROL_NAMES, EvaluationReport
+
+
+CONTROL_MARKS = (("rotated", "v", "tab:red"), ("other_speaker", "s", "tab:red"), ("unlabeled", "D", "tab:green"))
 
 
 def plot_shots(report: EvaluationReport, path: str | Path, title: str | None = None) -> Figure:
@@ -15,7 +18,8 @@ def plot_shots(report: EvaluationReport, path: str | Path, title: str | None = N
     Draws accuracy against the number of shots: a thin line for each speaker, a thick one for their mean.
 
     Args:
-        report ([`EvaluationReport`]): Its conditions without a control are drawn; controls become single points.
+        report ([`EvaluationReport`]): Its conditions without a control are drawn; controls become single points, and
+            so do shots without labels, in a color of their own, as they are to tell something else.
         path (`str` or `Path`): Image file to write.
         title (`str`, *optional*): Title of the plot.
 
@@ -30,14 +34,14 @@ def plot_shots(report: EvaluationReport, path: str | Path, title: str | None = N
         axes.plot(shots, of_speaker, color="tab:gray", linewidth=0.7, alpha=0.6)
     means = [accuracies[k].ua_spk for k in shots]
     axes.plot(shots, means, color="tab:blue", linewidth=3, marker="o", label="mean over speakers")
-    for control, marker in (("rotated", "v"), ("other_speaker", "s")):
+    for control, marker, color in CONTROL_MARKS:
         points = [
             (c.shots, report.accuracy(c.shots, control).ua_spk) for c in report.conditions if c.control == control
         ]
         if points:
-            axes.plot(
-                *zip(*points, strict=True), marker, color="tab:red", label=f"control: {control.replace('_', ' ')}"
-            )
+            name = CONTROL_NAMES[control]
+            label = name if control == "unlabeled" else f"control: {name}"
+            axes.plot(*zip(*points, strict=True), marker, color=color, label=label)
     axes.plot([], [], color="tab:gray", linewidth=0.7, label="one speaker")
     axes.set(xlabel="shots (labeled utterances of the speaker)", ylabel="accuracy", xticks=shots, ylim=(0, 1))
     axes.set_title(title or f"{len(accuracies[shots[0]].per_speaker)} unseen speakers, {report.setting}")

@@ -36,8 +36,8 @@ class Recognizer(Protocol):
         Args:
             corpus ([`Corpus`]): What `target` and `enrollment` of the episodes index.
             episodes (`Sequence[Episode]`): The targets, with `enrollment` and `enrollment_labels` as the shots. Under
-                a control the labels are rotated, or the shots are of another speaker. The true `label` of the target
-                is there for training; it must not be looked at.
+                a control the labels are rotated, the shots are of another speaker, or they have no labels: None. The
+                true `label` of the target is there for training; it must not be looked at.
 
         Returns:
             `np.ndarray` of shape `(num_episodes, num_labels)`, float64: probabilities in the order of
@@ -160,8 +160,8 @@ class SpeechLmRecognizer(CorpusRecognizer):
 
 class ClassifierRecognizer(CorpusRecognizer):
     """
-    A classifier as a [`Recognizer`]; see [`CorpusRecognizer`]. Shots with a label that is not among the
-    `enrollment_labels` of the model are passed over; all others join the attention, also several of one label.
+    A classifier as a [`Recognizer`]; see [`CorpusRecognizer`]. Shots without a label, or with one that is not among
+    the `enrollment_labels` of the model, are passed over; all others join the attention, also several of one label.
 
     Args:
         model ([`EmoIclForAudioClassification`]): The model.

@@ -21,6 +21,9 @@ from emoicl.training.evaluation.metrics import (
 )
 
 
+CONTROL_NAMES = {"rotated": "rotated", "other_speaker": "other speaker", "unlabeled": "without labels"}
+
+
 @dataclass
 class Condition:
     """
@@ -28,8 +31,9 @@ class Condition:
 
     Args:
         shots (`int`): Number of enrollment utterances.
-        control (`str`, *optional*): `"rotated"` (each enrollment label replaced by the next candidate) or
-            `"other_speaker"` (the enrollment of another speaker); `None` for neither.
+        control (`str`, *optional*): `"rotated"` (each enrollment label replaced by the next candidate),
+            `"other_speaker"` (the enrollment of another speaker) or `"unlabeled"` (any utterances of the speaker,
+            without labels); `None` for neither.
         predictions (`list[list[str]]`): For each seed, the predicted label of each utterance; `""` for a text that is
             no candidate.
         probabilities (`list[np.ndarray]`): For each seed, the probabilities of the candidate labels, float32 of shape
@@ -321,7 +325,8 @@ class EvaluationReport:
         )
 
     def table(self) -> str:
-        """The report as the paper prints it (Table II), a line for each condition."""
+        """The report as the paper prints it (Table II), a line for each condition. Rotated labels and another speaker
+        are controls, which are to fall; *without labels* is none of them: it tells what the labels are worth."""
         lines = ["| condition | UA_spk | std | median | max | min | std over seeds |", "|---|---|---|---|---|---|---|"]
         for condition in self.conditions:
             accuracy = self.accuracy(condition.shots, condition.control)
@@ -353,4 +358,4 @@ def _pool(conditions: Sequence[list[Condition]]) -> list[Condition]:
 
 def condition_name(condition: Condition) -> str:
     """A condition as tables print it: `"7-shot, other speaker"`."""
-    return f"{condition.shots}-shot" + (f", {condition.control.replace('_', ' ')}" if condition.control else "")
+    return f"{condition.shots}-shot" + (f", {CONTROL_NAMES[condition.control]}" if condition.control else "")

@@ -32,7 +32,12 @@ CARD_NAME = "README.md"
 # Installed, the folder of cards lies beside that of training too.
 TEMPLATE = Path(__file__).parents[2] / "model_cards" / "template.md"
 TAGS = ("emoicl", "speech-emotion-recognition", "in-context-learning", "personalization")
-CONTROLS = {None: "", "rotated": ", labels rotated", "other_speaker": ", another speaker's enrollment"}
+CONTROLS = {
+    None: "",
+    "rotated": ", labels rotated",
+    "other_speaker": ", another speaker's enrollment",
+    "unlabeled": ", without labels",
+}
 
 
 def save_card(checkpoint: str | Path, repo_id: str | None = None) -> Path:
@@ -193,13 +198,14 @@ def describe_results(content: Report, provenance: Provenance) -> dict[str, Any]:
 
     Returns:
         `dict`: `rows` (one for each condition), `fewest` and `most` (rows of the smallest and the largest number of
-            shots), `controls`, `better` and `worse` (speakers who gain and lose by the most shots), `heard` (speakers
-            that were trained on), and what the report is on.
+            shots), `controls`, `unlabeled` (the row without labels, if there is one), `better` and `worse` (speakers
+            who gain and lose by the most shots), `heard` (speakers that were trained on), and what the report is on.
     """
     report = with_digests(content)
     rows = [row | {"title": f"{row['shots']}{CONTROLS[row['control']]}"} for row in report["rows"]]
     own = [row for row in rows if row["control"] is None]
     fewest, most = (choose(own, key=lambda row: row["shots"]) for choose in (min, max))
+    at_most = [row for row in rows if row["shots"] == most["shots"]]
     speakers = list(most["per_speaker"])
     gains = [most["per_speaker"][speaker] - fewest["per_speaker"][speaker] for speaker in speakers]
     return {
@@ -213,7 +219,8 @@ def describe_results(content: Report, provenance: Provenance) -> dict[str, Any]:
         "has_ece": all("ece" in row for row in rows),
         "fewest": fewest,
         "most": most,
-        "controls": [row for row in rows if row["control"] and row["shots"] == most["shots"]],
+        "controls": [row for row in at_most if row["control"] not in (None, "unlabeled")],
+        "unlabeled": next((row for row in at_most if row["control"] == "unlabeled"), None),
         "better": sum(gain > 0 for gain in gains),
         "worse": sum(gain < 0 for gain in gains),
         "heard": len(provenance.heard() & {speaker.rpartition("/")[2] for speaker in speakers}),

@@ -82,7 +82,7 @@ class ReportRow(TypedDict):
     """What is read of a condition of an evaluation, see [`EvaluationReport.as_dict`]."""
 
     shots: int
-    control: Literal["rotated", "other_speaker"] | None
+    control: Literal["rotated", "other_speaker", "unlabeled"] | None
     ua_spk: float
     std: float
     max: float

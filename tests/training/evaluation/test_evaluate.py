@@ -99,6 +99,24 @@ def test_the_bundled_draws(three):
         assert episode.enrollment_labels == [three.labels[index] for index in episode.enrollment]
 
 
+def test_shots_without_labels_are_any_of_the_speaker(three):
+    class Listener(NearestShot):
+        def score(self, corpus, episodes):
+            self.episodes += episodes
+            return np.eye(len(LABELS))[[0] * len(episodes)]
+
+    recognizer = Listener()
+    report = evaluate(recognizer, three, shots=[2], seeds=[4], setting="TU+LO", label="Joy", controls=["unlabeled"])
+    assert [(c.shots, c.control) for c in report.conditions] == [(2, None), (2, "unlabeled")]
+    unlabeled = recognizer.episodes[len(three) :]
+    assert {tuple(episode.enrollment_labels) for episode in unlabeled} == {(None, None)}
+    assert [e.enrollment for e in unlabeled] == [
+        select_enrollment(three, target, 2, "TU+LU", (4, 0, target)) for target in range(len(three))
+    ]
+    assert [episode.label for episode in unlabeled] == three.labels
+    assert {three.labels[i] for episode in unlabeled for i in episode.enrollment} == set(LABELS)
+
+
 def test_conditions(run):
     report = run(shots=[0, 2], seeds=[3, 5], controls=["rotated"])
     assert [(c.shots, c.control, len(c.predictions)) for c in report.conditions] == [
@@ -167,7 +185,7 @@ def test_labels_that_are_not_asked_for_are_refused(run, recognizer):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"controls": ["shuffled"]}, "no control shuffled; choose from rotated, other_speaker"),
+        ({"controls": ["shuffled"]}, "no control shuffled; choose from rotated, other_speaker, unlabeled"),
         ({"orders": 0}, "must not be empty"),
         ({"seeds": []}, "must not be empty"),
         ({"shots": []}, "must not be empty"),

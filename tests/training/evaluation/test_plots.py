@@ -60,6 +60,14 @@ def test_controls_are_points(report, tmp_path):
     assert points(control) == ([2], [0])
 
 
+def test_shots_without_labels_are_a_point_but_no_control(report, tmp_path):
+    report.conditions[-1].control = "unlabeled"
+    (axes,) = plot_shots(report, tmp_path / "plot.png").axes
+    (point,) = [line for line in axes.lines if line.get_label() == "without labels"]
+    assert points(point) == ([2], [0])
+    assert not any(str(line.get_label()).startswith("control") for line in axes.lines)
+
+
 def test_who_gains_is_above_the_diagonal(report, tmp_path):
     report.conditions = report.conditions[1:3]
     (axes,) = plot_speakers(report, tmp_path / "plot.png").axes

@@ -97,6 +97,16 @@ def complete(checkpoint, corpus):
     return checkpoint
 
 
+def test_a_row_without_labels_is_no_control(complete, corpus):
+    report = report_on(speaking(corpus, "nemo", 4))
+    report["rows"].append(report["rows"][1] | {"control": "unlabeled", "ua_spk": 0.75})
+    (complete / "report.json").write_text(json.dumps(report))
+    results = " ".join(sections(checkpoint_card(complete))["Results"].split())
+    assert "| 3, without labels | 0.750 |" in results
+    assert "with the labels rotated 0.000, with another speaker's enrollment 0.000." in results
+    assert "Without labels, any 3 other utterances of the speaker make it 0.750. This is no control" in results
+
+
 def sections(card: str) -> dict[str, str]:
     """Text of each section by its title."""
     parts = re.split(r"^## (.+)$", ModelCard(card).text, flags=re.MULTILINE)
