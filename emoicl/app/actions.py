@@ -14,6 +14,8 @@ from emoicl.processing.pipeline_emoicl import EmoIclPipeline
 
 CONSENT_NEEDED = "Tick the box first: a person is enrolled only with their informed consent."
 NO_RECORDING = "Record or upload an utterance first."
+# In brackets, as no emotion is called.
+NO_LABEL = "(no label)"
 
 
 class Actions:
@@ -43,11 +45,13 @@ class Actions:
                 raise ValueError(CONSENT_NEEDED)
             if recording is None:
                 raise ValueError(NO_RECORDING)
-            session = enroll(self.pipe, session, [(recording, label)])
+            session = enroll(self.pipe, session, [(recording, None if label == NO_LABEL else label)])
         except (ValueError, OSError) as error:
             return session, recording, label, views.problem_view(str(error))
         missing = [label for label in self.labels if label not in session.labels]
-        return session, None, missing[0] if missing else label, views.problem_view()
+        # Who has recordings without labels has more of them.
+        following = missing[0] if missing and label != NO_LABEL else label
+        return session, None, following, views.problem_view()
 
     def remove(self, session: Session, event: gr.EventData) -> Session:
         """Takes out the utterance whose button was clicked."""

@@ -7,7 +7,7 @@ import gradio as gr
 from gradio.themes import Base, LocalFont
 
 from emoicl.app import views
-from emoicl.app.actions import Actions
+from emoicl.app.actions import NO_LABEL, Actions
 from emoicl.app.examples import example_speakers
 from emoicl.app.session import Session
 from emoicl.bundled import BUNDLED_MODEL
@@ -89,11 +89,16 @@ def _html(value: str = "", **options: Any) -> gr.HTML:
 
 def _enrollment(actions: Actions, session: gr.State) -> gr.HTML:
     """The part that enrolls. Returns its message box."""
-    _html(views.step_view(1, "Enroll the speaker", "A few utterances of theirs, each with its emotion."))
+    _html(
+        views.step_view(
+            1, "Enroll the speaker", "A few utterances of theirs, each with its emotion where it is known."
+        )
+    )
     recording = gr.Audio(
         label="An utterance of the speaker", type="filepath", editable=False, buttons=[], elem_id="emoicl-recording"
     )
-    label = gr.Dropdown(actions.labels, value=actions.labels[0], label="Its emotion", elem_id="emoicl-label")
+    choices = [*actions.labels, NO_LABEL]
+    label = gr.Dropdown(choices, value=actions.labels[0], label="Its emotion", elem_id="emoicl-label")
     consent = gr.Checkbox(
         label="This is my voice, or the speaker has given informed consent.", elem_id="emoicl-consent"
     )

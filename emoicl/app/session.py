@@ -39,8 +39,8 @@ class Session:
         return len(self.durations_s)
 
     @property
-    def labels(self) -> list[str]:
-        """The label of each utterance."""
+    def labels(self) -> list[str | None]:
+        """The label of each utterance; None for one without."""
         return list(self.profile.labels) if self.profile is not None else []
 
 
@@ -80,14 +80,15 @@ class Answer:
     windows: tuple[Window, ...] = ()
 
 
-def enroll(pipe: EmoIclPipeline, session: Session, examples: Sequence[tuple[Recording, str]]) -> Session:
+def enroll(pipe: EmoIclPipeline, session: Session, examples: Sequence[tuple[Recording, str | None]]) -> Session:
     """
-    Adds labeled utterances.
+    Adds utterances.
 
     Args:
         pipe ([`EmoIclPipeline`]): The recognizer.
         session ([`Session`]): What is enrolled so far.
-        examples (`list[tuple]`): Utterances, each a file or its bytes, with their labels, of the candidate labels.
+        examples (`list[tuple]`):
+            Utterances, each a file or its bytes, with its label, one of the candidates, or None if it is not known.
 
     Returns:
         [`Session`]

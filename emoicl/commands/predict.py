@@ -24,9 +24,13 @@ The enrollment is a table (.csv, .tsv, .json, .jsonl) with the columns audio (a 
   audio,label
   calm.wav,Neutral
   birthday.wav,Joy
+  monday.wav,
+
+A label may be left empty where it is not known. A table of the column audio alone, or a folder of clips, has none.
 
   emoicl predict hello.wav --enroll me.csv                        a line of JSON for each file
   emoicl predict recordings/ --enroll me.csv --output out.csv     all audio in a folder and below it, to a table
+  emoicl predict hello.wav --enroll my-recordings/                clips of that person, without labels
   emoicl predict --enroll me.csv --save-profile me.profile        encode the enrollment once; no audio is kept
   emoicl predict hello.wav --profile me.profile                   and use it again, without the recordings
   emoicl predict hello.wav --profile me.profile --enroll more.csv --save-profile me.profile     add to it
@@ -50,7 +54,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         epilog=EPILOG,
     )
     parser.add_argument("audio", nargs="*", help="audio files (wav, flac, ogg, opus, mp3) or folders of one person")
-    parser.add_argument("--enroll", type=Path, metavar="CSV", help="labeled utterances of that person")
+    parser.add_argument("--enroll", type=Path, metavar="TABLE", help="utterances of that person, or a folder of them")
     parser.add_argument("--profile", type=Path, metavar="FILE", help="their enrollment as --save-profile wrote it")
     parser.add_argument("--save-profile", type=Path, metavar="FILE", help="keep the encoded enrollment in this file")
     parser.add_argument("--output", type=Path, metavar="FILE", help=".csv or .jsonl (default: JSON lines, printed)")
@@ -319,10 +323,28 @@ def table_rows(result: dict[str, Any], labels: Sequence[str]) -> list[dict[str, 
 
 
 def read_enrollment(path: Path) -> list[dict[str, Any]]:
-    """Reads a table with the columns `audio`, relative to its folder, and `label`."""
+    """
+    Reads the utterances of a person.
+
+    Args:
+        path (`Path`): A table with the columns `audio`, relative to its folder, and `label`, which may be empty; a
+            table of `audio` alone; or a folder of clips, which have no labels.
+
+    Returns:
+        `list[dict[str, Any]]`: `audio` and `label` of each, None for no label.
+
+    Raises:
+        `ValueError`: If there is no audio in the folder or a row, or the table lacks a column.
+    """
     from emoicl.training.data.tables import Table
 
-    rows = list(Table(path, ["audio", "label"]).rows(["label"]))
-    if incomplete := [str(row.number) for row in rows if row.clip is None or not row.texts["label"]]:
-        raise ValueError(f"{path}: no audio or no label in row {', '.join(incomplete)}.")
-    return [{"audio": row.clip, "label": row.texts["label"]} for row in rows]
+    if path.is_dir():
+        return [{"audio": Path(file), "label": None} for file in find_audio([str(path)])]
+    table = Table(path)
+    # Labels under another name must not be passed over.
+    if table.schema.names != ["audio"]:
+        table.require(["audio", "label"])
+    rows = list(table.rows(["label"]))
+    if incomplete := [str(row.number) for row in rows if row.clip is None]:
+        raise ValueError(f"{path}: no audio in row {', '.join(incomplete)}.")
+    return [{"audio": row.clip, "label": row.texts["label"] or None} for row in rows]

@@ -20,7 +20,7 @@ gradio = pytest.importorskip("gradio")
 
 from emoicl import EmoIclClassificationPipeline, EmoIclFeatureExtractor, __version__  # noqa: E402
 from emoicl.app import build_app, launch, views  # noqa: E402
-from emoicl.app.actions import Actions  # noqa: E402
+from emoicl.app.actions import NO_LABEL, Actions  # noqa: E402
 from emoicl.app.examples import example_speakers  # noqa: E402
 from emoicl.app.session import Session, enroll, recognize, remove  # noqa: E402
 from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL  # noqa: E402
@@ -158,6 +158,16 @@ def test_enrolling_asks_for_the_next_label(actions, table):
     clip = str(next(table.parent.glob("*.wav")))
     session, recording, label, problem = actions.add(Session(), clip, LABELS[0], True)
     assert (session.labels, recording, label, problem) == ([LABELS[0]], None, LABELS[1], "")
+
+
+def test_an_utterance_is_enrolled_without_a_label(actions, pipe, table):
+    clip, other = map(str, sorted(table.parent.glob("ann_*.wav"))[:2])
+    session, recording, label, problem = actions.add(Session(), clip, NO_LABEL, True)
+    assert (session.labels, recording, label, problem) == ([None], None, NO_LABEL, "")
+    shown = actions.show_profile(session)
+    assert "<td>no label</td>" in shown and 'aria-label="Remove utterance 1, no label"' in shown
+    answer: Any = recognize(pipe, session, other)
+    assert answer.personalized == scores(pipe(other, enrollment=[{"audio": clip}]))
 
 
 def test_the_button_of_an_utterance_removes_it(actions, session):

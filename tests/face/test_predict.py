@@ -81,6 +81,21 @@ def test_enrollment(predict, enroll, encoding):
     assert enrolled["labels"] != without["labels"]
 
 
+def test_an_enrollment_without_labels(run, predict, enroll, recordings, tmp_path):
+    """Empty cells, no column, or a folder: the same prompt, and another one than with labels."""
+    profile = tmp_path / "ann.profile"
+    for text in ("audio,label\nann_Joy_1.wav,\nann_Anger_1.wav,  \n", "audio\nann_Joy_1.wav\nann_Anger_1.wav\n"):
+        predict("--enroll", enroll(text), "--save-profile", profile)
+        assert SpeakerProfile.load(profile).labels == [None, None]
+    (without,) = predict("ann_Joy_0.wav", "--profile", profile)
+    for other in (enroll(ENROLLMENT), enroll("audio,label\nann_Joy_1.wav,Joy\nann_Anger_1.wav,\n")):
+        assert predict("ann_Joy_0.wav", "--enroll", other) != [without]
+    predict("--enroll", recordings, "--save-profile", profile)
+    assert SpeakerProfile.load(profile).labels == [None] * 3
+    printed = run(recordings, "--enroll", recordings, status=1)
+    assert printed.err.count("is the target itself") == 3
+
+
 def test_options(predict):
     assert len(predict("ann_Joy_0.wav", "--top-k", "2")[0]["labels"]) == 2
     (answer,) = predict("ann_Joy_0.wav", "--decoding", "beam")
@@ -192,7 +207,8 @@ def test_an_interruption_keeps_the_lines_before_it(run, recordings, tmp_path, mo
     [
         ("file,emotion\nann_Joy_1.wav,Joy\n", "enrollment.csv: lacks the columns ['audio', 'label']"),
         ("audio,label\n", "enrollment.csv: the table has no rows"),
-        ("audio,label\nann_Joy_1.wav,Joy\nann_Anger_1.wav,\n,Joy\n", "no audio or no label in row 2, 3"),
+        ("audio,lable\nann_Joy_1.wav,Joy\n", "enrollment.csv: lacks the columns ['label']; it has ['audio', 'lable']"),
+        ("audio,label\nann_Joy_1.wav,Joy\nann_Anger_1.wav,\n,Joy\n", "enrollment.csv: no audio in row 3"),
         ("audio,label\nann_Joy_1.wav,joy\n", "enrollment[0]: label 'joy' is none of the candidate labels"),
         ("audio,label\nann_Joy_1.wav,Joy\ngone.wav,Joy\n", "gone.wav"),
     ],
@@ -288,6 +304,7 @@ def test_what_a_classifier_cannot_do(complaint, classifier, enroll):
     assert "profiles are of speech language models" in complaint(*arguments, "--profile", "me.profile")
     unknown = enroll("audio,label\nann_Joy_1.wav,Awe\n")
     assert "'Awe' is none of the enrollment labels" in complaint(*arguments, "--enroll", unknown)
+    assert "enrollment[0]: has no label" in complaint(*arguments, "--enroll", enroll("audio\nann_Joy_1.wav\n"))
 
 
 @pytest.mark.skipif(not (BUNDLED_MODEL.is_dir() and BUNDLED_CLIPS.is_file()), reason="needs the bundled assets")
