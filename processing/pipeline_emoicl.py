@@ -198,7 +198,8 @@ class EmoIclPipeline(EmoIclBasePipeline):
         if decoding == "beam":
             output = self.model.generate(**prompts, **embeddings, return_dict_in_generate=True, output_scores=True)
             return {"sequences": output.sequences, "scores": output.sequences_scores.exp()}
-        label_ids = self.processor.label_ids(candidate_labels or self.processor.candidate_labels)
+        candidates = candidate_labels or self.processor.candidate_labels
+        label_ids = self.processor.label_ids(candidates, candidates)
         return {"scores": self.model.score_labels(label_ids.to(self.device), **prompts, **embeddings).exp()}
 
     def _embed(self, utterances: list[Utterance]) -> dict[str, torch.Tensor]:
@@ -215,7 +216,7 @@ class EmoIclPipeline(EmoIclBasePipeline):
 
     def answers(self, output, candidate_labels=None) -> list[dict]:
         if "sequences" in output:
-            labels = self.processor.batch_decode(output["sequences"], skip_special_tokens=True)
+            labels = self.processor.decode_labels(output["sequences"], candidate_labels)
             scores = output["scores"]
         else:
             labels = candidate_labels or self.processor.candidate_labels

@@ -1,5 +1,6 @@
 """Target and enrollment -> the prompt of the speech language model, with the features of its utterances."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,8 @@ INSTRUCTION = "Please select the appropriate emotion for the input speech from t
 
 # In characters. A label is a word or a few.
 MAX_LABEL_LENGTH = 100
+# Stands for a word that the language model does not know.
+OPEN_LABEL = "<label_{}>"
 IGNORE_INDEX = -100
 
 
@@ -48,6 +51,11 @@ class EmoIclProcessor(ProcessorMixin):
             Largest number of enrollment pairs in a prompt: `config.max_shots` of the model.
         audio_token (`str`, *optional*, defaults to `"<audio>"`):
             Token that holds the place of a query token.
+        known_labels (`list[str]`, *optional*):
+            The labels that the language model knows by their words, as one does that was trained from scratch. A
+            candidate that is none of them is written as one of the tokenizer's reserved tokens `<label_0>`,
+            `<label_1>`, ..., in the order of the candidates. By default every label is written as its own text, as in
+            the paper.
         chat_template (`str`, *optional*):
             Unused; every processor of transformers has one.
     """
@@ -61,6 +69,7 @@ class EmoIclProcessor(ProcessorMixin):
         instruction: str = INSTRUCTION,
         max_shots: int = 31,
         audio_token: str = "<audio>",
+        known_labels: Sequence[str] | None = None,
         chat_template: str | None = None,
     ):
         super().__init__(feature_extractor, tokenizer, chat_template=chat_template)
@@ -71,6 +80,13 @@ class EmoIclProcessor(ProcessorMixin):
                 "language model."
             )
         self.num_query_tokens = num_query_tokens
+        self.open_labels = _open_labels(tokenizer)
+        self.known_labels = None if known_labels is None else self._check_words(known_labels, "Known")
+        if known_labels is not None and not self.open_labels:
+            raise ValueError(
+                f"`known_labels` are given, but the tokenizer has no token {OPEN_LABEL.format(0)!r} to write other "
+                "labels as. Leave them out, or train a tokenizer with `num_open_labels`."
+            )
         self.candidate_labels = self._check_candidates(candidate_labels)
         self.instruction = instruction
         self.max_shots = max_shots
@@ -213,18 +229,22 @@ class EmoIclProcessor(ProcessorMixin):
         candidates = self._candidates_of_each(candidate_labels, len(utterance_index))
         if labels is not None and len(labels) != len(utterance_index):
             raise ValueError(f"Got {len(labels)} labels for {len(utterance_index)} targets.")
-        instructions = [self.instruction.replace("{labels}", ", ".join(words)) for words in candidates]
+        spellings = [self._spell(words) for words in candidates]
+        instructions = [self.instruction.replace("{labels}", ", ".join(written.values())) for written in spellings]
         targets: list[str | None] = [None] * len(instructions) if labels is None else list(labels)
         for i, (rows, shots, words, target) in enumerate(
             zip(utterance_index, enrollment_labels, candidates, targets, strict=True)
         ):
             self._check_prompt(f"prompt {i}: ", rows, shots, words, target)
 
-        labels_of_shots = (label for shots in enrollment_labels for label in shots if label is not None)
-        tokens = self._tokenize({*instructions, *labels_of_shots})
+        shots_as_written = [
+            [label and written[label] for label in shots]
+            for written, shots in zip(spellings, enrollment_labels, strict=True)
+        ]
+        tokens = self._tokenize({*instructions, *(text for shots in shots_as_written for text in shots if text)})
         prompts = [
-            self._lay_out(tokens[instruction], [[] if label is None else tokens[label] for label in shots])
-            for instruction, shots in zip(instructions, enrollment_labels, strict=True)
+            self._lay_out(tokens[instruction], [tokens[text] if text else [] for text in shots])
+            for instruction, shots in zip(instructions, shots_as_written, strict=True)
         ]
         input_ids, sequence_ids = zip(*prompts, strict=True)
         data = {
@@ -236,23 +256,74 @@ class EmoIclProcessor(ProcessorMixin):
             "utterance_index": _pad([torch.tensor(rows) for rows in utterance_index], -1),
         }
         if labels is not None:
-            data["labels"] = self.label_ids(labels)
+            data["labels"] = self._label_ids(
+                [written[label] for written, label in zip(spellings, labels, strict=True)]
+            )
         return BatchFeature(data)
 
-    def label_ids(self, labels: list[str]) -> torch.Tensor:
+    def label_ids(self, labels: list[str], candidate_labels: list[str] | None = None) -> torch.Tensor:
         """
         Tokenizes labels as the language model is to write them.
 
         Args:
             labels (`list[str]`):
                 The label texts.
+            candidate_labels (`list[str]`, *optional*, defaults to `self.candidate_labels`):
+                The labels to choose from. They decide how those are written that are none of the `known_labels`.
 
         Returns:
             `torch.Tensor` of shape `(len(labels), label_length)`, int64: the tokens of each label and the
             end-of-sequence token, padded with -100.
+
+        Raises:
+            `ValueError`: If a label is neither a candidate nor known, where there are `known_labels`.
         """
-        tokens = self._tokenize(set(labels))
-        return _pad([torch.tensor([*tokens[label], self.tokenizer.eos_token_id]) for label in labels], IGNORE_INDEX)
+        if self.known_labels is None:
+            return self._label_ids(labels)
+        candidates = self._resolve_candidates(candidate_labels)
+        written = {label: label for label in self.known_labels} | self._spell(candidates)
+        if unknown := [label for label in labels if label not in written]:
+            raise ValueError(unknown_label(unknown[0], candidates))
+        return self._label_ids([written[label] for label in labels])
+
+    def _label_ids(self, texts: list[str]) -> torch.Tensor:
+        tokens = self._tokenize(set(texts))
+        return _pad([torch.tensor([*tokens[text], self.tokenizer.eos_token_id]) for text in texts], IGNORE_INDEX)
+
+    def decode_labels(self, sequences: torch.Tensor, candidate_labels: list[str] | None = None) -> list[str]:
+        """
+        Reads what the language model has written.
+
+        Args:
+            sequences (`torch.Tensor` of shape `(batch_size, length)`):
+                What `generate` returned.
+            candidate_labels (`list[str]`, *optional*, defaults to `self.candidate_labels`):
+                The labels to choose from.
+
+        Returns:
+            `list[str]`: The texts, a reserved token being the candidate that it stands for. A text that is no
+            candidate stays as it is.
+        """
+        if self.known_labels is None:
+            return self.tokenizer.batch_decode(sequences, skip_special_tokens=True)
+        # A reserved token is a special one, and yet it is what was written.
+        reserved = set(self.tokenizer.convert_tokens_to_ids(self.open_labels))
+        special = {*self.tokenizer.all_special_ids} - reserved
+        kept = [[token for token in sequence if token not in special] for sequence in sequences.tolist()]
+        meaning = {text: label for label, text in self._spell(self._resolve_candidates(candidate_labels)).items()}
+        return [meaning.get(text, text) for text in self.tokenizer.batch_decode(kept)]
+
+    def _spell(self, candidates: Sequence[str]) -> dict[str, str]:
+        """How each candidate is written: as its own text, or as a reserved token if its word is not known."""
+        known = candidates if self.known_labels is None else self.known_labels
+        unknown = [label for label in candidates if label not in known]
+        if len(unknown) > len(self.open_labels):
+            raise ValueError(
+                f"{len(unknown)} of the candidate labels are none of the known labels {', '.join(known)}; this model "
+                f"can take {len(self.open_labels)} such labels at a time."
+            )
+        tokens = dict(zip(unknown, self.open_labels, strict=False))
+        return {label: tokens.get(label, label) for label in candidates}
 
     def _tokenize(self, texts: set[str]) -> dict[str, list[int]]:
         """Tokenizes each text on its own, so that it has the same tokens wherever it stands."""
@@ -273,14 +344,19 @@ class EmoIclProcessor(ProcessorMixin):
         return self.candidate_labels if candidate_labels is None else self._check_candidates(candidate_labels)
 
     def _check_candidates(self, labels: Sequence[str]) -> list[str]:
-        if isinstance(labels, str) or not all(isinstance(label, str) and label.strip() for label in labels):
-            raise ValueError(f"Candidate labels must be a list of non-empty strings; got {labels!r}.")
-        if not labels:
+        candidates = self._check_words(labels, "Candidate")
+        if not candidates:
             raise ValueError(
                 "There are no candidate labels; name at least one, or leave them out for the default ones."
             )
+        self._spell(candidates)
+        return candidates
+
+    def _check_words(self, labels: Sequence[str], kind: str) -> list[str]:
+        if isinstance(labels, str) or not all(isinstance(label, str) and label.strip() for label in labels):
+            raise ValueError(f"{kind} labels must be a list of non-empty strings; got {labels!r}.")
         if duplicates := sorted({label for label in labels if list(labels).count(label) > 1}):
-            raise ValueError(f"Candidate labels occur more than once: {', '.join(duplicates)}.")
+            raise ValueError(f"{kind} labels occur more than once: {', '.join(duplicates)}.")
         special = {*self.tokenizer.all_special_tokens, *self.tokenizer.get_added_vocab()}
         for label in labels:
             if len(label) > MAX_LABEL_LENGTH:
@@ -317,6 +393,13 @@ class EmoIclProcessor(ProcessorMixin):
         self._check_labels(labels, candidates, name)
         if target is not None and target not in candidates:
             raise ValueError(f"{name}{unknown_label(target, candidates)}")
+
+
+def _open_labels(tokenizer: Any) -> list[str]:
+    """The reserved tokens of a tokenizer, `<label_0>` and those that follow it."""
+    vocabulary = tokenizer.get_vocab()
+    tokens = map(OPEN_LABEL.format, itertools.count())
+    return list(itertools.takewhile(lambda token: token in vocabulary, tokens))
 
 
 def _pad(sequences: Sequence[torch.Tensor], value: int) -> torch.Tensor:

@@ -143,17 +143,19 @@ class SpeechLmRecognizer(CorpusRecognizer):
     def score_batch(self, utterances: dict[str, torch.Tensor], episodes: Sequence[Episode]) -> np.ndarray:
         # Utterances are named by their index in the corpus.
         index = [[*episode.enrollment, episode.target] for episode in episodes]
-        prompts = self.processor.build_prompts(index, [episode.enrollment_labels for episode in episodes])
+        labels = [episode.enrollment_labels for episode in episodes]
+        prompts = self.processor.build_prompts(index, labels, self.candidate_labels)
         inputs = self.on_device(prompts) | utterances
         return self._score_labels(inputs) if self.decoding == "labels" else self._score_written_labels(inputs)
 
     def _score_labels(self, inputs: dict[str, torch.Tensor]) -> np.ndarray:
-        scores = self.model.score_labels(self.processor.label_ids(self.candidate_labels), **inputs)
+        label_ids = self.processor.label_ids(self.candidate_labels, self.candidate_labels)
+        scores = self.model.score_labels(label_ids, **inputs)
         return scores.double().softmax(-1).cpu().numpy()
 
     def _score_written_labels(self, inputs: dict[str, torch.Tensor]) -> np.ndarray:
         output = self.model.generate(**inputs, return_dict_in_generate=True, output_scores=True)
-        texts = self.processor.tokenizer.batch_decode(output.sequences, skip_special_tokens=True)
+        texts = self.processor.decode_labels(output.sequences, self.candidate_labels)
         written = np.array(texts)[:, None] == np.array(self.candidate_labels)
         return written * output.sequences_scores.double().exp().cpu().numpy()[:, None]
 

@@ -5,28 +5,35 @@ from collections.abc import Iterable, Sequence
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from emoicl.processing.processing_emoicl import OPEN_LABEL
+
 
 AUDIO_TOKEN = "<audio>"
 SPECIAL_TOKENS = ("<pad>", "</s>", "<unk>", AUDIO_TOKEN)
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int = 512) -> PreTrainedTokenizerFast:
+def train_tokenizer(texts: Iterable[str], vocab_size: int = 512, num_open_labels: int = 0) -> PreTrainedTokenizerFast:
     """
     Trains a byte-level BPE tokenizer. All 256 bytes are tokens, so that any text can be written and read back.
 
     Args:
         texts (`Iterable[str]`): The instruction and the label words, which become few tokens each.
-        vocab_size (`int`, *optional*, defaults to 512): Largest number of tokens, 260 or more.
+        vocab_size (`int`, *optional*, defaults to 512): Largest number of tokens, 260 or more, and the reserved ones.
+        num_open_labels (`int`, *optional*, defaults to 0):
+            Number of tokens `<label_0>`, `<label_1>`, ... that are reserved for labels whose words the language model
+            does not know; see `known_labels` of [`EmoIclProcessor`].
 
     Returns:
-        [`PreTrainedTokenizerFast`]: `<pad>`, `</s>`, `<unk>` and `<audio>` are tokens 0 to 3.
+        [`PreTrainedTokenizerFast`]: `<pad>`, `</s>`, `<unk>` and `<audio>` are tokens 0 to 3, and the reserved ones
+        follow.
     """
+    open_labels = [OPEN_LABEL.format(number) for number in range(num_open_labels)]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
-        special_tokens=list(SPECIAL_TOKENS),
+        special_tokens=[*SPECIAL_TOKENS, *open_labels],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )

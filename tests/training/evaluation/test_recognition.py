@@ -1,16 +1,20 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from tiny import LABELS
+from tiny import LABELS, NUM_MEL_BINS, VOCAB_SIZE, tiny_model, tiny_speech
 from tiny_corpus import compose_tiny
 
 from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL
+from emoicl.processing import EmoIclFeatureExtractor, EmoIclProcessor
 from emoicl.processing.pipeline_emoicl import EmoIclPipeline
 from emoicl.training.data.corpus import Corpus, load_corpus
 from emoicl.training.episodes.enrollment import select_enrollment
 from emoicl.training.episodes.episodes import Episode
 from emoicl.training.evaluation.evaluate import evaluate
 from emoicl.training.evaluation.recognition import SpeechLmRecognizer
+from emoicl.training.systems.tokenizer import train_tokenizer
 
 
 @pytest.fixture
@@ -112,6 +116,44 @@ def test_only_the_written_label_has_a_probability(loud, corpus, episodes, monkey
     expected[0, LABELS.index("Joy")] = 0.5
     expected[1, LABELS.index("Anger")] = 0.25
     assert np.allclose(probabilities, expected)
+
+
+@torch.no_grad()
+def test_labels_that_are_not_known_are_written_as_reserved_tokens(monkeypatch):
+    words = ["Wut", "Joy", "calm and neutral"]
+    processor = EmoIclProcessor(
+        EmoIclFeatureExtractor(feature_size=NUM_MEL_BINS),
+        train_tokenizer(LABELS, VOCAB_SIZE, num_open_labels=2),
+        num_query_tokens=3,
+        candidate_labels=words,
+        known_labels=LABELS,
+    )
+    model = tiny_model()
+    episodes = [Episode(target, [0], "Joy", ["Wut"], words) for target in (1, 2)]
+    utterances = dict(model.get_audio_features(**tiny_speech(40, 30, 20)))
+    prompts = processor.build_prompts([[0, 1], [0, 2]], [["Wut"]] * 2)
+    assert processor.tokenizer.decode(prompts["input_ids"][0]).count("<label_0>") == 2
+    expected = model.score_labels(processor.label_ids(words), **prompts, **utterances).exp()
+    probabilities = SpeechLmRecognizer(model, processor).score_batch(utterances, episodes)
+    assert probabilities == pytest.approx(expected.numpy(), abs=1e-6)
+
+    class Output:
+        sequences = torch.nn.functional.pad(processor.label_ids(words[1:][::-1]).clamp(min=0), (1, 0))
+        sequences_scores = torch.tensor([0.5, 0.25]).log()
+
+    monkeypatch.setattr(model, "generate", lambda **inputs: Output)
+    written = SpeechLmRecognizer(model, processor, decoding="beam").score_batch(utterances, episodes)
+    assert np.allclose(written, [[0, 0, 0.5], [0, 0.25, 0]])
+
+
+@torch.no_grad()
+def test_shots_without_labels_are_others_than_with_them(loud, corpus, episodes):
+    recognizer = SpeechLmRecognizer(*loud)
+    unlabeled = [replace(episode, enrollment_labels=[None, None]) for episode in episodes[:3]]
+    none = [replace(episode, enrollment=[], enrollment_labels=[]) for episode in episodes[:3]]
+    scores = [recognizer.score(corpus, drawn) for drawn in (episodes[:3], unlabeled, none)]
+    assert np.isfinite(scores).all()
+    assert min(np.abs(scores[1] - scores[0]).max(), np.abs(scores[1] - scores[2]).max()) > 1e-4
 
 
 def test_an_unknown_decoding_is_refused(loud):

@@ -1,6 +1,7 @@
 import pytest
 from tiny import LABELS
 from tiny_checkpoints import unigram_tokenizer
+from transformers import AutoTokenizer
 
 from emoicl.processing.processing_emoicl import INSTRUCTION
 from emoicl.training.systems.tokenizer import SPECIAL_TOKENS, load_tokenizer, spell_labels, train_tokenizer
@@ -49,6 +50,17 @@ def test_saved_and_loaded(tokenizer, tmp_path):
     assert loaded.get_vocab() == tokenizer.get_vocab()
     assert loaded.audio_token == "<audio>"
     assert loaded.decode(loaded("喜び ?")["input_ids"]) == "喜び ?"
+
+
+def test_reserved_tokens_are_saved_and_loaded(tmp_path):
+    tokenizer = train_tokenizer([INSTRUCTION, *LABELS], vocab_size=300, num_open_labels=3)
+    tokenizer.save_pretrained(tmp_path)
+    for same in (tokenizer, AutoTokenizer.from_pretrained(tmp_path)):
+        assert len(same) == 300
+        assert same("<label_0>, <label_2>Joy<label_1>.")["input_ids"][0] == 4
+        assert same.tokenize("Joy<label_2><label_1>")[-2:] == ["<label_2>", "<label_1>"]
+        assert same.convert_tokens_to_ids([*SPECIAL_TOKENS, "<label_0>", "<label_1>", "<label_2>"]) == list(range(7))
+        assert "<label_2>" in same.get_added_vocab() and "<label_3>" not in same.get_vocab()
 
 
 def test_a_pretrained_tokenizer_gets_the_placeholder_and_keeps_its_own_tokens(tmp_path):
