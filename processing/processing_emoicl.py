@@ -311,7 +311,8 @@ class EmoIclProcessor(ProcessorMixin):
         special = {*self.tokenizer.all_special_ids} - reserved
         kept = [[token for token in sequence if token not in special] for sequence in sequences.tolist()]
         meaning = {text: label for label, text in self._spell(self._resolve_candidates(candidate_labels)).items()}
-        return [meaning.get(text, text) for text in self.tokenizer.batch_decode(kept)]
+        texts: list[str] = self.tokenizer.batch_decode(kept)
+        return [meaning.get(text, text) for text in texts]
 
     def _spell(self, candidates: Sequence[str]) -> dict[str, str]:
         """How each candidate is written: as its own text, or as a reserved token if its word is not known."""

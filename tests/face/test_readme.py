@@ -19,7 +19,7 @@ def test_the_python_snippets_run(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("EMOICL_CACHE", str(tmp_path / "cache"))
     shutil.copy(BUNDLED_CLIPS, tmp_path / "my_corpus.parquet")
     snippets = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    assert len(snippets) == 5
+    assert len(snippets) == 6
     names = {}
     for snippet in snippets:
         if "my-org/my-model" in snippet:

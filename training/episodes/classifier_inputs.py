@@ -190,7 +190,7 @@ def index_shots(
         `dict` of `utterance_index` `(batch_size, num_shots + 1)`, the target last, padded with -1, and
         `enrollment_label_ids` `(batch_size, num_shots)`, padded with 0.
     """
-    places = {label: place for place, label in enumerate(enrollment_labels)}
+    places: dict[str | None, int] = {label: place for place, label in enumerate(enrollment_labels)}
     shots = [
         [pair for pair in zip(episode.enrollment, episode.enrollment_labels, strict=True) if pair[1] in places]
         for episode in episodes

@@ -91,7 +91,7 @@ def test_many_shots_of_one_label_count_as_that_label(floor, corpora):
     crowded = replace(
         first,
         enrollment=[first.enrollment[0]] * 50 + first.enrollment[1:],
-        enrollment_labels=[first.enrollment_labels[0]] * 50 + first.enrollment_labels[1:],
+        enrollment_labels=[first.enrollment_labels[0]] * 50 + list(first.enrollment_labels[1:]),
     )
     one = replace(first, enrollment=first.enrollment[:1], enrollment_labels=first.enrollment_labels[:1])
     target, alone, balanced = evidence(floor, corpora, crowded, one, first)
