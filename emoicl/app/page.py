@@ -89,11 +89,7 @@ def _html(value: str = "", **options: Any) -> gr.HTML:
 
 def _enrollment(actions: Actions, session: gr.State) -> gr.HTML:
     """The part that enrolls. Returns its message box."""
-    _html(
-        views.step_view(
-            1, "Enroll the speaker", "A few utterances of theirs, each with its emotion where it is known."
-        )
-    )
+    _html(views.step_view(1, "Enroll the speaker", "A few utterances of theirs, each with its emotion if known."))
     recording = gr.Audio(
         label="An utterance of the speaker", type="filepath", editable=False, buttons=[], elem_id="emoicl-recording"
     )
