@@ -417,9 +417,11 @@ class EmoIclSpeakerAdaptation(nn.Module):
         label_tokens = torch.cat([known, shot_labels], dim=1)
 
         same = (shot_labels[:, :, None] == label_tokens[:, None]).all(-1)
-        slots = same.int().argmax(-1)
-        own_slot = torch.arange(num_known, num_known + num_shots, device=slots.device)
-        first_of_its_kind = (slots == own_slot) & shot_mask
+        own_slot = torch.arange(num_known, num_known + num_shots, device=same.device)
+        # An utterance without a label is one of a label of its own that nobody asks for.
+        is_labeled = (shot_labels >= 0).any(-1)
+        slots = torch.where(is_labeled, same.int().argmax(-1), own_slot)
+        first_of_its_kind = (slots == own_slot) & shot_mask & is_labeled
         active = torch.cat([first_of_its_kind.new_ones(batch_size, num_known), first_of_its_kind], dim=1)
         return label_tokens, slots, active
 

@@ -122,6 +122,11 @@ class EmoIclAdaptationConfig(PreTrainedConfig):
             )
         self.set_feature_size(self.feature_size)
 
+    @property
+    def has_evidence(self) -> bool:
+        """Whether any of it counts. Weights of 0 leave the language model alone, which so can be measured."""
+        return self.probe_weight > 0 or self.prototype_weight > 0
+
     def set_feature_size(self, feature_size: int | None) -> None:
         """Fits the configuration to so many pooled speech features; `None` leaves that open.
 
@@ -211,6 +216,15 @@ class EmoIclConfig(PreTrainedConfig):
             Token that holds the place of a query token in `input_ids`.
         adaptation_config (`EmoIclAdaptationConfig` or `dict`, *optional*):
             Configuration of the speaker adaptation. `None` leaves it out: the paper's model.
+        voice_token (`bool`, *optional*, defaults to `False`):
+            Whether an utterance is one token in the prompt, a linear map of its voice embedding (mean and standard
+            deviation over time, from the speaker adaptation), in place of the query tokens of a Q-Former.
+        bind_labels (`bool`, *optional*, defaults to `False`):
+            Whether the embedding of a shot's label is added to the tokens of its utterance too, and one that stands
+            for no label to those of other utterances. A language model so learns which label is whose much sooner.
+        enrollment_sees_target (`bool`, *optional*, defaults to `True`):
+            Whether instruction and enrollment attend to the target. Where they do not, they are encoded the same
+            whatever the target is, and several targets may share a prompt.
         initializer_range (`float`, *optional*, defaults to 0.02):
             Standard deviation of the initial weights, segment and sequence-position embeddings.
 
@@ -243,7 +257,10 @@ class EmoIclConfig(PreTrainedConfig):
     feature_dropout: float | int = 0.0
     audio_token_id: int = 3
     adaptation_config: Any = None
-    initializer_range: float = 0.02
+    voice_token: bool = False
+    bind_labels: bool = False
+    enrollment_sees_target: bool = True
+    initializer_range: float | int = 0.02
     is_encoder_decoder: bool = True
 
     def __post_init__(self, **kwargs):
@@ -257,6 +274,11 @@ class EmoIclConfig(PreTrainedConfig):
             raise ValueError(
                 f"`text_config` is of type {self.text_config.model_type!r}, which is not an encoder-decoder language "
                 "model. Choose one such as T5, Flan-T5, mT5, UMT5, BART or T5Gemma."
+            )
+        if self.voice_token and (self.adaptation_config is None or self.num_query_tokens != 1):
+            raise ValueError(
+                "`voice_token` makes one token of each voice embedding: it needs an `adaptation_config`, and a "
+                f"`num_query_tokens` of 1 instead of {self.num_query_tokens}."
             )
         keep_speech_layers(self.speech_config, self.speech_layer)
         if self.adaptation_config is not None:

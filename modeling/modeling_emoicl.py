@@ -22,7 +22,7 @@ from .adaptation_emoicl import (
 from .configuration_emoicl import EmoIclConfig
 from .outputs_emoicl import EmoIclAudioOutput, EmoIclEncoderOutput, EmoIclModelOutput, EmoIclSeq2SeqLMOutput
 from .pretrained_emoicl import EmoIclPreTrainedModel, check_inputs
-from .qformer_emoicl import EmoIclQFormer
+from .qformer_emoicl import EmoIclQFormer, EmoIclVoiceToken
 from .speech_encoder_emoicl import build_speech_encoder
 
 
@@ -55,7 +55,7 @@ class EmoIclModel(EmoIclPreTrainedModel):
         config ([`EmoIclConfig`]): Sizes and types of the parts.
     """
 
-    _no_split_modules = ["EmoIclQFormer", "EmoIclSpeakerAdaptation"]
+    _no_split_modules = ["EmoIclQFormer", "EmoIclVoiceToken", "EmoIclSpeakerAdaptation"]
     _skip_keys_device_placement = ["past_key_values"]
 
     def __init__(self, config: EmoIclConfig):
@@ -63,10 +63,15 @@ class EmoIclModel(EmoIclPreTrainedModel):
         self.language_model = AutoModelForSeq2SeqLM.from_config(config.text_config)
         text_hidden_size = self.get_input_embeddings().embedding_dim
         self.speech_encoder = build_speech_encoder(config.speech_config, normalize=config.speech_layer is None)
-        self.qformer = EmoIclQFormer(config, text_hidden_size)
+        adaptation_config = config.adaptation_config
+        if config.voice_token:
+            self.voice_token = EmoIclVoiceToken(adaptation_config.size, text_hidden_size)
+        else:
+            self.qformer = EmoIclQFormer(config, text_hidden_size)
         self.segment_embeddings = nn.Embedding(2, text_hidden_size)
         self.sequence_embeddings = nn.Embedding(2 * config.max_shots + 2, text_hidden_size)
-        adaptation_config = config.adaptation_config
+        # As a table, for a table is called, and where a model lies on disk its parts are brought when they are called.
+        self.unlabeled_embedding = nn.Embedding(1, text_hidden_size) if config.bind_labels else None
         self.adaptation = EmoIclSpeakerAdaptation(adaptation_config) if adaptation_config is not None else None
         self.post_init()
 
@@ -134,9 +139,10 @@ class EmoIclModel(EmoIclPreTrainedModel):
         features, mask = self.speech_features_of(
             input_features, input_features_mask, speech_features, speech_features_mask
         )
+        voice_embeds = None if self.adaptation is None else self.adaptation.embed(features, mask)
         return EmoIclAudioOutput(
-            query_embeds=self.qformer(features, mask),
-            voice_embeds=None if self.adaptation is None else self.adaptation.embed(features, mask),
+            query_embeds=self.voice_token(voice_embeds) if self.config.voice_token else self.qformer(features, mask),
+            voice_embeds=voice_embeds,
         )
 
     def get_placeholder_mask(
@@ -193,8 +199,48 @@ class EmoIclModel(EmoIclPreTrainedModel):
         place = (placeholders.cumsum(1) - 1).clamp(min=0)
         utterance = utterance_index.gather(1, place // self.config.num_query_tokens).clamp(min=0)
         queries = query_embeds[utterance, place % self.config.num_query_tokens].to(inputs_embeds)
+        if self.unlabeled_embedding is not None:
+            queries = queries + self.labels_of_utterances(inputs_embeds, sequence_ids)
         inputs_embeds = torch.where(placeholders[..., None], queries, inputs_embeds)
         return inputs_embeds + self.segment_embeddings(segment_ids) + self.sequence_embeddings(sequence_ids)
+
+    def labels_of_utterances(self, inputs_embeds: torch.Tensor, sequence_ids: torch.Tensor) -> torch.Tensor:
+        """For each place of an utterance, the mean embedding of its label's tokens, which have the next place in the
+        order of sequences; without a label, as the target is, the embedding that stands for none.
+
+        Args:
+            inputs_embeds (`torch.Tensor` of shape `(batch_size, prompt_length, text_hidden_size)`): Of the text.
+            sequence_ids (`torch.Tensor` of shape `(batch_size, prompt_length)`): Place of each token's sequence.
+
+        Returns:
+            `torch.Tensor` of shape `(batch_size, prompt_length, text_hidden_size)`.
+        """
+        of_label = (sequence_ids[:, :, None] - 1 == sequence_ids[:, None]) & (sequence_ids[:, None] > 1)
+        count = of_label.sum(-1, keepdim=True)
+        mean = of_label.to(inputs_embeds) @ inputs_embeds / count.clamp(min=1)
+        return torch.where(count > 0, mean, self.unlabeled_embedding(torch.zeros_like(sequence_ids)))
+
+    def hide_target(
+        self, attention_mask: torch.Tensor, sequence_ids: torch.Tensor, placeholders: torch.Tensor
+    ) -> torch.Tensor:
+        """The mask by which each target of a prompt sees all but other targets, and nothing else sees a target.
+
+        Args:
+            attention_mask (`torch.Tensor` of shape `(batch_size, prompt_length)`): 1 for real tokens.
+            sequence_ids (`torch.Tensor` of shape `(batch_size, prompt_length)`): Place of each token's sequence.
+            placeholders (`torch.Tensor` of shape `(batch_size, prompt_length)`): Where the query tokens are.
+
+        Returns:
+            `torch.Tensor` of shape `(batch_size, 1, prompt_length, prompt_length)`: 0 where a token (third axis) sees
+            another, else the least number; of the language model's dtype.
+        """
+        target = torch.where(sequence_ids == 1, placeholders.cumsum(1).sub(1) // self.config.num_query_tokens, -1)
+        sees = (target[:, None] < 0) | (target[:, :, None] == target[:, None])
+        sees = sees & (attention_mask[:, None] > 0)
+        dtype = self.get_input_embeddings().weight.dtype
+        return torch.zeros(sees.shape, dtype=dtype, device=sees.device).masked_fill(
+            ~sees, torch.finfo(dtype).min
+        )[:, None]
 
     def shot_labels(
         self, input_ids: torch.Tensor, sequence_ids: torch.Tensor, utterance_index: torch.Tensor
@@ -240,7 +286,7 @@ class EmoIclModel(EmoIclPreTrainedModel):
         Raises:
             ValueError: If it lacks the voice embeddings, or the tokens of the enrollment's labels.
         """
-        if self.adaptation is None:
+        if self.adaptation is None or not self.config.adaptation_config.has_evidence:
             return {}
         if voice_embeds is None:
             raise ValueError("`query_embeds` are given without the `voice_embeds` that go with them.")
@@ -276,7 +322,11 @@ class EmoIclModel(EmoIclPreTrainedModel):
             audio = self.get_audio_features(input_features, input_features_mask, speech_features, speech_features_mask)
             query_embeds, voice_embeds = audio.query_embeds, audio.voice_embeds
         prompt = self.embed_prompt(input_ids, sequence_ids, segment_ids, utterance_index, query_embeds, inputs_embeds)
-        encoded = self.get_encoder()(inputs_embeds=prompt, attention_mask=attention_mask, return_dict=True, **kwargs)
+        visible = attention_mask
+        if not self.config.enrollment_sees_target:
+            placeholders = self.get_placeholder_mask(input_ids, segment_ids, utterance_index)
+            visible = self.hide_target(attention_mask, sequence_ids, placeholders)
+        encoded = self.get_encoder()(inputs_embeds=prompt, attention_mask=visible, return_dict=True, **kwargs)
         return EmoIclEncoderOutput(
             encoded.last_hidden_state,
             encoded.hidden_states,

@@ -1,4 +1,4 @@
-"""The Q-Former, between the speech encoder and the language model."""
+"""What stands between the speech encoder and the language model: the Q-Former, or the voice embedding as a token."""
 
 import torch
 from torch import nn
@@ -47,4 +47,32 @@ class EmoIclQFormer(nn.Module):
         return self.projection(queries)
 
 
-__all__ = ["EmoIclQFormer"]
+class EmoIclVoiceToken(nn.Module):
+    r"""
+    Turns the voice embedding of an utterance into one token. It is what a Q-Former comes to whose only frame is the
+    voice embedding: attention over one frame is 1.
+
+    Args:
+        size (`int`): Number of dimensions of the voice embeddings.
+        text_hidden_size (`int`): Width of the language model's embeddings.
+    """
+
+    def __init__(self, size: int, text_hidden_size: int):
+        super().__init__()
+        self.feature_scale = nn.Parameter(torch.ones(size))
+        self.projection = nn.Linear(size, text_hidden_size)
+
+    def forward(self, voice_embeds: torch.Tensor) -> torch.Tensor:
+        """
+        Args:
+            voice_embeds (`torch.Tensor` of shape `(num_utterances, num_sources * size)`):
+                Voice embeddings, of which those of all sources as one come first.
+
+        Returns:
+            `torch.Tensor` of shape `(num_utterances, 1, text_hidden_size)`.
+        """
+        of_all_sources = voice_embeds[:, : len(self.feature_scale)].to(self.feature_scale.dtype)
+        return self.projection(of_all_sources * self.feature_scale)[:, None]
+
+
+__all__ = ["EmoIclQFormer", "EmoIclVoiceToken"]

@@ -124,9 +124,8 @@ def label_evidence(adaptation: EmoIclSpeakerAdaptation, pooled: np.ndarray, epis
     voice_embeds = adaptation.project(torch.from_numpy(pooled).float())
     known, evidence = adaptation.config.label_words, []
     for start in range(0, len(episodes), BATCH_SIZE):
-        index, slots = index_slots(episodes[start : start + BATCH_SIZE], known).values()
-        num_slots = max([len(known) - 1, *slots.flatten().tolist()]) + 1
-        evidence.append(adaptation.evidence(voice_embeds, index, slots, num_slots)[:, : len(known)])
+        slots = index_slots(episodes[start : start + BATCH_SIZE], known)
+        evidence.append(adaptation.evidence(voice_embeds, **slots)[:, : len(known)])
     return torch.cat(evidence).double().numpy()
 
 

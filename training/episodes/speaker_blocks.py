@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -132,9 +133,10 @@ class BlockCollator:
                 index.append([rows[place] for place in (*episode.enrollment, episode.target)])
             episodes += block
         column = {label: place for place, label in enumerate(self.known_labels)}
+        where = index_slots(episodes, self.known_labels, index)
         return {
             **pad_inputs(utterances, self.inputs.feature_extractor.padding_value),
-            **index_slots(episodes, self.known_labels, index),
+            **{name: where[name] for name in ("utterance_index", "slots")},
             "candidates": torch.tensor([[word in e.candidate_labels for word in column] for e in episodes]),
             "labels": torch.tensor([column[episode.label] for episode in episodes]),
         }
@@ -148,7 +150,7 @@ class BlockCollator:
 
 def index_slots(
     episodes: Sequence[Episode], known_labels: Sequence[str], index: Sequence[Sequence[int]] | None = None
-) -> dict[str, torch.Tensor]:
+) -> dict[str, Any]:
     """
     What [`EmoIclSpeakerAdaptation.evidence`] is told of some episodes.
 
@@ -159,17 +161,20 @@ def index_slots(
             Rows of the shots and the target of each episode, by default their places in the corpus.
 
     Returns:
-        `dict` of `utterance_index` `(num_episodes, num_shots + 1)`, padded with -1 at the right, and `slots`
-        `(num_episodes, num_shots)`, -1 for a shot without a label, padded with 0.
+        `dict` of `utterance_index` `(num_episodes, num_shots + 1)`, padded with -1 at the right, `slots`
+        `(num_episodes, num_shots)`, padded with 0, and `num_slots`, one more than the largest of them.
     """
     index = index or [(*episode.enrollment, episode.target) for episode in episodes]
-    numbers: dict[str | None, int] = {word: number for number, word in enumerate(known_labels)}
-    # None is no label: two shots without one have not the same.
+    numbers = {word: number for number, word in enumerate(known_labels)}
+    for word in (word for episode in episodes for word in episode.enrollment_labels if word is not None):
+        numbers.setdefault(word, len(numbers))
+    # An utterance without a label is one of a label of its own that nobody asks for.
     slots = [
-        [-1 if word is None else numbers.setdefault(word, len(numbers)) for word in episode.enrollment_labels]
-        for episode in episodes
+        [len(numbers) + place if word is None else numbers[word] for place, word in enumerate(e.enrollment_labels)]
+        for e in episodes
     ]
-    return {"utterance_index": _pad(index, -1), "slots": _pad(slots, 0)}
+    num_slots = max([len(known_labels) - 1, *(slot for of_episode in slots for slot in of_episode)]) + 1
+    return {"utterance_index": _pad(index, -1), "slots": _pad(slots, 0), "num_slots": num_slots}
 
 
 def _pad(rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:

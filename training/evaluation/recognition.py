@@ -225,7 +225,9 @@ class EncoderRecognizer(CorpusRecognizer):
 
     def score_batch(self, utterances: dict[str, torch.Tensor], episodes: Sequence[Episode]) -> np.ndarray:
         adaptation: Any = self.model.model.adaptation
-        evidence = adaptation.evidence(**utterances, **self.on_device(index_slots(episodes, self.known_labels)))
+        where = index_slots(episodes, self.known_labels)
+        num_slots = where.pop("num_slots")
+        evidence = adaptation.evidence(**utterances, **self.on_device(where), num_slots=num_slots)
         columns = [self.known_labels.index(label) for label in self.candidate_labels]
         return evidence[:, columns].double().softmax(-1).cpu().numpy()
 

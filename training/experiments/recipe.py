@@ -25,6 +25,7 @@ COMPOSITION = (
     "model",
     "qformer",
     "text",
+    "num_open_labels",
     "open_labels",
 )
 
@@ -67,8 +68,8 @@ class Recipe:
     Args:
         name (`str`): That of its file.
         run (`list[str]`): The stages to run, in their order.
-        stages (`dict`): By name, the `type` of a stage (adaptation, classifier, encoder, linear_probe, meta_icl,
-            prototypes or weights) and its fields: the arguments of its trainer, and those of its class.
+        stages (`dict`): By name, the `type` of a stage (adaptation, classifier, encoder, linear_probe,
+            made_up_speakers, meta_icl, prototypes or weights) and its fields: the arguments of its trainer, and those of its class.
         train (`list[str]`): Tables of the training speakers, relative to `data_folder`.
         validation (`list[str]`): Tables of the speakers that choose the best checkpoint.
         test (`list[str]`): Tables of the speakers that are reported on.
@@ -85,6 +86,7 @@ class Recipe:
         model (`dict`): Further fields of [`EmoIclConfig`], such as `num_query_tokens`.
         qformer (`dict`): Sizes of the Q-Former, fields of `Blip2QFormerConfig`.
         text (`dict`): Sizes of a language model from scratch, fields of `T5Config`.
+        num_open_labels (`int`, defaults to 0): Tokens of a language model from scratch for labels of unknown words.
         title (`str`, defaults to the name): What the tables call it.
         tests (`list[SystemTest]`, defaults to TU+LD at 0 to 7 shots with controls): What is measured.
         enrollment_seeds (`int`, defaults to 5): Enrollment draws of TU+LD.
@@ -112,6 +114,7 @@ class Recipe:
     model: dict[str, Any] = field(default_factory=dict)
     qformer: dict[str, Any] = field(default_factory=dict)
     text: dict[str, Any] = field(default_factory=dict)
+    num_open_labels: int = 0
     title: str = ""
     tests: list[SystemTest] = field(default_factory=lambda: [SystemTest("TU+LD", list(range(8)), controls=True)])
     enrollment_seeds: int = 5

@@ -30,7 +30,8 @@ from emoicl.training.evaluation.recognition import ClassifierRecognizer, Recogni
 from emoicl.training.experiments.measurement import drawable_shots
 from emoicl.training.experiments.recipe import Recipe, SystemTest
 from emoicl.training.publishing.provenance import carry_provenance
-from emoicl.training.systems.adaptation import add_adaptation
+from emoicl.training.systems.adaptation import add_adaptation, fit_statistics
+from emoicl.training.systems.base_config import ShotsEvaluationArguments
 from emoicl.training.systems.checkpoints import ResumableTrainer, take_up
 from emoicl.training.systems.classifier_config import ClassifierTrainingArguments
 from emoicl.training.systems.classifier_trainer import ClassifierTrainer
@@ -38,6 +39,8 @@ from emoicl.training.systems.composition import compose, compose_classifier
 from emoicl.training.systems.encoder_config import EncoderTrainingArguments
 from emoicl.training.systems.encoder_trainer import EncoderTrainer, start_adaptation
 from emoicl.training.systems.initialization import fit_feature_normalization
+from emoicl.training.systems.made_up_config import MadeUpTrainingArguments
+from emoicl.training.systems.made_up_trainer import MadeUpTrainer, prepare_to_read
 from emoicl.training.systems.meta_icl_config import MetaIclTrainingArguments
 from emoicl.training.systems.meta_icl_trainer import MetaIclTrainer
 
@@ -129,6 +132,7 @@ class Context:
             qformer=recipe.qformer,
             text=None if recipe.language_model else recipe.text,
             feature_dropout=recipe.feature_dropout,
+            num_open_labels=recipe.num_open_labels,
             **recipe.model,
         )
         if self.speech_encoder is not None:
@@ -137,7 +141,8 @@ class Context:
         for corpus in (self.training, self.validation):
             features.fill(corpus.utterances[processes.process_index :: processes.num_processes])
         processes.wait_for_everyone()
-        fit_feature_normalization(model, self.training, features)
+        if not model.config.voice_token:
+            fit_feature_normalization(model, self.training, features)
         return SpeechLm(model, processor, features)
 
     def hand_on(self, speech_lm: SpeechLm) -> "Context":
@@ -260,7 +265,7 @@ class MetaIclStage(Stage):
     def run(self, context: Context) -> Context:
         speech_lm = context.latest_speech_lm()
         args: MetaIclTrainingArguments = self.training_arguments(context)
-        args.eval_shots = validation_shots(args, context.validation)
+        args.eval_shots = validation_shots(args, context.validation, args.enrollment_label)
         model = run_stage(
             context.folders[self.name],
             speech_lm.model,
@@ -276,9 +281,31 @@ class MetaIclStage(Stage):
         return context.hand_on(speech_lm._replace(model=model))
 
 
-def validation_shots(args: MetaIclTrainingArguments, validation: Corpus) -> list[int]:
+@dataclass
+class MadeUpSpeakersStage(Stage):
+    """Teaches the language model to read enrollments, by speakers that are drawn from the statistics of real ones."""
+
+    trainer_arguments = MadeUpTrainingArguments
+
+    def run(self, context: Context) -> Context:
+        speech_lm = context.latest_speech_lm()
+        args: MadeUpTrainingArguments = self.training_arguments(context)
+        args.eval_shots = validation_shots(args, context.validation)
+
+        def make_trainer(model: EmoIclForConditionalGeneration) -> MadeUpTrainer:
+            fit_statistics(model, context.training, speech_lm.features)
+            prepare_to_read(model)
+            return MadeUpTrainer(
+                model, args, context.training, speech_lm.processor, context.validation, speech_lm.features
+            )
+
+        model = run_stage(context.folders[self.name], speech_lm.model, make_trainer)
+        return context.hand_on(speech_lm._replace(model=model))
+
+
+def validation_shots(args: ShotsEvaluationArguments, validation: Corpus, label: str | None = None) -> list[int]:
     """Those of `args.eval_shots` that the validation speakers have utterances for."""
-    label = args.enrollment_label if args.eval_setting == "TU+LO" else None
+    label = label if args.eval_setting == "TU+LO" else None
     drawable, _ = drawable_shots(validation, SystemTest(args.eval_setting, args.eval_shots, label))
     return drawable or [0]
 
@@ -424,6 +451,7 @@ STAGES: dict[str, type[Stage]] = {
     "classifier": ClassifierStage,
     "encoder": EncoderStage,
     "linear_probe": LinearProbeStage,
+    "made_up_speakers": MadeUpSpeakersStage,
     "meta_icl": MetaIclStage,
     "prototypes": PrototypesStage,
     "weights": WeightsStage,

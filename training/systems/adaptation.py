@@ -67,6 +67,20 @@ def add_adaptation(
     return adapted.eval()
 
 
+def fit_statistics(model: EmoIclForConditionalGeneration, training: Corpus, features: FeatureCache) -> None:
+    """
+    Fits the speaker adaptation that a model has to training speakers, in place; its weights stay as they are.
+
+    Args:
+        model ([`EmoIclForConditionalGeneration`]): The model.
+        training ([`Corpus`]): Utterances to fit it to, several for each speaker and label.
+        features ([`FeatureCache`]): Holds their speech features.
+    """
+    adaptation: Any = model.model.adaptation
+    fitted = fit_adaptation(training, PooledFeatures(features)(training), adaptation.config)
+    adaptation.load_state_dict(fitted.state_dict())
+
+
 def choose_weights(
     adaptation: EmoIclSpeakerAdaptation,
     model: EmoIclForConditionalGeneration,

@@ -35,6 +35,7 @@ def compose(
     text: Mapping[str, Any] | None = None,
     known_labels: Sequence[str] | None = None,
     adaptation_config: Mapping[str, Any] | None = None,
+    num_open_labels: int = 0,
     **fields: Any,
 ) -> tuple[EmoIclForConditionalGeneration, EmoIclProcessor]:
     """
@@ -55,6 +56,9 @@ def compose(
         known_labels (`Sequence[str]`, *optional*): Label words whose voices are learned, by default `labels`.
         adaptation_config (`Mapping`, *optional*):
             Fields of [`EmoIclAdaptationConfig`] other than the labels, for a model with a new speaker adaptation.
+        num_open_labels (`int`, *optional*, defaults to 0):
+            Number of tokens that a T5 from scratch has for labels of which it does not know the words. With them,
+            `labels` are the `known_labels` of the processor.
         **fields: Further fields of [`EmoIclConfig`].
 
     Returns:
@@ -69,8 +73,10 @@ def compose(
     check_speech_encoder(speech_config)
     pretrained = None
     if language_model is None:
-        tokenizer = train_tokenizer([INSTRUCTION, *labels, *known_labels])
+        tokenizer = train_tokenizer([INSTRUCTION, *labels, *known_labels], num_open_labels=num_open_labels)
         text_config = new_text_config(tokenizer, text or {})
+    elif num_open_labels:
+        raise ValueError(f"{language_model} knows words: leave out `num_open_labels`.")
     elif text:
         raise ValueError(f"{language_model} has sizes of its own: leave out those of `text` ({', '.join(text)}).")
     else:
@@ -100,6 +106,7 @@ def compose(
         num_query_tokens=config.num_query_tokens,
         candidate_labels=labels,
         max_shots=config.max_shots,
+        known_labels=list(labels) if num_open_labels else None,
     )
     return model, processor
 

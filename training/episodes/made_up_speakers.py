@@ -1,0 +1,228 @@
+"""Made-up speakers: prompts of voice embeddings that nobody uttered, drawn from the statistics of training speakers.
+
+A language model that is meta-trained on the utterances of tens or hundreds of speakers learns them by heart and passes
+over the labels of the enrollment. Contexts that never come twice leave it nothing to learn by heart: what a label sounds
+like differs from one to the next, so that it must be read.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from emoicl.modeling.adaptation_emoicl import EmoIclSpeakerAdaptation
+from emoicl.processing.processing_emoicl import EmoIclProcessor
+
+
+# What no user writes: words that the processor writes as reserved tokens.
+UNKNOWN_WORD = "unknown {}"
+
+
+@dataclass(frozen=True)
+class Difficulty:
+    """
+    What contexts are like at some point of the training: easy ones first, or reading is hardly ever learned.
+
+    Args:
+        noise (`float`): Variance of noise, relative to that of the training speakers.
+        only_matching (`bool`): Whether all labels are unknown words and each has one shot, so that the answer is the
+            word of the shot that the target is most like.
+    """
+
+    noise: float
+    only_matching: bool
+
+
+@dataclass(frozen=True)
+class MadeUpContext:
+    """
+    One enrollment, and several targets that share it.
+
+    Args:
+        voices (`np.ndarray` of shape `(num_shots + num_targets, size)`): Voice embeddings, those of the targets last.
+        shot_labels (`list[str | None]`): Label word of each shot; None where it is not told.
+        target_labels (`list[str]`): Label word of each target.
+        candidate_labels (`list[str]`): Label words of the instruction.
+    """
+
+    voices: np.ndarray
+    shot_labels: list[str | None]
+    target_labels: list[str]
+    candidate_labels: list[str]
+
+
+class MadeUpSpeakers(Dataset[MadeUpContext]):
+    """
+    Draws contexts by the Gaussian model of [`EmoIclSpeakerAdaptation`], the same for the same `(seed, epoch, item)`.
+
+    In a share of them, *wide* ones, the statistics are not those of the training speakers: another room moves all
+    utterances alike, labels sound less like themselves and more like the speaker, and the noise is another. In a share,
+    some labels have words that nobody knows, and mean a known emotion or a new one. In a share, shots lack their label.
+
+    Args:
+        adaptation ([`EmoIclSpeakerAdaptation`]): Statistics of the training speakers.
+        num_speakers (`int`): How many these were: so far the means of the labels are known.
+        shots (`tuple[int, int]`): Smallest and largest number of shots.
+        num_targets (`int`): Targets of a context.
+        wide_share (`float`): Share of wide contexts.
+        unknown_share (`float`): Share of contexts with labels of unknown words.
+        unlabeled_share (`float`): Share of contexts with shots that lack their label.
+        difficulties (`Sequence[Difficulty]`): Of each epoch; the last one is that of all later ones.
+        num_contexts (`int`): Contexts of an epoch.
+        max_unknown (`int`): Largest number of unknown words.
+        seed (`int`): Seed of all draws.
+    """
+
+    def __init__(
+        self,
+        adaptation: EmoIclSpeakerAdaptation,
+        num_speakers: int,
+        shots: tuple[int, int],
+        num_targets: int,
+        wide_share: float,
+        unknown_share: float,
+        unlabeled_share: float,
+        difficulties: Sequence[Difficulty],
+        num_contexts: int,
+        max_unknown: int,
+        seed: int,
+    ):
+        # Those of all sources as one come first.
+        self.means = adaptation.label_means[0].detach().double().numpy()
+        names = ("speaker", "speaker_label", "unknown_label", "noise")
+        self.variances = {name: adaptation.variance(name)[0].detach().double().numpy() for name in names}
+        self.words: list[str] = adaptation.config.label_words
+        self.mean_spread = np.sqrt(self.variances["speaker_label"] / num_speakers)
+        self.shots = shots
+        self.num_targets = num_targets
+        self.wide_share = wide_share
+        self.unknown_share = unknown_share
+        self.unlabeled_share = unlabeled_share
+        self.difficulties = list(difficulties)
+        self.num_contexts = num_contexts
+        self.max_unknown = max_unknown
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called before each epoch, so that it draws others."""
+        self.epoch = epoch
+
+    @property
+    def difficulty(self) -> Difficulty:
+        return self.difficulties[min(self.epoch, len(self.difficulties) - 1)]
+
+    def __len__(self) -> int:
+        return self.num_contexts
+
+    def num_shots(self, item: int) -> int:
+        """Number of shots of a context."""
+        if self.difficulty.only_matching:
+            return len(self.words)
+        fewest, most = self.shots
+        return int(np.random.default_rng((self.seed, self.epoch, item, 7)).integers(fewest, most + 1))
+
+    def __getitem__(self, item: int) -> MadeUpContext:
+        rng = np.random.default_rng((self.seed, self.epoch, item, 8))
+        matching = self.difficulty.only_matching
+        is_wide = rng.random() < self.wide_share
+        has_unknown = matching or rng.random() < self.unknown_share
+        words, means = self._draw_labels(rng, is_wide, has_unknown)
+        if not matching and rng.random() < 0.3:
+            kept = np.sort(rng.permutation(len(words))[: rng.integers(2, len(words) + 1)])
+            words, means = [words[i] for i in kept], means[kept]
+        num_labels, num_shots = len(words), self.num_shots(item)
+        in_turn = np.concatenate([rng.permutation(num_labels) for _ in range(-(-num_shots // num_labels))] or [[]])
+        shots = in_turn[:num_shots].astype(int)
+        if not matching and rng.random() < 0.5:
+            shots = rng.integers(num_labels, size=num_shots)
+        targets = np.resize(rng.permutation(num_labels), self.num_targets)
+        voices = self._utter(rng, means, np.concatenate([shots, targets]), is_wide)
+        shot_labels: list[str | None] = [words[label] for label in shots]
+        if not matching and rng.random() < self.unlabeled_share:
+            told = rng.random(num_shots) < (0.5 if rng.random() < 0.5 else 0.0)
+            shot_labels = [word if tell else None for word, tell in zip(shot_labels, told, strict=True)]
+        return MadeUpContext(voices, shot_labels, [words[label] for label in targets], words)
+
+    def _draw_labels(self, rng: np.random.Generator, is_wide: bool, has_unknown: bool) -> tuple[list[str], np.ndarray]:
+        """The candidates of a context and what each sounds like on average, `(num_labels, size)`."""
+        num_known, size = self.means.shape
+        means = self.means + self.mean_spread * rng.standard_normal((num_known, size))
+        means *= 1 - 0.8 * rng.random() * is_wide
+        if not has_unknown:
+            return self.words, means
+        num_new = int(rng.integers(max(0, self.max_unknown - num_known) + 1))
+        new = np.sqrt(self.variances["unknown_label"]) * rng.standard_normal((num_known + num_new, size))
+        is_new = np.arange(len(new)) >= num_known
+        is_new |= rng.random(len(new)) < rng.random()
+        # Some contexts know no word, some all but the new ones.
+        renamed_share = 1.0 if self.difficulty.only_matching else rng.choice([0.0, 0.5, 1.0])
+        is_unknown = is_new | (rng.random(len(new)) < renamed_share)
+        means = np.where(is_new[:, None], new, np.resize(means, new.shape))
+        words = [UNKNOWN_WORD.format(i) if unknown else self.words[i] for i, unknown in enumerate(is_unknown)]
+        # At most as many as without: more would seldom all be enrolled.
+        order = rng.permutation(len(words))[:num_known]
+        return [words[i] for i in order], means[order]
+
+    def _utter(self, rng: np.random.Generator, means: np.ndarray, labels: np.ndarray, is_wide: bool) -> np.ndarray:
+        """Voice embeddings `(num_utterances, size)` of a new speaker, in a room of its own if it is wide."""
+        num_labels, size = means.shape
+        normal, uniform = rng.standard_normal, rng.random
+        speaker = 2 * uniform() * np.sqrt(self.variances["speaker"]) * normal(size)
+        manner = 2 * uniform() * np.sqrt(self.variances["speaker_label"]) * normal((num_labels, size))
+        spread = np.sqrt(self.difficulty.noise * self.variances["noise"])
+        if is_wide:
+            speaker = speaker + np.exp(3.6 * uniform() - 2) * normal(size)
+            manner = manner * (1 + 3 * uniform())
+            spread = spread * np.exp(2 * uniform() - 1 + 0.3 * normal(size))
+        noise = spread * normal((len(labels), size))
+        return (means + manner)[labels] + speaker + noise
+
+
+class MadeUpCollator:
+    """
+    Collates contexts into prompts of several targets.
+
+    Args:
+        processor ([`EmoIclProcessor`]): Lays out the prompts.
+    """
+
+    def __init__(self, processor: EmoIclProcessor):
+        self.processor = processor
+
+    def __call__(self, contexts: Sequence[MadeUpContext]) -> dict[str, Any]:
+        """
+        Returns:
+            `dict` of `input_ids`, `attention_mask`, `sequence_ids`, `segment_ids` and `utterance_index` of prompts
+            that end with `num_targets` targets in place of one, `voice_embeds` `(num_utterances, size)`, and `labels`
+            `(num_contexts * num_targets, label_length)`.
+        """
+        num_targets, num_query_tokens = len(contexts[0].target_labels), self.processor.num_query_tokens
+        sizes = [len(context.voices) for context in contexts]
+        starts = np.cumsum([0, *sizes[:-1]]).tolist()
+        rows = [list(range(start, start + size)) for start, size in zip(starts, sizes, strict=True)]
+        prompts = self.processor.build_prompts(
+            [of_context[: len(of_context) - num_targets + 1] for of_context in rows],
+            [context.shot_labels for context in contexts],
+            [context.candidate_labels for context in contexts],
+        )
+        # The one target becomes padding, behind which all stand: prompts differ in length.
+        is_target = prompts["sequence_ids"] == 1
+        for name, padding, of_target in (
+            ("input_ids", self.processor.tokenizer.pad_token_id, self.processor.audio_token_id),
+            ("attention_mask", 0, 1),
+            ("sequence_ids", 0, 1),
+            ("segment_ids", 0, 1),
+        ):
+            tokens = prompts[name].masked_fill(is_target, padding)
+            prompts[name] = torch.nn.functional.pad(tokens, (0, num_targets * num_query_tokens), value=of_target)
+        longest = max(sizes)
+        index = torch.tensor([[*of_context, *[-1] * (longest - len(of_context))] for of_context in rows])
+        label_ids = [self.processor.label_ids(c.target_labels, c.candidate_labels) for c in contexts]
+        length = max(ids.shape[1] for ids in label_ids)
+        labels = [torch.nn.functional.pad(ids, (0, length - ids.shape[1]), value=-100) for ids in label_ids]
+        voices = torch.from_numpy(np.concatenate([context.voices for context in contexts])).float()
+        return {**prompts, "utterance_index": index, "voice_embeds": voices, "labels": torch.cat(labels)}

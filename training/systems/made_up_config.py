@@ -1,0 +1,59 @@
+"""Arguments of the training on made-up speakers."""
+
+from dataclasses import dataclass, field
+
+from emoicl.training.systems.base_config import ShotsEvaluationArguments
+
+
+@dataclass
+class MadeUpTrainingArguments(ShotsEvaluationArguments):
+    r"""
+    Arguments of [`MadeUpTrainer`]: how contexts are drawn. A batch holds contexts, each with `num_targets` targets.
+
+    Args:
+        min_shots (`int`, *optional*, defaults to 0): Smallest number of shots.
+        max_shots (`int`, *optional*, defaults to 7): Largest number of shots.
+        num_targets (`int`, *optional*, defaults to 7): Targets that share an enrollment.
+        wide_share (`float`, *optional*, defaults to 0.5):
+            Share of the contexts in which room, voices and noise are not those of the training speakers.
+        unknown_share (`float`, *optional*, defaults to 0.25): Share of the contexts with labels of unknown words.
+        unlabeled_share (`float`, *optional*, defaults to 0.4): Share of those with shots that lack their label.
+        noise (`float`, *optional*, defaults to 1.5):
+            Variance of noise, relative to that of the training speakers: dimensions are not as independent as the
+            Gaussians have it.
+        first_noise (`float`, *optional*, defaults to 0.05): The same, at the beginning.
+        easing_share (`float`, *optional*, defaults to 0.3):
+            Share of the training in which it rises from the one to the other.
+        matching_steps (`int`, *optional*, defaults to 200):
+            Steps in which all labels are unknown words, at the beginning.
+        contexts_per_epoch (`int`, *optional*, defaults to 2400): After how many of them all of this is looked up.
+    """
+
+    ranges = {
+        "min_shots": (0, 10_000),
+        "max_shots": (0, 10_000),
+        "num_targets": (1, 10_000),
+        "wide_share": (0, 1),
+        "unknown_share": (0, 1),
+        "unlabeled_share": (0, 1),
+        "noise": (0.001, 1000),
+        "first_noise": (0.001, 1000),
+        "easing_share": (0, 1),
+        "matching_steps": (0, 10**9),
+        "contexts_per_epoch": (1, 10**9),
+    }
+
+    min_shots: int = field(default=0, metadata={"help": "Smallest number of shots."})
+    max_shots: int = field(default=7, metadata={"help": "Largest number of shots."})
+    num_targets: int = field(default=7, metadata={"help": "Targets that share an enrollment."})
+    wide_share: float = field(default=0.5, metadata={"help": "Share of contexts unlike the training speakers."})
+    unknown_share: float = field(default=0.25, metadata={"help": "Share of contexts with labels of unknown words."})
+    unlabeled_share: float = field(default=0.4, metadata={"help": "Share of contexts with shots without labels."})
+    noise: float = field(default=1.5, metadata={"help": "Variance of noise, relative to the training speakers'."})
+    first_noise: float = field(default=0.05, metadata={"help": "The same, at the beginning."})
+    easing_share: float = field(default=0.3, metadata={"help": "Share of the training in which it rises."})
+    matching_steps: int = field(default=200, metadata={"help": "Steps with unknown words alone, at the beginning."})
+    contexts_per_epoch: int = field(default=2400, metadata={"help": "Contexts of an epoch."})
+    # Contexts never come twice: there is nothing to over-fit to slowly, which RAdam's warm-up is for.
+    radam: bool = field(default=False, metadata={"help": "Use RAdam, the paper's optimizer, in place of `optim`."})
+    per_device_train_batch_size: int = field(default=48, metadata={"help": "Contexts of a batch on each device."})

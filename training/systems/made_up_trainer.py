@@ -1,0 +1,196 @@
+"""Teaches a language model to read enrollments by made-up speakers, as a Trainer of transformers."""
+
+import math
+from typing import Any
+
+import torch
+from transformers.modeling_outputs import BaseModelOutput
+from transformers.models.t5.modeling_t5 import T5Attention
+
+from emoicl.modeling.modeling_emoicl import IGNORED, EmoIclForConditionalGeneration
+from emoicl.processing.processing_emoicl import EmoIclProcessor
+from emoicl.training.data.corpus import Corpus
+from emoicl.training.data.features import FeatureCache
+from emoicl.training.episodes.made_up_speakers import Difficulty, MadeUpCollator, MadeUpSpeakers
+from emoicl.training.episodes.sampling import ShotsSampler
+from emoicl.training.evaluation.evaluate import evaluate
+from emoicl.training.evaluation.recognition import SpeechLmRecognizer
+from emoicl.training.evaluation.reports import EvaluationReport
+from emoicl.training.systems.base_trainer import EmoIclTrainer
+from emoicl.training.systems.made_up_config import MadeUpTrainingArguments
+
+
+class MadeUpTrainer(EmoIclTrainer):
+    r"""
+    Trains the language model of a speech language model on contexts of voice embeddings that are drawn from the
+    statistics of its speaker adaptation. No utterance is heard, but in evaluation; see [`EmoIclTrainer`].
+
+    Args:
+        model ([`EmoIclForConditionalGeneration`]):
+            A model with `voice_token`, `bind_labels` and without `enrollment_sees_target`, whose speaker adaptation
+            is fitted.
+        args ([`MadeUpTrainingArguments`]): How to train and how contexts are drawn.
+        train_dataset ([`Corpus`]): Utterances of the training speakers, which the adaptation was fitted to.
+        processing_class ([`EmoIclProcessor`]): Lays out the prompts; it has `known_labels`.
+        eval_dataset ([`Corpus`] or `dict[str, Corpus]`, *optional*): Utterances of other speakers.
+        features ([`FeatureCache`], *optional*): Holds their speech features.
+        **kwargs: Further arguments of [`~transformers.Trainer`].
+
+    Raises:
+        `ValueError`: If the model is of another kind.
+    """
+
+    args: MadeUpTrainingArguments
+    model: EmoIclForConditionalGeneration
+
+    def __init__(
+        self,
+        model: EmoIclForConditionalGeneration,
+        args: MadeUpTrainingArguments,
+        train_dataset: Corpus,
+        processing_class: EmoIclProcessor,
+        eval_dataset: Corpus | dict[str, Corpus] | None = None,
+        features: FeatureCache | None = None,
+        **kwargs: Any,
+    ):
+        config = model.config
+        if not (config.voice_token and config.bind_labels) or config.enrollment_sees_target:
+            raise ValueError(
+                "Made-up speakers teach a model with `voice_token`, `bind_labels` and `enrollment_sees_target=False` "
+                f"in its configuration; this one has {config.voice_token}, {config.bind_labels} and "
+                f"{config.enrollment_sees_target}."
+            )
+        num_labels, num_unknown = len(processing_class.candidate_labels), len(processing_class.open_labels)
+        if processing_class.known_labels is None or num_unknown < num_labels:
+            raise ValueError(
+                f"Made-up speakers teach {num_labels} unknown words too: give the processor `known_labels`, and a "
+                f"tokenizer that has reserved tokens for as many; it has {num_unknown}."
+            )
+        self.processor = processing_class
+        self.features = features or FeatureCache(model, processing_class.feature_extractor)
+        adaptation: Any = model.model.adaptation
+        items = MadeUpSpeakers(
+            adaptation,
+            len(train_dataset.by_speaker),
+            (args.min_shots, args.max_shots),
+            args.num_targets,
+            args.wide_share,
+            args.unknown_share,
+            args.unlabeled_share,
+            difficulties(args),
+            args.contexts_per_epoch,
+            len(processing_class.open_labels),
+            args.seed if args.data_seed is None else args.data_seed,
+        )
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=train_dataset,
+            items=items,
+            eval_dataset=eval_dataset,
+            processing_class=processing_class,
+            data_collator=MadeUpCollator(processing_class),
+            **kwargs,
+        )
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> ShotsSampler:
+        return ShotsSampler(train_dataset or self.train_dataset, self.args.train_batch_size * self.args.world_size)
+
+    def compute_loss(
+        self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], return_outputs: bool = False, **kwargs: Any
+    ) -> Any:
+        """Cross entropy of the label of each target, which sees the enrollment and no other target."""
+        with self.compute_loss_context_manager():
+            encoded, mask = self.encode_targets(inputs)
+            labels = inputs["labels"]
+            logits = self.model.model.language_model(
+                encoder_outputs=BaseModelOutput(encoded),
+                attention_mask=mask,
+                decoder_input_ids=self.model.prepare_decoder_input_ids_from_labels(labels),
+                use_cache=False,
+            ).logits
+        loss = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1).float(),
+            labels.flatten(),
+            ignore_index=IGNORED,
+            label_smoothing=self.args.label_smoothing_factor,
+        )
+        return (loss, {"logits": logits}) if return_outputs else loss
+
+    def encode_targets(self, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the language model's encoder makes of the prompts, a row for each target, and which of it counts."""
+        base = self.model.model
+        prompt = {name: inputs[name] for name in ("sequence_ids", "segment_ids", "utterance_index")}
+        hidden = base.encode(
+            inputs["input_ids"],
+            inputs["attention_mask"],
+            query_embeds=base.voice_token(inputs["voice_embeds"]),
+            voice_embeds=inputs["voice_embeds"],
+            **prompt,
+        ).last_hidden_state
+        num_contexts, length, size = hidden.shape
+        num_targets = len(inputs["labels"]) // num_contexts
+        num_target_tokens = num_targets * self.processor.num_query_tokens
+        context, targets = hidden.split([length - num_target_tokens, num_target_tokens], dim=1)
+        rows = torch.cat(
+            [
+                context[:, None].expand(-1, num_targets, -1, -1),
+                targets.unflatten(1, (num_targets, -1)),
+            ],
+            dim=2,
+        ).flatten(0, 1)
+        # The first target's is that of any.
+        mask = inputs["attention_mask"][:, : rows.shape[1]].repeat_interleave(num_targets, 0)
+        return rows, mask
+
+    def report_on(self, corpus: Corpus) -> EvaluationReport:
+        """Scores each utterance with an enrollment of `args.eval_setting`, at each of `args.eval_shots`."""
+        args = self.args
+        recognizer = SpeechLmRecognizer(
+            self.model, self.processor, self.features, batch_size=args.per_device_eval_batch_size
+        )
+        return evaluate(recognizer, corpus, args.eval_shots, args.eval_setting, seeds=[0], controls=[])
+
+
+def difficulties(args: MadeUpTrainingArguments) -> list[Difficulty]:
+    """Of each epoch, until the training is as hard as it gets."""
+    steps_per_epoch = math.ceil(args.contexts_per_epoch / (args.train_batch_size * args.world_size))
+    num_steps = args.max_steps if args.max_steps > 0 else args.num_train_epochs * steps_per_epoch
+    easing_steps = args.easing_share * num_steps
+    found = []
+    for step in range(0, int(max(easing_steps, args.matching_steps)) + steps_per_epoch, steps_per_epoch):
+        left = max(0.0, 1 - step / easing_steps) if easing_steps else 0.0
+        found.append(Difficulty(args.noise * (args.first_noise / args.noise) ** left, step < args.matching_steps))
+    return found
+
+
+@torch.no_grad()
+def prepare_to_read(model: EmoIclForConditionalGeneration) -> None:
+    """
+    Sets the weights that training on made-up speakers starts from, in place: the scale of the voice embeddings by what
+    each dimension tells, and for a T5 from scratch, attention that at first goes to what is alike.
+
+    With the usual weights thousands of steps go by before a target attends to the shots that it resembles; where
+    queries and keys are the same map, it does from the first step.
+
+    Args:
+        model ([`EmoIclForConditionalGeneration`]): A model with `voice_token`, its speaker adaptation fitted.
+    """
+    adaptation: Any = model.model.adaptation
+    variances = {name: adaptation.variance(name)[0] for name in ("unknown_label", "speaker_label", "noise")}
+    signal = variances["unknown_label"] + variances["speaker_label"]
+    gain = (signal / (signal + variances["noise"])).sqrt()
+    voice_token: Any = model.model.voice_token
+    voice_token.feature_scale.copy_(gain / gain.square().mean().sqrt() / variances["noise"].sqrt())
+    voice_token.projection.weight.normal_(std=2 * len(gain) ** -0.5)
+    voice_token.projection.bias.zero_()
+    for name, module in model.model.language_model.named_modules():
+        if isinstance(module, T5Attention):
+            width = module.d_model * module.key_value_proj_dim
+            module.q.weight.normal_(std=2 * width**-0.5)
+            module.k.weight.copy_(module.q.weight)
+            module.o.weight.mul_(0.3)
+        elif name.endswith(".wo"):
+            module.weight.mul_(0.3)
+        elif name.endswith((".wi", ".wi_0", ".wi_1")):
+            module.weight.mul_(0.5)
