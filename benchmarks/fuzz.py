@@ -19,7 +19,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
@@ -31,7 +31,7 @@ from tqdm.auto import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from fuzzed_files import KINDS, make_file  # noqa: E402
+from fuzzed_files import KINDS, Kind, make_file  # noqa: E402
 
 
 # In seconds of a processor, and bytes beyond what the process had before.
@@ -71,15 +71,15 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def examine(path: Path, read: Callable[[Path], object], number: int, errors: Path) -> Outcome:
+def examine(path: Path, kind: Kind, number: int, errors: Path) -> Outcome:
     """Reads a file and judges the answer."""
     before, earlier_peak, start = resident_memory(), peak_memory(), time.process_time()
     result, details = READ, ""
     try:
-        read(path)
+        kind.read(path)
     except ValueError as error:
         result, details = REFUSED, str(error)
-        if path.name not in details:
+        if not any(name in details for name in (path.name, *kind.others)):
             result = "names no file"
         elif len(details.splitlines()) > 1:
             result = "more than a line"
@@ -113,7 +113,7 @@ def work(kind: str, seed: int, numbers: range, folder: Path, connection: Connect
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for number in numbers:
         path = make_file(kind, seed, number, folder)
-        outcome = examine(path, KINDS[kind].read, number, errors)
+        outcome = examine(path, KINDS[kind], number, errors)
         connection.send(outcome)
         if outcome.memory > MAX_MEMORY // 2:
             break

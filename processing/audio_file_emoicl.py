@@ -5,9 +5,10 @@ import os
 import re
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -54,6 +55,10 @@ def read_blocks(source: Path | bytes, name: str, max_duration: float) -> Iterato
         with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as stream:
             decoded = 0.0
             for part in _parts(stream, name):
+                if part.claimed_size:
+                    # libsndfile divides by zero, which ends the process, where it finds no frame in an endless file.
+                    SequentialFile(part.stream).close()
+                    part.stream.seek(0)
                 with SequentialFile(part) as file:
                     rate, num_frames = file.samplerate, 0
                     if file.frames < UNKNOWN_LENGTH:
@@ -87,24 +92,30 @@ def check_not_longer(duration: float, max_duration: float, is_part: bool = False
 
 
 class _Patched:
-    """A binary file in which some bytes read as others, and that may claim to be larger than it is."""
+    """
+    A binary file as libsndfile asks for it: some bytes may read as others, it may claim to be larger than it is, and
+    to seek a place that there is not leaves it where it was.
+    """
 
     def __init__(self, stream: BinaryIO, patches: dict[int, bytes] | None = None, claimed_size: int | None = None):
-        self._stream = stream
+        self.stream = stream
+        self.claimed_size = claimed_size
         self._patches = patches or {}
-        self._claimed_size = claimed_size
         self._at_end = False
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         self._at_end = whence == os.SEEK_END
-        return self._stream.seek(offset, whence)
+        # cffi prints the traceback of what is raised here, and goes on.
+        with suppress(OSError, ValueError, OverflowError):
+            self.stream.seek(offset, whence)
+        return self.tell()
 
     def tell(self) -> int:
-        return self._claimed_size if self._at_end and self._claimed_size else self._stream.tell()
+        return self.claimed_size if self._at_end and self.claimed_size else self.stream.tell()
 
     def read(self, size: int = -1) -> bytes:
-        start = self._stream.tell()
-        content = bytearray(self._stream.read(size))
+        start = self.stream.tell()
+        content = bytearray(self.stream.read(size))
         for offset, patch in self._patches.items():
             for place, byte in enumerate(patch, offset - start):
                 if 0 <= place < len(content):
@@ -112,7 +123,7 @@ class _Patched:
         return bytes(content)
 
 
-def _parts(stream: BinaryIO, name: str) -> Iterator[Any]:
+def _parts(stream: BinaryIO, name: str) -> Iterator[_Patched]:
     """The files that one is made of, so that libsndfile reads all that is in them."""
     start = stream.read(12)
     stream.seek(0)
@@ -123,10 +134,10 @@ def _parts(stream: BinaryIO, name: str) -> Iterator[Any]:
     elif start[:3] == b"ID3" or (start[:1] == b"\xff" and start[1:2] >= b"\xe0"):
         yield from _parts_of_mp3(stream)
     else:
-        yield stream
+        yield _Patched(stream)
 
 
-def _parts_of_mp3(stream: BinaryIO) -> Iterator[Any]:
+def _parts_of_mp3(stream: BinaryIO) -> Iterator[_Patched]:
     """MP3 files that were joined, each with its own length. If none is announced, libsndfile takes all bit rates to be
     that of the first frame: it reads to the end if the file seems to be endless.
     """
@@ -136,7 +147,7 @@ def _parts_of_mp3(stream: BinaryIO) -> Iterator[Any]:
     bounds = [0, *starts[is_announced:], len(content)]
     for place, (start, end) in enumerate(pairwise(bounds)):
         part = io.BytesIO(content[start:end])
-        yield part if place or is_announced else _Patched(part, claimed_size=2**50)
+        yield _Patched(part, claimed_size=None if place or is_announced else 2**50)
 
 
 def _size_of_id3(content: bytes) -> int:

@@ -49,10 +49,12 @@ class Kind:
     Args:
         write (`Callable[[Generator, Path], Path]`): Puts a damaged one into an empty folder and gives its path.
         read (`Callable[[Path], Any]`): Reads it as the package does, all that it reads of it.
+        others (`tuple[str, ...]`): Files beside it that may be at fault in its place.
     """
 
     write: Callable[[Generator, Path], Path]
     read: Callable[[Path], Any]
+    others: tuple[str, ...] = ()
 
 
 def choose(rng: Generator, options: Any) -> Any:
@@ -126,10 +128,10 @@ def damage_tree(rng: Generator, tree: Any) -> Any:
     return tree
 
 
-def damage_json(rng: Generator, content: bytes, others: list[bytes]) -> bytes:
+def damage_json(rng: Generator, content: bytes) -> bytes:
     """By its values, or now and then by its bytes."""
     if rng.random() < 0.25:
-        return damage_bytes(rng, content, others)
+        return damage_bytes(rng, content, [content])
     return json.dumps(damage_tree(rng, json.loads(content)), indent=choose(rng, (None, 1))).encode()
 
 
@@ -210,7 +212,11 @@ def encode_table(rows: Any, suffix: str) -> bytes:
             except (pa.ArrowException, OverflowError, UnicodeError):
                 columns[name.encode("utf-8", "replace").decode()] = pa.array(list(map(ascii, values)))
         file = io.BytesIO()
-        pyarrow.parquet.write_table(pa.table(columns), file)
+        try:
+            pyarrow.parquet.write_table(pa.table(columns), file)
+        except pa.ArrowException:
+            # It has no objects without fields.
+            pyarrow.parquet.write_table(pa.table({"audio": list(map(ascii, rows))}), file)
         return file.getvalue()
     delimiter = "\t" if suffix == "tsv" else ","
     lines = [names, *([str(row.get(name, "")) for name in names] for row in rows)]
@@ -286,9 +292,8 @@ def write_checkpoint(rng: Generator, folder: Path) -> Path:
     for name, content in files.items():
         (folder / name).write_bytes(content)
     name = choose(rng, sorted(name for name in files if name.endswith((".json", ".safetensors"))))
-    is_json = name.endswith(".json")
-    content = damage_json(rng, files[name], [files[name]]) if is_json else damage_safetensors(rng, files[name])
-    (folder / name).write_bytes(content)
+    damage = damage_json if name.endswith(".json") else damage_safetensors
+    (folder / name).write_bytes(damage(rng, files[name]))
     return folder / name
 
 
@@ -330,14 +335,16 @@ def provenance() -> dict[str, Any]:
 
 
 def write_card(rng: Generator, folder: Path) -> Path:
-    for name, content in checkpoints()["lm"].items():
-        if name in ("config.json", "processor_config.json", "model.safetensors"):
-            (folder / name).write_bytes(content)
     contents = {"report.json": report(), "provenance.json": provenance()}
     encoded = {name: json.dumps(content).encode() for name, content in contents.items()}
-    damaged = choose(rng, sorted(encoded))
+    of_model = ("config.json", "processor_config.json", "model.safetensors")
+    encoded |= {name: checkpoints()["lm"][name] for name in of_model}
+    damaged = choose(rng, ("report.json", "provenance.json", *of_model))
     for name, content in encoded.items():
-        (folder / name).write_bytes(damage_json(rng, content, list(encoded.values())) if name == damaged else content)
+        if name == damaged:
+            damage = damage_safetensors if name.endswith(".safetensors") else damage_json
+            content = damage(rng, content)
+        (folder / name).write_bytes(content)
     return folder / damaged
 
 
@@ -360,7 +367,7 @@ def write_recipe(rng: Generator, folder: Path) -> Path:
 
 KINDS = {
     "audio": Kind(write_audio, read_audio),
-    "table": Kind(write_table, read_table),
+    "table": Kind(write_table, read_table, ("a.wav", "b.wav")),
     "profile": Kind(write_profile, SpeakerProfile.load),
     "checkpoint": Kind(write_checkpoint, lambda path: load_pipeline(path.parent)),
     "card": Kind(write_card, lambda path: checkpoint_card(path.parent).encode()),

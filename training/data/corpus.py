@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch.utils.data import Dataset
 
-from emoicl.training.data.tables import Table, read_clip
+from emoicl.training.data.tables import Table, is_file, read_clip
 
 
 logger = logging.getLogger(__name__)
@@ -153,7 +153,7 @@ def _read_utterances(path: Path) -> list[Utterance]:
         "no speaker_id": [not row.texts["speaker_id"] for row in rows],
         "no audio, neither bytes nor a path": [row.clip is None for row in rows],
         f"an audio path (from {path.parent}) where there is no file": [
-            isinstance(row.clip, Path) and not row.clip.is_file() for row in rows
+            isinstance(row.clip, Path) and not is_file(row.clip) for row in rows
         ],
     }
     found = [

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, Seq2SeqTrainingArguments, TrainerState
 from transformers.utils.hub import cached_file
 
 from emoicl.training.data.corpus import Corpus, corpus_of
-from emoicl.training.publishing.schema import mismatch, read_json
+from emoicl.training.publishing.schema import mismatch, one_line, read_json, shown
 
 
 PROVENANCE_NAME = "provenance.json"
@@ -145,13 +145,13 @@ class Provenance:
         content = read_json(path, dict[str, Any])
         found = content.pop("schema_version", None)
         if found != SCHEMA_VERSION:
-            raise ValueError(f"{path}: schema_version is {found}; this version of emoicl reads {SCHEMA_VERSION}.")
+            raise ValueError(f"{path}: schema_version is {shown(found)}; this version of emoicl reads {SCHEMA_VERSION}.")
         if other := sorted(content.keys() - {item.name for item in fields(cls)}):
-            raise ValueError(f"{path}: a provenance has no {', '.join(other)}.")
+            raise ValueError(f"{path}: a provenance has no {one_line(', '.join(other))}.")
         try:
             return cls(**content)
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
+            raise ValueError(f"{path}: {one_line(str(error))}") from None
 
     @classmethod
     def of_model(cls, model: PreTrainedModel) -> "Provenance":

@@ -24,10 +24,12 @@ def read_json(path: str | Path, schema: Any) -> Any:
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
+        # Half of a surrogate pair, which JSON may have, and no file in UTF-8.
+        json.dumps(content, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: is no JSON file, or a damaged one ({error}).") from None
     if problem := mismatch(content, schema):
-        raise ValueError(f"{path}: {problem}.")
+        raise ValueError(f"{path}: {one_line(problem)}.")
     return content
 
 
@@ -67,6 +69,11 @@ def mismatch(value: Any, expected: Any, where: str = "the content") -> str:
 
 def first(problems: Iterable[str]) -> str:
     return next(filter(None, problems), "")
+
+
+def one_line(text: str) -> str:
+    """A message with what a file has as names in it, on one line."""
+    return " ".join(text.split())
 
 
 def shown(value: Any) -> str:
