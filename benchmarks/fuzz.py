@@ -108,8 +108,11 @@ def work(kind: str, seed: int, numbers: range, folder: Path, connection: Connect
     logging.disable()
     errors = folder.with_suffix(".stderr")
     handle = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(handle, sys.stderr.fileno())
-    os.dup2(handle, sys.stdout.fileno())
+    # What libraries print, and what Python does.
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    sys.stdout = sys.stderr = os.fdopen(handle, "w", 1)
+    # Nobody is asked.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for number in numbers:
         path = make_file(kind, seed, number, folder)

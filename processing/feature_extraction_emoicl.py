@@ -14,6 +14,8 @@ from .audio_emoicl import AudioLike, decode_audio
 
 
 INPUT_TYPES = ("log_mel", "waveform", "filterbank")
+# Of a frame, in values or in samples: more than 4 s at 16 kHz.
+MAX_SIZE = 2**16
 
 
 class EmoIclFeatureExtractor(SequenceFeatureExtractor):
@@ -49,7 +51,7 @@ class EmoIclFeatureExtractor(SequenceFeatureExtractor):
             Whether a waveform gets zero mean and unit variance, as [`Wav2Vec2FeatureExtractor`] has it.
 
     Raises:
-        `ValueError`: If `input_type` is none of the three, or `feature_size` does not go with it.
+        `ValueError`: If `input_type` is none of the three, `feature_size` does not go with it, or a size is none.
     """
 
     model_input_names = ["input_features", "input_features_mask"]
@@ -68,6 +70,7 @@ class EmoIclFeatureExtractor(SequenceFeatureExtractor):
         **kwargs,
     ):
         _check_input_type(input_type, feature_size)
+        _check_sizes(feature_size=feature_size, n_fft=n_fft, hop_length=hop_length)
         super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs)
         self.hop_length = hop_length
         self.n_fft = n_fft
@@ -197,6 +200,12 @@ def _check_input_type(input_type: str, feature_size: int) -> None:
         raise ValueError(f"A waveform has one value at a time: `feature_size` must be 1; got {feature_size}.")
     if input_type == "filterbank" and feature_size % 2:
         raise ValueError(f"Filterbanks join two frames: `feature_size` must be even; got {feature_size}.")
+
+
+def _check_sizes(**sizes: int) -> None:
+    for name, size in sizes.items():
+        if not isinstance(size, int) or not 1 <= size <= MAX_SIZE:
+            raise ValueError(f"`{name}` is a whole number of 1 to {MAX_SIZE}; got {size!r}.")
 
 
 @lru_cache

@@ -3,9 +3,11 @@
 All of it follows from a generator of random numbers, so that a seed and a number make the same file again.
 """
 
+import csv
 import io
 import json
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -25,11 +27,13 @@ from tiny_classifier import tiny_classifier
 from emoicl.processing import EmoIclFeatureExtractor
 from emoicl.processing.audio_emoicl import decode_audio, stream_audio
 from emoicl.processing.profile_emoicl import SpeakerProfile
-from emoicl.training.data.corpus import load_corpus
+from emoicl.training.data.corpus import Utterance, load_corpus
+from emoicl.training.data.features import FeatureCache
 from emoicl.training.data.tables import Table
 from emoicl.training.experiments.loading import RECIPES, load_recipe
 from emoicl.training.publishing.cards import checkpoint_card
 from emoicl.training.publishing.checkpoint import load_pipeline
+from emoicl.training.publishing.provenance import seconds_of
 
 
 # What no writer of a field thinks of.
@@ -140,7 +144,8 @@ def recordings() -> dict[str, list[bytes]]:
     """A short recording in each format and coding that soundfile writes, by the suffix of its files."""
     rng = np.random.default_rng(0)
     found: dict[str, list[bytes]] = {}
-    for format in soundfile.available_formats():
+    # SD2 is two files, of which one is written into the working directory.
+    for format in sorted(soundfile.available_formats().keys() - {"SD2"}):
         for subtype in soundfile.available_subtypes(format):
             for rate, channels in ((16000, 1), (44100, 2), (8000, 1)):
                 file = io.BytesIO()
@@ -164,31 +169,44 @@ def write_audio(rng: Generator, folder: Path) -> Path:
     return path
 
 
+def read_in_each_way(path: Path, *ways: Callable[[Path], Any]) -> None:
+    """Reads a file in several ways, and raises what was said last."""
+    problem = None
+    for read in ways:
+        try:
+            read(path)
+        except ValueError as error:
+            problem = error
+    if problem:
+        raise problem
+
+
 def read_audio(path: Path) -> None:
-    decode_audio(path)
-    for _ in stream_audio(path):
-        pass
+    read_in_each_way(path, lambda path: [len(block) for block in stream_audio(path)], seconds_of, decode_audio)
 
 
 def corpus_rows(rng: Generator) -> list[dict[str, Any]]:
-    suffix = str(rng.integers(3))
+    as_structs = rng.random() < 0.2
     rows: list[dict[str, Any]] = []
     for number in range(rng.integers(1, 6)):
-        audio: Any = choose(rng, ("a.wav", "x\\b.wav", {"bytes": None, "path": "a.wav"}))
-        of_row = {"audio": audio, "emotion": "joy", "speaker_id": f"ravdess/{suffix}", "label": "Joy"}
-        rows.append(of_row | {"duration": 0.5 * number, "text": "Ünd, \"so\"", "corpus": "x"})
+        audio = choose(rng, ("a.wav", "b.wav", "x\\b.wav"))
+        of_row = {"emotion": "joy", "speaker_id": "ravdess/01", "label": "Joy", "corpus": "x"}
+        of_row |= {"duration": 0.5 * number, "text": 'Ünd, "so"'}
+        rows.append({"audio": {"bytes": None, "path": audio} if as_structs else audio} | of_row)
     return rows
 
 
 def write_table(rng: Generator, folder: Path) -> Path:
     for number, name in enumerate(("a.wav", "b.wav")):
         (folder / name).write_bytes(recordings()["wav"][number])
-    rows = corpus_rows(rng)
-    if rng.random() < 0.8:
+    (folder / "x").mkdir()
+    shutil.copy(folder / "b.wav", folder / "x")
+    rows, is_damaged = corpus_rows(rng), rng.random() < 0.6
+    if is_damaged:
         rows = damage_tree(rng, rows)
     suffix = choose(rng, ("csv", "tsv", "jsonl", "json", "parquet"))
     content = encode_table(rows, suffix)
-    if rng.random() < 0.5:
+    if not is_damaged or rng.random() < 0.2:
         content = damage_bytes(rng, content, [encode_table(corpus_rows(rng), choose(rng, ("csv", "jsonl", "parquet")))])
     path = folder / f"table.{suffix}"
     path.write_bytes(content)
@@ -218,26 +236,18 @@ def encode_table(rows: Any, suffix: str) -> bytes:
             # It has no objects without fields.
             pyarrow.parquet.write_table(pa.table({"audio": list(map(ascii, rows))}), file)
         return file.getvalue()
-    delimiter = "\t" if suffix == "tsv" else ","
-    lines = [names, *([str(row.get(name, "")) for name in names] for row in rows)]
-    return "\n".join(delimiter.join(map(str, line)) for line in lines).encode("utf-8", "surrogatepass")
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter="\t" if suffix == "tsv" else ",")
+    writer.writerows([names, *([row.get(name, "") for name in names] for row in rows)])
+    return text.getvalue().encode("utf-8", "surrogatepass")
 
 
 def read_table(path: Path) -> None:
-    problems = []
-    for read in (load_corpus, lambda path: list(Table(path).rows(["label", "text", "duration"]))):
-        try:
-            read(path)
-        except ValueError as error:
-            problems.append(error)
-    if problems:
-        raise problems[-1]
+    read_in_each_way(path, lambda path: list(Table(path).rows(["label", "text", "duration"])), load_corpus)
 
 
 @cache
 def profile() -> bytes:
-    import tempfile
-
     embeddings = {
         "query_tokens": torch.randn(2, 3, 24),
         "speech_mask": torch.ones(2, 5, dtype=torch.float16),
@@ -273,8 +283,6 @@ def write_profile(rng: Generator, folder: Path) -> Path:
 @cache
 def checkpoints() -> dict[str, dict[str, bytes]]:
     """The files of a tiny speech language model and of a tiny classifier."""
-    import tempfile
-
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         lm, classifier = Path(folder) / "lm", Path(folder) / "classifier"
@@ -365,9 +373,30 @@ def write_recipe(rng: Generator, folder: Path) -> Path:
     return path
 
 
+@cache
+def feature_cache() -> FeatureCache:
+    return FeatureCache(tiny_model().eval(), tiny_processor().feature_extractor, "")
+
+
+def write_features(rng: Generator, folder: Path) -> Path:
+    """What a feature cache in the folder keeps of a clip."""
+    cache = feature_cache()
+    cache.folder = folder
+    clip = clip_of_features()
+    cache.fill([clip])
+    path = cache.path(clip)
+    path.write_bytes(damage_safetensors(rng, path.read_bytes()))
+    return path
+
+
+def clip_of_features() -> Utterance:
+    return Utterance(recordings()["wav"][0], "Joy", "ravdess/01", "a.wav")
+
+
 KINDS = {
     "audio": Kind(write_audio, read_audio),
     "table": Kind(write_table, read_table, ("a.wav", "b.wav")),
+    "features": Kind(write_features, lambda path: feature_cache().load([clip_of_features()])),
     "profile": Kind(write_profile, SpeakerProfile.load),
     "checkpoint": Kind(write_checkpoint, lambda path: load_pipeline(path.parent)),
     "card": Kind(write_card, lambda path: checkpoint_card(path.parent).encode()),

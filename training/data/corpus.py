@@ -126,9 +126,12 @@ def load_corpus(paths: str | Path | Sequence[str | Path], labels: Sequence[str] 
     if isinstance(paths, (str, Path)):
         paths = [paths]
     utterances = [utterance for path in paths for utterance in _read_utterances(Path(path))]
-    if labels is not None:
-        utterances = _keep_labels(utterances, [display_label(label) for label in labels])
-    return Corpus(utterances)
+    try:
+        if labels is not None:
+            utterances = _keep_labels(utterances, [display_label(label) for label in labels])
+        return Corpus(utterances)
+    except ValueError as error:
+        raise ValueError(f"{', '.join(map(str, paths))}: {' '.join(str(error).split())}") from None
 
 
 def display_label(emotion: str) -> str:
@@ -173,7 +176,7 @@ def _read_utterances(path: Path) -> list[Utterance]:
 def _enumerate_rows(flags: list[bool], names: list[str], limit: int = 5) -> str:
     """The first flagged rows, counted from 1, with what they are called."""
     pairs = enumerate(zip(flags, names, strict=True), start=1)
-    rows = [f"{number} ({name})" for number, (flag, name) in pairs if flag]
+    rows = [f"{number} ({' '.join(name.split())})" for number, (flag, name) in pairs if flag]
     return ", ".join(rows[:limit]) + (f" and {len(rows) - limit} more" if len(rows) > limit else "")
 
 

@@ -66,7 +66,7 @@ class Table:
         if self.is_parquet:
             with naming_parquet(self.path):
                 metadata = pyarrow.parquet.read_metadata(self.path)
-            self.schema, self.num_rows = metadata.schema.to_arrow_schema(), metadata.num_rows
+                self.schema, self.num_rows = metadata.schema.to_arrow_schema(), metadata.num_rows
         else:
             self._rows = read_text_table(self.path)
             self.schema, self.num_rows = self._rows.schema, self._rows.num_rows
@@ -82,6 +82,7 @@ class Table:
                 "them."
             )
         if "audio" in columns and not _is_audio(kind := self.schema.field("audio").type):
+            kind = " ".join(str(kind).split())
             raise ValueError(f"{self.path}: audio is of type {kind}; it should be bytes, a path or {{bytes, path}}.")
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -94,6 +95,8 @@ class Table:
 
     def row_batches(self, columns: Sequence[str]) -> Iterator[list[Row]]:
         """Its rows in order, a few at a time, with some columns of text, of which any may be absent."""
+        if "audio" in self.schema.names:
+            self.require(["audio"])
         first = 1
         there = [name for name in dict.fromkeys(["audio", *columns]) if name in self.schema.names]
         for batch in self.batches(there):
@@ -121,7 +124,8 @@ class Table:
         try:
             return [text.strip() for text in batch[column].cast(pa.string()).fill_null("").to_pylist()]
         except pa.ArrowException as error:
-            raise ValueError(f"{self.path}: {column} is of type {batch[column].type}; it should be text.") from error
+            kind = " ".join(str(batch[column].type).split())
+            raise ValueError(f"{self.path}: {column} is of type {kind}; it should be text.") from error
 
     def clip(self, audio: bytes | str | dict | None) -> bytes | Path | None:
         """The encoded clip that one value of the column `audio` stands for, or the file that holds it."""

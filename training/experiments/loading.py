@@ -193,7 +193,7 @@ def check_stages(content: Mapping[str, Any], origins: Origins) -> None:
     """Refuses a stage of a type that there is not, or with a wrong field, and one to run that is not described."""
     for stage, given in content["stages"].items():
         kind = given.get("type")
-        if kind not in STAGES:
+        if not isinstance(kind, str) or kind not in STAGES:
             dotted = f"stages.{stage}.type"
             raise ValueError(f"{origins.of(dotted)} is {kind!r}{nearest(str(kind), STAGES)}")
         check_fields(given, {"type": str} | STAGES[kind].hints(), f"stages.{stage}.", origins)

@@ -1,6 +1,5 @@
 """A checkpoint: its pipeline, and what its folder tells without loading the weights: labels, parts and sizes."""
 
-import json
 import math
 import textwrap
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from emoicl.processing.classification_pipeline_emoicl import EmoIclClassificatio
 from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
 from emoicl.processing.pipeline_emoicl import EmoIclPipeline
 from emoicl.processing.processing_emoicl import EmoIclProcessor
+from emoicl.training.publishing.schema import mismatch, parse_json, read_json
 
 
 EmotionPipeline = EmoIclPipeline | EmoIclClassificationPipeline
@@ -113,7 +113,7 @@ def is_readable(path: Path) -> bool:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="numpy"):
                 return True
-        return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
+        return isinstance(parse_json(path.read_text(encoding="utf-8")), dict)
     except (ValueError, RecursionError, OSError, SafetensorError):
         return False
 
@@ -153,7 +153,10 @@ def label_words(config: ModelConfig, checkpoint: Path) -> list[str]:
     """The labels that a model chooses from."""
     if isinstance(config, EmoIclConfig):
         with naming_damage(checkpoint, "processor_config.json"):
-            return json.loads((checkpoint / "processor_config.json").read_text())["candidate_labels"]
+            fields = read_json(checkpoint / "processor_config.json", dict[str, Any])
+            if problem := mismatch(labels := fields.get("candidate_labels"), list[str], "`candidate_labels`"):
+                raise ValueError(problem)
+            return labels
     return list((config.id2label or {}).values())
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import math
 import platform
 import re
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -16,6 +17,8 @@ import transformers
 from transformers import PreTrainedModel, Seq2SeqTrainingArguments, TrainerState, TrainingArguments
 from transformers.utils.hub import cached_file
 
+from emoicl.processing.audio_emoicl import naming
+from emoicl.processing.audio_file_emoicl import read_blocks
 from emoicl.training.data.corpus import Corpus, corpus_of
 from emoicl.training.publishing.schema import mismatch, one_line, read_json, shown
 
@@ -25,6 +28,8 @@ REPORT_NAME = "report.json"
 PLOT_NAME = "accuracy_against_shots.png"
 SCHEMA_VERSION = 1
 DIGESTS = "digests"
+# Headers that tell of more are often those of streams.
+TRUSTED_SECONDS = 60
 # Arguments of every Trainer that a reader needs to judge or repeat a run; those of our own trainers are all told.
 COMMON_ARGUMENTS = (
     "learning_rate",
@@ -376,5 +381,17 @@ def speaker_digest(speaker_id: str) -> str:
 
 
 def seconds_of(audio: bytes | Path) -> float:
-    """Duration of an encoded clip, from its header."""
-    return soundfile.info(io.BytesIO(audio) if isinstance(audio, bytes) else audio).duration
+    """
+    Duration of an encoded clip, from its header, or where that tells of none or of more than a minute by what is decoded.
+
+    Raises:
+        `ValueError`: If it cannot be read.
+    """
+    try:
+        seconds = soundfile.info(io.BytesIO(audio) if isinstance(audio, bytes) else audio).duration
+    except (soundfile.SoundFileError, RuntimeError, TypeError, OverflowError):
+        seconds = math.inf
+    if 0 < seconds <= TRUSTED_SECONDS:
+        return seconds
+    with naming(audio, None):
+        return sum(len(block) / rate for block, rate in read_blocks(audio, "a clip", math.inf))
