@@ -55,10 +55,6 @@ def read_blocks(source: Path | bytes, name: str, max_duration: float) -> Iterato
         with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as stream:
             decoded = 0.0
             for part in _parts(stream, name):
-                if part.claimed_size:
-                    # libsndfile divides by zero, which ends the process, where it finds no frame in an endless file.
-                    SequentialFile(part.stream).close()
-                    part.stream.seek(0)
                 with SequentialFile(part) as file:
                     rate, num_frames = file.samplerate, 0
                     if file.frames < UNKNOWN_LENGTH:
@@ -98,8 +94,8 @@ class _Patched:
     """
 
     def __init__(self, stream: BinaryIO, patches: dict[int, bytes] | None = None, claimed_size: int | None = None):
-        self.stream = stream
-        self.claimed_size = claimed_size
+        self._stream = stream
+        self._claimed_size = claimed_size
         self._patches = patches or {}
         self._at_end = False
 
@@ -107,15 +103,15 @@ class _Patched:
         self._at_end = whence == os.SEEK_END
         # cffi prints the traceback of what is raised here, and goes on.
         with suppress(OSError, ValueError, OverflowError):
-            self.stream.seek(offset, whence)
+            self._stream.seek(offset, whence)
         return self.tell()
 
     def tell(self) -> int:
-        return self.claimed_size if self._at_end and self.claimed_size else self.stream.tell()
+        return self._claimed_size if self._at_end and self._claimed_size else self._stream.tell()
 
     def read(self, size: int = -1) -> bytes:
-        start = self.stream.tell()
-        content = bytearray(self.stream.read(size))
+        start = self._stream.tell()
+        content = bytearray(self._stream.read(size))
         for offset, patch in self._patches.items():
             for place, byte in enumerate(patch, offset - start):
                 if 0 <= place < len(content):

@@ -204,7 +204,7 @@ def _check_input_type(input_type: str, feature_size: int) -> None:
 
 def _check_sizes(**sizes: int) -> None:
     for name, size in sizes.items():
-        if not isinstance(size, int) or not 1 <= size <= MAX_SIZE:
+        if type(size) is not int or not 1 <= size <= MAX_SIZE:
             raise ValueError(f"`{name}` is a whole number of 1 to {MAX_SIZE}; got {size!r}.")
 
 

@@ -79,7 +79,9 @@ def damage_bytes(rng: Generator, content: bytes, others: list[bytes]) -> bytes:
             case "field":
                 width = int(choose(rng, (1, 2, 4, 8)))
                 top = 2 ** (8 * width)
-                value = int(choose(rng, (0, 1, top - 1, top // 2, top // 2 - 1, top // 3, top // 1000, size, size * 2)))
+                value = int(
+                    choose(rng, (0, 1, top - 1, top // 2, top // 2 - 1, top // 3, top // 1000, size, size * 2))
+                )
                 damaged[place : place + width] = (value % top).to_bytes(width, choose(rng, ("little", "big")))
             case "cut":
                 del damaged[int(rng.integers(size + 1)) :]
@@ -207,7 +209,9 @@ def write_table(rng: Generator, folder: Path) -> Path:
     suffix = choose(rng, ("csv", "tsv", "jsonl", "json", "parquet"))
     content = encode_table(rows, suffix)
     if not is_damaged or rng.random() < 0.2:
-        content = damage_bytes(rng, content, [encode_table(corpus_rows(rng), choose(rng, ("csv", "jsonl", "parquet")))])
+        content = damage_bytes(
+            rng, content, [encode_table(corpus_rows(rng), choose(rng, ("csv", "jsonl", "parquet")))]
+        )
     path = folder / f"table.{suffix}"
     path.write_bytes(content)
     return path
@@ -338,7 +342,13 @@ def provenance() -> dict[str, Any]:
         "best_metric": 0.5,
         "metric": "UA_spk",
     }
-    remarks = {"name": "mine", "summary": "A model.", "results": ["Good."], "limits": ["Small."], "base_models": ["a/b"]}
+    remarks = {
+        "name": "mine",
+        "summary": "A model.",
+        "results": ["Good."],
+        "limits": ["Small."],
+        "base_models": ["a/b"],
+    }
     return {"schema_version": 1, "base_models": ["a/b"], "stages": [stage], "remarks": remarks, "is_complete": True}
 
 

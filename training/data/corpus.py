@@ -131,7 +131,7 @@ def load_corpus(paths: str | Path | Sequence[str | Path], labels: Sequence[str] 
             utterances = _keep_labels(utterances, [display_label(label) for label in labels])
         return Corpus(utterances)
     except ValueError as error:
-        raise ValueError(f"{', '.join(map(str, paths))}: {' '.join(str(error).split())}") from None
+        raise ValueError(f"{', '.join(map(str, paths)) or 'no tables'}: {' '.join(str(error).split())}") from None
 
 
 def display_label(emotion: str) -> str:

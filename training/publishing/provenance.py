@@ -150,7 +150,9 @@ class Provenance:
         content = read_json(path, dict[str, Any])
         found = content.pop("schema_version", None)
         if found != SCHEMA_VERSION:
-            raise ValueError(f"{path}: schema_version is {shown(found)}; this version of emoicl reads {SCHEMA_VERSION}.")
+            raise ValueError(
+                f"{path}: schema_version is {shown(found)}; this version of emoicl reads {SCHEMA_VERSION}."
+            )
         if other := sorted(content.keys() - {item.name for item in fields(cls)}):
             raise ValueError(f"{path}: a provenance has no {one_line(', '.join(other))}.")
         try:
