@@ -56,7 +56,7 @@ def test_what_a_reader_must_not_do_is_found(tmp_path, monkeypatch):
 
     monkeypatch.setattr("benchmarks.fuzz.make_file", write_number)
     monkeypatch.setattr("benchmarks.fuzz.HANGS", 2.0)
-    monkeypatch.setitem(KINDS, "bad", Kind(write_number, read_badly))
+    monkeypatch.setitem(KINDS, "bad", Kind(lambda rng, folder: folder, read_badly))
     assert [outcome.result for outcome in outcomes("bad", 0, range(9), tmp_path / "files")] == [
         READ,
         REFUSED,

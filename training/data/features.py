@@ -89,7 +89,7 @@ class FeatureCache:
         return {"speech_features": padded, "speech_features_mask": mask.long()}
 
     def _read(self, utterance: Utterance) -> torch.Tensor:
-        """Features `(num_frames, speech_hidden_size)` as they were kept, or computed again where the file is damaged."""
+        """Features `(num_frames, speech_hidden_size)` as they were kept, or anew where the file is damaged."""
         path = self.path(utterance)
         with suppress(SafetensorError, KeyError, OSError):
             features = load_file(path)["features"]

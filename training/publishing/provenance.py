@@ -384,7 +384,8 @@ def speaker_digest(speaker_id: str) -> str:
 
 def seconds_of(audio: bytes | Path) -> float:
     """
-    Duration of an encoded clip, from its header, or where that tells of none or of more than a minute by what is decoded.
+    Duration of an encoded clip, from its header; where that tells of none, or of more than a minute, from what is
+    decoded.
 
     Raises:
         `ValueError`: If it cannot be read.
