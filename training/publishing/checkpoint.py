@@ -28,6 +28,8 @@ ModelConfig = EmoIclConfig | EmoIclClassifierConfig
 
 # More than any published model has.
 MAX_LAYERS = 1000
+# In seconds. No utterance must be longer.
+MAX_TRIAL = 30.0
 # What stands beside the weights, by what reads it.
 MODEL_FILES = ("config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json")
 PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json")
@@ -68,7 +70,7 @@ def try_out(recognizer: EmotionPipeline) -> None:
         `ValueError`: If the answer is no number.
     """
     extractor = recognizer.feature_extractor or recognizer.processor.feature_extractor
-    seconds = min(max(0.3, extractor.min_duration), extractor.max_duration)
+    seconds = min(max(0.3, extractor.min_duration), extractor.max_duration, MAX_TRIAL)
     noise = np.random.default_rng(0).normal(0, 0.1, (2, round(seconds * extractor.sampling_rate))).astype(np.float32)
     if isinstance(recognizer, EmoIclPipeline):
         labels = recognizer.processor.candidate_labels[: recognizer.processor.max_shots]
