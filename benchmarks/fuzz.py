@@ -4,7 +4,7 @@ python benchmarks/fuzz.py
 python benchmarks/fuzz.py --kind audio --files 10000 --seed 0
 
 Each is read, or refused by a ValueError of one line that names the file: within 5 seconds of a processor and 300 MB
-more memory, and with nothing of another library on the terminal. `--first 123 --files 1` makes number 123 again.
+more memory, and with no traceback on the terminal. It runs on Linux. `--first 123 --files 1` makes number 123 again.
 """
 
 import argparse
@@ -130,7 +130,10 @@ def outcomes(kind: str, seed: int, numbers: range, folder: Path) -> Iterator[Out
         kind (`str`): One of `KINDS`.
         seed (`int`): Of the random numbers.
         numbers (`range`): Which files.
-        folder (`Path`): Where each is while it is read. When an outcome is given, it is there still.
+        folder (`Path`): Where each is while it is read.
+
+    Yields:
+        [`Outcome`]: of each, in order.
     """
     # What the files are made of is made once, before the forks.
     make_file(kind, seed, numbers.start, folder)

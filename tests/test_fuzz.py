@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 
 import numpy as np
@@ -11,6 +12,7 @@ from fuzzed_files import KINDS, Kind, make_file
 from benchmarks.fuzz import READ, REFUSED, outcomes
 
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="measures memory as Linux tells it")
 FILES = {"audio": 500, "checkpoint": 40}
 
 

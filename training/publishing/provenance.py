@@ -362,7 +362,7 @@ def describe_corpus(corpus: Corpus) -> dict[str, CorpusCounts]:
     for utterance in corpus:
         part = parts.setdefault(utterance.corpus, {"utterances": 0, "seconds": 0.0, "labels": {}, "digests": set()})
         part["utterances"] += 1
-        part["seconds"] += seconds_of(utterance.audio)
+        part["seconds"] += seconds_of(utterance.audio, utterance.name)
         part["labels"][utterance.label] = part["labels"].get(utterance.label, 0) + 1
         part["digests"].add(speaker_digest(utterance.speaker_id))
     return {
@@ -382,10 +382,14 @@ def speaker_digest(speaker_id: str) -> str:
     return hashlib.sha256(speaker_id.encode()).hexdigest()[:12]
 
 
-def seconds_of(audio: bytes | Path) -> float:
+def seconds_of(audio: bytes | Path, name: str | None = None) -> float:
     """
     Duration of an encoded clip, from its header; where that tells of none, or of more than a minute, from what is
     decoded.
+
+    Args:
+        audio (`bytes` or `Path`): The clip, or its file.
+        name (`str`, *optional*): What to call it in error messages, beside its path.
 
     Raises:
         `ValueError`: If it cannot be read.
@@ -396,5 +400,5 @@ def seconds_of(audio: bytes | Path) -> float:
         seconds = math.inf
     if 0 < seconds <= TRUSTED_SECONDS:
         return seconds
-    with naming(audio, None):
-        return sum(len(block) / rate for block, rate in read_blocks(audio, "a clip", math.inf))
+    with naming(audio, name):
+        return sum(len(block) / rate for block, rate in read_blocks(audio, name or "audio", math.inf))
