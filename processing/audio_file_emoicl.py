@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -119,7 +119,7 @@ class _Patched:
         return bytes(content)
 
 
-def _parts(stream: BinaryIO, name: str) -> Iterator[_Patched]:
+def _parts(stream: BinaryIO, name: str) -> Iterator[Any]:
     """The files that one is made of, so that libsndfile reads all that is in them."""
     start = stream.read(12)
     stream.seek(0)
@@ -133,7 +133,7 @@ def _parts(stream: BinaryIO, name: str) -> Iterator[_Patched]:
         yield _Patched(stream)
 
 
-def _parts_of_mp3(stream: BinaryIO) -> Iterator[_Patched]:
+def _parts_of_mp3(stream: BinaryIO) -> Iterator[Any]:
     """MP3 files that were joined, each with its own length. If none is announced, libsndfile takes all bit rates to be
     that of the first frame: it reads to the end if the file seems to be endless.
     """

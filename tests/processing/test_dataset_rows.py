@@ -77,7 +77,8 @@ def test_windows_of_a_row(recognizer):
 
 
 def test_a_data_set_with_torchcodec(recognizer):
-    pytest.importorskip("torchcodec", exc_type=(ImportError, RuntimeError, OSError))
+    # Without FFmpeg, it is there and cannot be imported.
+    pytest.importorskip("torchcodec", exc_type=Exception)  # pyright: ignore[reportArgumentType]
     datasets = pytest.importorskip("datasets")
     rows = []
     for samples in TARGETS:
