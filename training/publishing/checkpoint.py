@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from emoicl.modeling.classification_emoicl import EmoIclForAudioClassification
 from emoicl.modeling.configuration_emoicl import EmoIclClassifierConfig, EmoIclConfig
@@ -30,6 +30,8 @@ ModelConfig = EmoIclConfig | EmoIclClassifierConfig
 MAX_LAYERS = 1000
 # In seconds. No utterance must be longer.
 MAX_TRIAL = 30.0
+# Tied weights are stored once, and may be counted for each place.
+MAX_EXCESS = 4
 # What stands beside the weights, by what reads it.
 MODEL_FILES = ("config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json")
 PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json")
@@ -50,6 +52,7 @@ def load_pipeline(checkpoint: str | Path, device: torch.device | None = None) ->
     speech_lm = isinstance(config, EmoIclConfig)
     model_class = EmoIclForConditionalGeneration if speech_lm else EmoIclForAudioClassification
     with naming_damage(checkpoint, *MODEL_FILES):
+        refuse_larger(model_class, config, Path(checkpoint))
         model = model_class.from_pretrained(checkpoint, use_safetensors=True)
     with naming_damage(checkpoint, *PROCESSOR_FILES):
         if speech_lm:
@@ -149,6 +152,15 @@ def refuse_endless(fields: dict[str, Any]) -> None:
             refuse_endless(value)
         elif str(name).endswith("layers") and isinstance(value, int) and value > MAX_LAYERS:
             raise ValueError(f"`{name}` is {value}; at most {MAX_LAYERS} are built")
+
+
+def refuse_larger(model_class: type[PreTrainedModel], config: ModelConfig, checkpoint: Path) -> None:
+    """Refuses a configuration of far more weights than are stored, before they take memory."""
+    if stored := sum(count_parameters(checkpoint).values()):
+        with torch.device("meta"):
+            needed = sum(weight.numel() for weight in model_class(config).parameters())
+        if needed > MAX_EXCESS * stored + 2**24:
+            raise ValueError(f"the configuration is of a model of {needed} weights, and {stored} are stored")
 
 
 def label_words(config: ModelConfig, checkpoint: Path) -> list[str]:

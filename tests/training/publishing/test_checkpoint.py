@@ -90,6 +90,16 @@ def test_a_size_of_frames_that_is_none(copy_of, size):
         load_pipeline(path.parent)
 
 
+def test_a_model_far_larger_than_what_is_stored_is_not_built(copy_of):
+    path = copy_of("lm") / "config.json"
+    config = json.loads(path.read_text())
+    # The default is that of BLIP-2.
+    del config["qformer_config"]
+    path.write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"lm: config.json, .* cannot be used: .* weights, and \d+ are stored"):
+        load_pipeline(path.parent)
+
+
 def test_files_that_do_not_fit_together(copy_of):
     folder = copy_of("lm")
     tiny_processor(num_query_tokens=4).save_pretrained(folder)
