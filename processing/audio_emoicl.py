@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,7 +17,14 @@ import torch
 from .audio_file_emoicl import BLOCK_SIZE, check_not_longer, read_blocks
 
 
-AudioLike = str | os.PathLike | bytes | Mapping | np.ndarray | torch.Tensor
+@runtime_checkable
+class AudioDecoder(Protocol):
+    """What `datasets` gives as the audio of a row, and torchcodec of a file, which need not be there for it."""
+
+    def get_all_samples(self) -> Any: ...
+
+
+AudioLike = str | os.PathLike | bytes | Mapping | np.ndarray | torch.Tensor | AudioDecoder
 
 # An array with more channels than 7.1 surround is taken to be a mistake (say, a batch), not audio.
 MAX_CHANNELS = 8
@@ -47,11 +54,12 @@ def decode_audio(
     low-pass filter (windowed sinc), and audio no emotion could be heard in is refused.
 
     Args:
-        audio (`str`, `os.PathLike`, `bytes`, `dict`, `np.ndarray` or `torch.Tensor`):
+        audio (`str`, `os.PathLike`, `bytes`, `dict`, `np.ndarray`, `torch.Tensor` or `AudioDecoder`):
             - a path, or the bytes of a file: wav, flac, ogg (opus or vorbis), mp3;
             - `{"bytes": ..., "path": ...}` as in `datasets`: the bytes if there are any, else the path;
             - `{"array": ..., "sampling_rate": ...}` (or `"raw"` for `"array"`, as in the pipelines of transformers);
-            - an array or a tensor, taken to be at `sampling_rate`.
+            - an array or a tensor, taken to be at `sampling_rate`;
+            - a decoder of torchcodec, which `datasets` gives as the audio of a row.
 
             Arrays have shape `(n,)`, `(channels, n)` or `(n, channels)`, and hold floats in [-1, 1], int16 or int32.
         sampling_rate (`int`, *optional*, defaults to 16000):
@@ -141,6 +149,8 @@ def _load(audio: AudioLike, default_rate: int, name: str, max_duration: float) -
         audio = audio["bytes"] if audio.get("bytes") is not None else audio.get("path")  # pyright: ignore[reportAssignmentType]
     if isinstance(audio, (np.ndarray, torch.Tensor)):
         return _split(_to_numpy(audio), default_rate, max_duration)
+    if isinstance(audio, AudioDecoder):
+        return _decode(audio, max_duration)
     if isinstance(audio, (str, os.PathLike)):
         audio = Path(audio)
     if isinstance(audio, (bytes, Path)):
@@ -149,6 +159,18 @@ def _load(audio: AudioLike, default_rate: int, name: str, max_duration: float) -
         f"cannot read audio from {type(audio).__name__!r}; give a path, the bytes of a file, an array, "
         '{"array", "sampling_rate"} or {"bytes", "path"}'
     )
+
+
+def _decode(decoder: AudioDecoder, max_duration: float) -> Iterator[tuple[np.ndarray, int]]:
+    """What a decoder of torchcodec gives, `(channels, n)`, in blocks."""
+    # Of a header, which need not tell.
+    announced = getattr(getattr(decoder, "metadata", None), "duration_seconds_from_header", None) or 0.0
+    check_not_longer(announced, max_duration)
+    try:
+        samples = decoder.get_all_samples()
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"its decoder cannot read it: {' '.join(str(error).split())}") from error
+    return _split(_to_numpy(samples.data).T, samples.sample_rate, max_duration)
 
 
 def _split(samples: np.ndarray, rate: Any, max_duration: float) -> Iterator[tuple[np.ndarray, int]]:

@@ -5,6 +5,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -87,17 +88,23 @@ def check_not_longer(duration: float, max_duration: float, is_part: bool = False
 
 
 class _Patched:
-    """A binary file in which some bytes read as others, and that may claim to be larger than it is."""
+    """
+    A binary file as libsndfile asks for it: some bytes may read as others, it may claim to be larger than it is, and
+    to seek a place that there is not leaves it where it was.
+    """
 
     def __init__(self, stream: BinaryIO, patches: dict[int, bytes] | None = None, claimed_size: int | None = None):
         self._stream = stream
-        self._patches = patches or {}
         self._claimed_size = claimed_size
+        self._patches = patches or {}
         self._at_end = False
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         self._at_end = whence == os.SEEK_END
-        return self._stream.seek(offset, whence)
+        # cffi prints the traceback of what is raised here, and goes on.
+        with suppress(OSError, ValueError, OverflowError):
+            self._stream.seek(offset, whence)
+        return self.tell()
 
     def tell(self) -> int:
         return self._claimed_size if self._at_end and self._claimed_size else self._stream.tell()
@@ -123,7 +130,7 @@ def _parts(stream: BinaryIO, name: str) -> Iterator[Any]:
     elif start[:3] == b"ID3" or (start[:1] == b"\xff" and start[1:2] >= b"\xe0"):
         yield from _parts_of_mp3(stream)
     else:
-        yield stream
+        yield _Patched(stream)
 
 
 def _parts_of_mp3(stream: BinaryIO) -> Iterator[Any]:
@@ -136,7 +143,7 @@ def _parts_of_mp3(stream: BinaryIO) -> Iterator[Any]:
     bounds = [0, *starts[is_announced:], len(content)]
     for place, (start, end) in enumerate(pairwise(bounds)):
         part = io.BytesIO(content[start:end])
-        yield part if place or is_announced else _Patched(part, claimed_size=2**50)
+        yield _Patched(part, claimed_size=None if place or is_announced else 2**50)
 
 
 def _size_of_id3(content: bytes) -> int:

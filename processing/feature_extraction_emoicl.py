@@ -10,10 +10,14 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import BatchFeature, SeamlessM4TFeatureExtractor, SequenceFeatureExtractor
 from transformers.audio_utils import mel_filter_bank
 
-from .audio_emoicl import AudioLike, decode_audio
+from .audio_emoicl import MAX_RATE, MIN_RATE, AudioLike, decode_audio
 
 
 INPUT_TYPES = ("log_mel", "waveform", "filterbank")
+# Of a frame, in values or in samples: more than 4 s at 16 kHz.
+MAX_SIZE = 2**16
+# Values of a filterbank, of which one with 128 filters of a frame of that size has half.
+MAX_FILTERS = 2**23
 
 
 class EmoIclFeatureExtractor(SequenceFeatureExtractor):
@@ -49,7 +53,7 @@ class EmoIclFeatureExtractor(SequenceFeatureExtractor):
             Whether a waveform gets zero mean and unit variance, as [`Wav2Vec2FeatureExtractor`] has it.
 
     Raises:
-        `ValueError`: If `input_type` is none of the three, or `feature_size` does not go with it.
+        `ValueError`: If `input_type` is none of the three, `feature_size` does not go with it, or a size is none.
     """
 
     model_input_names = ["input_features", "input_features_mask"]
@@ -68,6 +72,7 @@ class EmoIclFeatureExtractor(SequenceFeatureExtractor):
         **kwargs,
     ):
         _check_input_type(input_type, feature_size)
+        _check_sizes(sampling_rate, feature_size=feature_size, n_fft=n_fft, hop_length=hop_length)
         super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs)
         self.hop_length = hop_length
         self.n_fft = n_fft
@@ -197,6 +202,18 @@ def _check_input_type(input_type: str, feature_size: int) -> None:
         raise ValueError(f"A waveform has one value at a time: `feature_size` must be 1; got {feature_size}.")
     if input_type == "filterbank" and feature_size % 2:
         raise ValueError(f"Filterbanks join two frames: `feature_size` must be even; got {feature_size}.")
+
+
+def _check_sizes(sampling_rate: int, **sizes: int) -> None:
+    if type(sampling_rate) is not int or not MIN_RATE <= sampling_rate <= MAX_RATE:
+        raise ValueError(
+            f"`sampling_rate` is a whole number of {MIN_RATE} to {MAX_RATE}, in Hz; got {sampling_rate!r}."
+        )
+    for name, size in sizes.items():
+        if type(size) is not int or not 1 <= size <= MAX_SIZE:
+            raise ValueError(f"`{name}` is a whole number of 1 to {MAX_SIZE}; got {size!r}.")
+    if (size := sizes["n_fft"] * sizes["feature_size"] // 2) > MAX_FILTERS:
+        raise ValueError(f"`n_fft` and `feature_size` make filters of {size} values; at most {MAX_FILTERS} are made.")
 
 
 @lru_cache

@@ -169,3 +169,11 @@ def test_too_many_channels_in_a_file():
     soundfile.write(file, np.zeros((800, 200), np.float32), 16000, format="WAV")
     with pytest.raises(ValueError, match="200 channels at 16000 Hz; at most 8"):
         decode_audio(file.getvalue())
+
+
+def test_a_place_that_there_is_not_prints_nothing(tmp_path, capfd):
+    path = tmp_path / "a.aiff"
+    path.write_bytes(encoded(SPEECH, 8000, format="AIFF", subtype="ALAW").replace(b"SSND", b"SSNR$"))
+    with pytest.raises(ValueError, match="a.aiff: "):
+        decode_audio(path)
+    assert "Traceback" not in capfd.readouterr().err

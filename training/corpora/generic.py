@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from emoicl.training.corpora.base import CorpusReader, Recording, file_version
-from emoicl.training.data.tables import Table, read_clip
+from emoicl.training.data.tables import Table, naming_parquet, read_clip
 
 
 REQUIRED = ("audio", "emotion", "speaker_id")
@@ -221,7 +221,7 @@ class OwnTable(TabularCorpus):
     def _value(self, row: int) -> Any:
         """One value of the audio column of a parquet file, of which each thread holds one row group."""
         if row not in getattr(self.held, "rows", ()):
-            with pyarrow.parquet.ParquetFile(self.table.path) as file:
+            with naming_parquet(self.table.path), pyarrow.parquet.ParquetFile(self.table.path) as file:
                 start = 0
                 for group in range(file.num_row_groups):
                     size = file.metadata.row_group(group).num_rows

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch.utils.data import Dataset
 
-from emoicl.training.data.tables import Table, read_clip
+from emoicl.training.data.tables import Table, is_file, read_clip
 
 
 logger = logging.getLogger(__name__)
@@ -126,9 +126,12 @@ def load_corpus(paths: str | Path | Sequence[str | Path], labels: Sequence[str] 
     if isinstance(paths, (str, Path)):
         paths = [paths]
     utterances = [utterance for path in paths for utterance in _read_utterances(Path(path))]
-    if labels is not None:
-        utterances = _keep_labels(utterances, [display_label(label) for label in labels])
-    return Corpus(utterances)
+    try:
+        if labels is not None:
+            utterances = _keep_labels(utterances, [display_label(label) for label in labels])
+        return Corpus(utterances)
+    except ValueError as error:
+        raise ValueError(f"{', '.join(map(str, paths)) or 'no tables'}: {' '.join(str(error).split())}") from None
 
 
 def display_label(emotion: str) -> str:
@@ -153,7 +156,7 @@ def _read_utterances(path: Path) -> list[Utterance]:
         "no speaker_id": [not row.texts["speaker_id"] for row in rows],
         "no audio, neither bytes nor a path": [row.clip is None for row in rows],
         f"an audio path (from {path.parent}) where there is no file": [
-            isinstance(row.clip, Path) and not row.clip.is_file() for row in rows
+            isinstance(row.clip, Path) and not is_file(row.clip) for row in rows
         ],
     }
     found = [
@@ -173,7 +176,7 @@ def _read_utterances(path: Path) -> list[Utterance]:
 def _enumerate_rows(flags: list[bool], names: list[str], limit: int = 5) -> str:
     """The first flagged rows, counted from 1, with what they are called."""
     pairs = enumerate(zip(flags, names, strict=True), start=1)
-    rows = [f"{number} ({name})" for number, (flag, name) in pairs if flag]
+    rows = [f"{number} ({' '.join(name.split())})" for number, (flag, name) in pairs if flag]
     return ", ".join(rows[:limit]) + (f" and {len(rows) - limit} more" if len(rows) > limit else "")
 
 

@@ -3,9 +3,11 @@
 import logging
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 
@@ -80,11 +82,24 @@ class FeatureCache:
             `speech_features_mask` of shape `(num_utterances, num_frames)`.
         """
         self.fill(utterances)
-        features = [load_file(self.path(utterance))["features"] for utterance in utterances]
+        features = [self._read(utterance) for utterance in utterances]
         lengths = torch.tensor([len(of_utterance) for of_utterance in features])
         mask = torch.arange(int(lengths.max())) < lengths[:, None]
         padded = torch.nn.utils.rnn.pad_sequence(features, batch_first=True)
         return {"speech_features": padded, "speech_features_mask": mask.long()}
+
+    def _read(self, utterance: Utterance) -> torch.Tensor:
+        """Features `(num_frames, speech_hidden_size)` as they were kept, or anew where the file is damaged."""
+        path = self.path(utterance)
+        with suppress(SafetensorError, KeyError, OSError):
+            features = load_file(path)["features"]
+            width = self.model.config.speech_config.hidden_size
+            if features.dtype == DTYPE and features.dim() == 2 and features.shape[1] == width and len(features):
+                return features
+        logger.warning("%s is damaged: the features of %s are computed again.", path, utterance.name)
+        [features] = self._compute([utterance])
+        self._save(utterance, features)
+        return features
 
     @torch.no_grad()
     def _compute(self, utterances: Sequence[Utterance]) -> list[torch.Tensor]:

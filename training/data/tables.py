@@ -1,6 +1,7 @@
 """Tables with a row for each clip or text: parquet, JSON or CSV, read a few rows at a time."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
@@ -63,11 +64,9 @@ class Table:
         if not self.path.is_file():
             raise ValueError(f"{path}: there is no such file.")
         if self.is_parquet:
-            try:
+            with naming_parquet(self.path):
                 metadata = pyarrow.parquet.read_metadata(self.path)
-            except (pa.ArrowException, OSError) as error:
-                raise ValueError(f"{path}: cannot be read as parquet: {error}") from error
-            self.schema, self.num_rows = metadata.schema.to_arrow_schema(), metadata.num_rows
+                self.schema, self.num_rows = metadata.schema.to_arrow_schema(), metadata.num_rows
         else:
             self._rows = read_text_table(self.path)
             self.schema, self.num_rows = self._rows.schema, self._rows.num_rows
@@ -83,18 +82,21 @@ class Table:
                 "them."
             )
         if "audio" in columns and not _is_audio(kind := self.schema.field("audio").type):
+            kind = " ".join(str(kind).split())
             raise ValueError(f"{self.path}: audio is of type {kind}; it should be bytes, a path or {{bytes, path}}.")
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Its rows in order, a few at a time."""
         if self.is_parquet:
-            with pyarrow.parquet.ParquetFile(self.path) as file:
+            with naming_parquet(self.path), pyarrow.parquet.ParquetFile(self.path) as file:
                 yield from file.iter_batches(BATCH_SIZE, columns=columns)
         else:
             yield from (self._rows.select(columns) if columns else self._rows).to_batches(BATCH_SIZE)
 
     def row_batches(self, columns: Sequence[str]) -> Iterator[list[Row]]:
         """Its rows in order, a few at a time, with some columns of text, of which any may be absent."""
+        if "audio" in self.schema.names:
+            self.require(["audio"])
         first = 1
         there = [name for name in dict.fromkeys(["audio", *columns]) if name in self.schema.names]
         for batch in self.batches(there):
@@ -122,7 +124,8 @@ class Table:
         try:
             return [text.strip() for text in batch[column].cast(pa.string()).fill_null("").to_pylist()]
         except pa.ArrowException as error:
-            raise ValueError(f"{self.path}: {column} is of type {batch[column].type}; it should be text.") from error
+            kind = " ".join(str(batch[column].type).split())
+            raise ValueError(f"{self.path}: {column} is of type {kind}; it should be text.") from error
 
     def clip(self, audio: bytes | str | dict | None) -> bytes | Path | None:
         """The encoded clip that one value of the column `audio` stands for, or the file that holds it."""
@@ -133,9 +136,26 @@ class Table:
         if isinstance(audio, bytes):
             return audio
         path = self.path.parent / audio
-        if "\\" in audio and not path.exists():
+        if "\\" in audio and not is_file(path):
             path = self.path.parent / PureWindowsPath(audio).as_posix()
         return path
+
+
+@contextmanager
+def naming_parquet(path: Path) -> Iterator[None]:
+    """Turns whatever pyarrow raises of a damaged parquet file, which is found as late as a row is, into one line."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path}: cannot be read as parquet: {' '.join(str(error).split())}") from error
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file, at a path that may be none: too long, say."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def path_of(audio: bytes | str | dict | None) -> str:
@@ -191,6 +211,7 @@ def _tables_in(folder: Path) -> list[Path]:
 
 def _is_audio(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind):
-        return bool({field.name for field in kind} & {"bytes", "path"})
+        parts = [field.type for field in kind if field.name in ("bytes", "path")]
+        return bool(parts) and not any(map(pa.types.is_struct, parts)) and all(map(_is_audio, parts))
     kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
     return pa.types.is_null(kind) or any(is_kind(kind) for is_kind in kinds)

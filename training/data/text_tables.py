@@ -35,8 +35,8 @@ def read_text_table(path: Path) -> pa.Table:
         text = decode_text(path)
         is_json = path.suffix.lower() in (".json", ".jsonl")
         return _parse_json(text) if is_json else _parse_csv(text)
-    except (ValueError, csv.Error, OSError, pa.ArrowException) as error:
-        raise ValueError(f"{path}: cannot be read as {path.suffix[1:]}: {error}") from error
+    except (ValueError, RecursionError, csv.Error, OSError, pa.ArrowException) as error:
+        raise ValueError(f"{path}: cannot be read as {path.suffix[1:]}: {' '.join(str(error).split())}") from error
 
 
 def decode_text(path: Path) -> str:

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from transformers import Blip2QFormerConfig, PreTrainedConfig, T5Config
 
 from emoicl.modeling.configuration_emoicl import EmoIclConfig
+from emoicl.training.data.tables import is_file
 from emoicl.training.experiments.recipe import Recipe, SystemTest
 from emoicl.training.experiments.stages import STAGES, written_types
 from emoicl.training.publishing.provenance import Provenance
@@ -93,7 +94,7 @@ def load_recipe(name: str | Path, overrides: Mapping[str, Any] | None = None, si
 def find_recipe(name: str | Path, beside: Path | None = None) -> Path:
     """The file of a recipe: one that is there, also beside another file, or one that comes with the package."""
     for path in (Path(name), *([beside / name] if beside else []), RECIPES / f"{name}.yaml"):
-        if path.is_file():
+        if is_file(path):
             return path
     raise ValueError(f"There is no recipe {str(name)!r}{nearest(str(name), recipe_names())}")
 
@@ -102,7 +103,7 @@ def read_layers(path: Path, size: str | None, within: tuple[Path, ...] = ()) -> 
     """The recipes that a recipe extends, each before what extends it, and itself."""
     if path in within:
         raise ValueError(f"{path}: extends itself.")
-    content = read_yaml(path.read_text(), str(path))
+    content = read_yaml(path.read_bytes(), str(path))
     if not isinstance(content, dict):
         raise ValueError(f"{path}: a recipe is a mapping of fields to values.")
     extends = content.pop("extends", [])
@@ -111,11 +112,15 @@ def read_layers(path: Path, size: str | None, within: tuple[Path, ...] = ()) -> 
     for name in extends:
         if size is not None and name.startswith("sizes/"):
             name = size if Path(size).is_file() else f"sizes/{size}"
-        layers += read_layers(find_recipe(name, path.parent), size, (*within, path))
+        try:
+            found = find_recipe(name, path.parent)
+        except ValueError as error:
+            raise ValueError(f"{path}: extends: {error}") from None
+        layers += read_layers(found, size, (*within, path))
     return [*layers, (path, content)]
 
 
-def read_yaml(text: str, where: str) -> Any:
+def read_yaml(text: str | bytes, where: str) -> Any:
     try:
         return yaml.load(text, YamlLoader)
     except yaml.YAMLError as error:
@@ -159,7 +164,7 @@ class Origins:
         while known not in self.by_field and "." in known:
             known = known.rpartition(".")[0]
         where = self.by_field.get(known, self.path)
-        return where if where.startswith("--") and known == dotted else f"{where}: {dotted}"
+        return where if where.startswith("--") and known == dotted else f"{where}: {on_a_line(dotted)}"
 
 
 def build(name: str, content: dict[str, Any], origins: Origins) -> Recipe:
@@ -188,7 +193,7 @@ def check_stages(content: Mapping[str, Any], origins: Origins) -> None:
     """Refuses a stage of a type that there is not, or with a wrong field, and one to run that is not described."""
     for stage, given in content["stages"].items():
         kind = given.get("type")
-        if kind not in STAGES:
+        if not isinstance(kind, str) or kind not in STAGES:
             dotted = f"stages.{stage}.type"
             raise ValueError(f"{origins.of(dotted)} is {kind!r}{nearest(str(kind), STAGES)}")
         check_fields(given, {"type": str} | STAGES[kind].hints(), f"stages.{stage}.", origins)
@@ -226,13 +231,18 @@ def check_value(where: str, name: str, value: Any, hint: Any) -> None:
         TypeAdapter(bounded, config=STRICT).validate_python(value)
     except ValidationError as error:
         reasons = dict.fromkeys(reason["msg"].removeprefix("Input ") for reason in error.errors())
-        example = f", such as [{value}]" if isinstance(value, str) and "list" in str(hint) else ""
+        example = f", such as [{on_a_line(value)}]" if isinstance(value, str) and "list" in str(hint) else ""
         raise ValueError(f"{where} is {value!r}, but {' or '.join(reasons)}{example}.") from None
+
+
+def on_a_line(text: Any) -> str:
+    """A key or a text as Python writes it, without the quotation marks."""
+    return repr(str(text))[1:-1]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """What was probably meant, else what there is."""
-    known = sorted(known)
+    known = sorted(map(on_a_line, known))
     if close := get_close_matches(name, known, n=1):
         return f"; did you mean {close[0]}?"
     return f"; there are {', '.join(known)}." if len(known) < 40 else "."

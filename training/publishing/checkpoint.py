@@ -1,6 +1,5 @@
 """A checkpoint: its pipeline, and what its folder tells without loading the weights: labels, parts and sizes."""
 
-import json
 import math
 import textwrap
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from emoicl.modeling.classification_emoicl import EmoIclForAudioClassification
 from emoicl.modeling.configuration_emoicl import EmoIclClassifierConfig, EmoIclConfig
@@ -20,6 +19,7 @@ from emoicl.processing.classification_pipeline_emoicl import EmoIclClassificatio
 from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
 from emoicl.processing.pipeline_emoicl import EmoIclPipeline
 from emoicl.processing.processing_emoicl import EmoIclProcessor
+from emoicl.training.publishing.schema import mismatch, parse_json, read_json
 
 
 EmotionPipeline = EmoIclPipeline | EmoIclClassificationPipeline
@@ -28,6 +28,10 @@ ModelConfig = EmoIclConfig | EmoIclClassifierConfig
 
 # More than any published model has.
 MAX_LAYERS = 1000
+# In seconds. No utterance must be longer.
+MAX_TRIAL = 30.0
+# Tied weights are stored once, and may be counted for each place.
+MAX_EXCESS = 4
 # What stands beside the weights, by what reads it.
 MODEL_FILES = ("config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json")
 PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json")
@@ -48,6 +52,7 @@ def load_pipeline(checkpoint: str | Path, device: torch.device | None = None) ->
     speech_lm = isinstance(config, EmoIclConfig)
     model_class = EmoIclForConditionalGeneration if speech_lm else EmoIclForAudioClassification
     with naming_damage(checkpoint, *MODEL_FILES):
+        refuse_larger(model_class, config, Path(checkpoint))
         model = model_class.from_pretrained(checkpoint, use_safetensors=True)
     with naming_damage(checkpoint, *PROCESSOR_FILES):
         if speech_lm:
@@ -68,7 +73,7 @@ def try_out(recognizer: EmotionPipeline) -> None:
         `ValueError`: If the answer is no number.
     """
     extractor = recognizer.feature_extractor or recognizer.processor.feature_extractor
-    seconds = min(max(0.3, extractor.min_duration), extractor.max_duration)
+    seconds = min(max(0.3, extractor.min_duration), extractor.max_duration, MAX_TRIAL)
     noise = np.random.default_rng(0).normal(0, 0.1, (2, round(seconds * extractor.sampling_rate))).astype(np.float32)
     if isinstance(recognizer, EmoIclPipeline):
         labels = recognizer.processor.candidate_labels[: recognizer.processor.max_shots]
@@ -113,7 +118,7 @@ def is_readable(path: Path) -> bool:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="numpy"):
                 return True
-        return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
+        return isinstance(parse_json(path.read_text(encoding="utf-8")), dict)
     except (ValueError, RecursionError, OSError, SafetensorError):
         return False
 
@@ -149,11 +154,23 @@ def refuse_endless(fields: dict[str, Any]) -> None:
             raise ValueError(f"`{name}` is {value}; at most {MAX_LAYERS} are built")
 
 
+def refuse_larger(model_class: type[PreTrainedModel], config: ModelConfig, checkpoint: Path) -> None:
+    """Refuses a configuration of far more weights than are stored, before they take memory."""
+    if stored := sum(count_parameters(checkpoint).values()):
+        with torch.device("meta"):
+            needed = sum(weight.numel() for weight in model_class(config).parameters())
+        if needed > MAX_EXCESS * stored + 2**24:
+            raise ValueError(f"the configuration is of a model of {needed} weights, and {stored} are stored")
+
+
 def label_words(config: ModelConfig, checkpoint: Path) -> list[str]:
     """The labels that a model chooses from."""
     if isinstance(config, EmoIclConfig):
         with naming_damage(checkpoint, "processor_config.json"):
-            return json.loads((checkpoint / "processor_config.json").read_text())["candidate_labels"]
+            fields = read_json(checkpoint / "processor_config.json", dict[str, Any])
+            if problem := mismatch(labels := fields.get("candidate_labels"), list[str], "`candidate_labels`"):
+                raise ValueError(problem)
+            return labels
     return list((config.id2label or {}).values())
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import math
 import platform
 import re
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -16,8 +17,10 @@ import transformers
 from transformers import PreTrainedModel, Seq2SeqTrainingArguments, TrainerState, TrainingArguments
 from transformers.utils.hub import cached_file
 
+from emoicl.processing.audio_emoicl import naming
+from emoicl.processing.audio_file_emoicl import read_blocks
 from emoicl.training.data.corpus import Corpus, corpus_of
-from emoicl.training.publishing.schema import mismatch, read_json
+from emoicl.training.publishing.schema import mismatch, one_line, read_json, shown
 
 
 PROVENANCE_NAME = "provenance.json"
@@ -25,6 +28,8 @@ REPORT_NAME = "report.json"
 PLOT_NAME = "accuracy_against_shots.png"
 SCHEMA_VERSION = 1
 DIGESTS = "digests"
+# Headers that tell of more are often those of streams.
+TRUSTED_SECONDS = 60
 # Arguments of every Trainer that a reader needs to judge or repeat a run; those of our own trainers are all told.
 COMMON_ARGUMENTS = (
     "learning_rate",
@@ -145,13 +150,15 @@ class Provenance:
         content = read_json(path, dict[str, Any])
         found = content.pop("schema_version", None)
         if found != SCHEMA_VERSION:
-            raise ValueError(f"{path}: schema_version is {found}; this version of emoicl reads {SCHEMA_VERSION}.")
+            raise ValueError(
+                f"{path}: schema_version is {shown(found)}; this version of emoicl reads {SCHEMA_VERSION}."
+            )
         if other := sorted(content.keys() - {item.name for item in fields(cls)}):
-            raise ValueError(f"{path}: a provenance has no {', '.join(other)}.")
+            raise ValueError(f"{path}: a provenance has no {one_line(', '.join(other))}.")
         try:
             return cls(**content)
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
+            raise ValueError(f"{path}: {one_line(str(error))}") from None
 
     @classmethod
     def of_model(cls, model: PreTrainedModel) -> "Provenance":
@@ -355,7 +362,7 @@ def describe_corpus(corpus: Corpus) -> dict[str, CorpusCounts]:
     for utterance in corpus:
         part = parts.setdefault(utterance.corpus, {"utterances": 0, "seconds": 0.0, "labels": {}, "digests": set()})
         part["utterances"] += 1
-        part["seconds"] += seconds_of(utterance.audio)
+        part["seconds"] += seconds_of(utterance.audio, utterance.name)
         part["labels"][utterance.label] = part["labels"].get(utterance.label, 0) + 1
         part["digests"].add(speaker_digest(utterance.speaker_id))
     return {
@@ -375,6 +382,23 @@ def speaker_digest(speaker_id: str) -> str:
     return hashlib.sha256(speaker_id.encode()).hexdigest()[:12]
 
 
-def seconds_of(audio: bytes | Path) -> float:
-    """Duration of an encoded clip, from its header."""
-    return soundfile.info(io.BytesIO(audio) if isinstance(audio, bytes) else audio).duration
+def seconds_of(audio: bytes | Path, name: str | None = None) -> float:
+    """
+    Duration of an encoded clip, from its header; where that tells of none, or of more than a minute, from what is
+    decoded.
+
+    Args:
+        audio (`bytes` or `Path`): The clip, or its file.
+        name (`str`, *optional*): What to call it in error messages, beside its path.
+
+    Raises:
+        `ValueError`: If it cannot be read.
+    """
+    try:
+        seconds = soundfile.info(io.BytesIO(audio) if isinstance(audio, bytes) else audio).duration
+    except (soundfile.SoundFileError, RuntimeError, TypeError, OverflowError):
+        seconds = math.inf
+    if 0 < seconds <= TRUSTED_SECONDS:
+        return seconds
+    with naming(audio, name):
+        return sum(len(block) / rate for block, rate in read_blocks(audio, name or "audio", math.inf))

@@ -23,11 +23,23 @@ def read_json(path: str | Path, schema: Any) -> Any:
         `ValueError`: If it is no JSON, or holds something else; the message names file and place.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = parse_json(Path(path).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: is no JSON file, or a damaged one ({error}).") from None
     if problem := mismatch(content, schema):
-        raise ValueError(f"{path}: {problem}.")
+        raise ValueError(f"{path}: {one_line(problem)}.")
+    return content
+
+
+def parse_json(text: str) -> Any:
+    """What a JSON text holds, unless it is half of a surrogate pair, which no text file can hold.
+
+    Raises:
+        `ValueError` or `RecursionError`: If it cannot be parsed.
+    """
+    content = json.loads(text)
+    if "\\ud" in text.lower():
+        json.dumps(content, ensure_ascii=False).encode()
     return content
 
 
@@ -67,6 +79,11 @@ def mismatch(value: Any, expected: Any, where: str = "the content") -> str:
 
 def first(problems: Iterable[str]) -> str:
     return next(filter(None, problems), "")
+
+
+def one_line(text: str) -> str:
+    """A message with what a file has as names in it, on one line."""
+    return " ".join(text.split())
 
 
 def shown(value: Any) -> str:

@@ -214,6 +214,15 @@ def test_unknown_extension_and_missing_table(tmp_path):
         load_corpus(tmp_path / "t.csv")
 
 
+def test_what_is_wrong_with_several_rows_names_the_table(tmp_path, clips):
+    path = write_csv(tmp_path / "t.csv", [f"{clips[0]},joy,007", f"{clips[0]},sad,007"])
+    with pytest.raises(ValueError, match="t.csv: .*are the same clip"):
+        load_corpus(path)
+    path.write_text('audio,emotion,speaker_id\n"a\nb.wav",joy,1\n')
+    with pytest.raises(ValueError, match="no file: 1 .a b.wav."):
+        load_corpus(path)
+
+
 def test_no_tables():
     with pytest.raises(ValueError, match="holds no utterances"):
         load_corpus([])

@@ -2,6 +2,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from tiny_corpus import compose_tiny
 
@@ -114,3 +115,21 @@ def test_default_folder_can_be_set(monkeypatch, tmp_path):
     monkeypatch.delenv("EMOICL_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert default_cache_folder() == tmp_path / "home" / ".cache" / "emoicl"
+
+
+def damaged(how, content):
+    if how == "wide":
+        return safetensors.torch.save({"features": torch.zeros(4, 3, dtype=torch.float16)})
+    return {"cut": content[:-5], "header": b"\xff" * 8 + content[8:], "empty": b""}[how]
+
+
+@pytest.mark.parametrize("how", ["cut", "header", "empty", "wide"])
+def test_a_damaged_file_is_computed_again_with_a_word(how, features, corpus, computed, caplog):
+    expected = features.load([corpus[0]])["speech_features"]
+    path = features.path(corpus[0])
+    path.write_bytes(damaged(how, path.read_bytes()))
+    with caplog.at_level("WARNING", logger="emoicl"):
+        assert torch.equal(features.load([corpus[0]])["speech_features"], expected)
+    assert f"{path} is damaged" in caplog.text
+    features.load([corpus[0]])
+    assert computed == [corpus[0].name] * 2

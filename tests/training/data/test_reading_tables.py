@@ -1,10 +1,11 @@
 import json
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from emoicl.training.data.tables import Table, open_tables, read_clip
+from emoicl.training.data.tables import Table, is_file, open_tables, read_clip
 
 
 def test_columns_of_a_csv_file_are_strings(tmp_path):
@@ -121,3 +122,27 @@ def test_tables_of_a_folder_beside_its_settings(tmp_path):
     (tmp_path / "report.json").write_text("{}")
     (tmp_path / "files.tsv").write_text("file\n1\n")
     assert [table.path.name for table in open_tables([tmp_path])] == ["a.CSV"]
+
+
+def test_a_parquet_file_that_is_damaged_in_its_rows(tmp_path):
+    path = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(pa.table({"text": ["hello"] * 500}), path, use_dictionary=False)
+    content = bytearray(path.read_bytes())
+    content[4:40] = bytes(36)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"a.parquet: cannot be read as parquet: [^\n]*$"):
+        list(Table(path).rows(["text"]))
+
+
+def test_a_path_that_is_no_text_or_no_path(tmp_path):
+    for number, audio in enumerate(({"path": 0.5}, {"path": ["a"]}, 7)):
+        path = tmp_path / f"{number}.jsonl"
+        path.write_text(json.dumps({"audio": audio}))
+        with pytest.raises(ValueError, match=f"{number}.jsonl: audio is of type .*; it should be bytes, a path"):
+            list(Table(path).rows([]))
+    (tmp_path / "a.csv").write_text(f"audio\n\\{'x' * 5000}\n")
+    clip = next(Table(tmp_path / "a.csv").rows([])).clip
+    assert isinstance(clip, Path) and not is_file(clip)
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match="deep.json: cannot be read as json: maximum recursion"):
+        Table(tmp_path / "deep.json")

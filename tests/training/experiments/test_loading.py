@@ -108,12 +108,18 @@ def test_files_are_named_by_where_a_field_was_set(mine):
         ("extends: [mine.yaml]", "extends itself"),
         ("extends: [sizes/tny]", "no recipe 'sizes/tny'; did you mean sizes/tiny?"),
         ("extends: [sizes/tiny]", "the field run is missing"),
+        (f"extends: [{'x' * 5000}]", "no recipe 'x"),
+        ("title: \x82", "cannot be read as YAML"),
+        ('"x\\ny": 1', r"x\\ny is no field"),
+        ('run: "\\n"', r"valid list, such as .\\n"),
+        ("extends: [sizes/tiny]\nrun: [a]\nstages: {a: {type: []}}", "stages.a.type is .."),
     ],
 )
 def test_files_that_are_no_recipe(text, message, mine):
-    mine.write_text(text)
-    with pytest.raises(ValueError, match=message):
+    mine.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match=f"^{mine}: .*{message}") as error:
         load_recipe(mine)
+    assert "\n" not in str(error.value)
 
 
 def test_unknown_recipe():

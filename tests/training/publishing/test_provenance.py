@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from tiny_corpus import tiny_corpus
+from tiny_corpus import tiny_corpus, tone
 from transformers import TrainerState
 
 from emoicl.training.data.corpus import Corpus, Utterance, load_corpus
@@ -14,6 +14,7 @@ from emoicl.training.publishing.provenance import (
     describe_stage,
     hub_names,
     save_report,
+    seconds_of,
     speaker_digest,
     with_digests,
 )
@@ -61,6 +62,9 @@ def test_what_is_told_of_a_corpus():
         ),
         (lambda text: text.replace('"training": {', '"training": [], "was": {'), "`training` in `data` should be an"),
         (lambda text: text.replace('"Hears tones."', "null"), "`summary` should be a text, and is null"),
+        (lambda text: text.replace("Hears", "\\ud800"), "surrogates not allowed"),
+        (lambda text: text.replace('"summary"', '"my\\nsummary"'), "no remarks called my summary"),
+        (lambda text: text.replace('"is_complete"', '"is\\ncomplete"'), "a provenance has no is complete"),
     ],
 )
 def test_a_damaged_file_is_named_with_what_is_wrong(provenance, tmp_path, damage, message):
@@ -70,6 +74,17 @@ def test_a_damaged_file_is_named_with_what_is_wrong(provenance, tmp_path, damage
     with pytest.raises(ValueError) as error:
         Provenance.load(path)
     assert str(error.value).startswith(f"{path}: ") and message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_durations_are_of_what_is_there():
+    clip = bytearray(tone(440, 0.5))
+    assert seconds_of(bytes(clip)) == 0.5
+    for announced in (0, 2**32 - 1):
+        clip[40:44] = announced.to_bytes(4, "little")
+        assert seconds_of(bytes(clip)) == 0.5
+    with pytest.raises(ValueError, match="^audio: 5 bytes that are not readable audio"):
+        seconds_of(b"audio")
 
 
 def test_arguments_tell_what_was_set(tmp_path):

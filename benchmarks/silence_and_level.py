@@ -1,0 +1,188 @@
+"""How many answers change with silence around a clip and with its level, and what of it a trim and one level mend.
+
+python benchmarks/silence_and_level.py
+python benchmarks/silence_and_level.py --model MODEL --corpus TABLE --seeds 2
+
+All clips are taken as they are, trimmed, brought to one level, or both. An answer is compared with that for the same
+clips without a change. The target alone is changed, or the enrollment too. Noise is of -60 dBFS; nothing is clipped.
+"""
+
+import argparse
+import io
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import soundfile
+from tabulate import tabulate
+from tqdm.auto import tqdm
+
+from emoicl import SpeechLmRecognizer, load_corpus
+from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL
+from emoicl.processing import decode_audio
+from emoicl.processing.pipeline_emoicl import EmoIclPipeline
+from emoicl.training.data.corpus import Corpus, Utterance
+from emoicl.training.data.features import FeatureCache
+from emoicl.training.evaluation.evaluate import draw_episode
+from emoicl.training.evaluation.reports import Condition
+from emoicl.training.publishing.checkpoint import load_pipeline
+
+
+RATE = 16000
+FRAME = RATE // 40
+SHOTS = 7
+SETTING = "TU+LD"
+FAINT = 1e-3
+# -15 dBFS.
+LOUD = 10**-1.5
+
+Change = Callable[[np.ndarray], np.ndarray]
+
+
+def frame_powers(waveform: np.ndarray) -> np.ndarray:
+    """Mean square of each frame of 25 ms, the last of which may have zeros at its end."""
+    frames = np.pad(waveform, (0, -len(waveform) % FRAME)).reshape(-1, FRAME)
+    return np.square(frames).mean(1)
+
+
+def level(waveform: np.ndarray) -> np.ndarray:
+    """A clip whose loudest frame of 25 ms has the power `LOUD`."""
+    return (waveform * np.sqrt(LOUD / frame_powers(waveform).max())).astype(np.float32)
+
+
+def trim(waveform: np.ndarray, threshold: float = -40.0, margin: float = 0.1) -> np.ndarray:
+    """
+    A clip without what is faint at its start and its end.
+
+    Args:
+        waveform (`np.ndarray` of shape `(n,)`): The clip, at 16 kHz.
+        threshold (`float`, *optional*, defaults to -40.0): What is faint, in dB below the loudest frame of 25 ms.
+        margin (`float`, *optional*, defaults to 0.1): Seconds of it that are kept at either side.
+
+    Returns:
+        `np.ndarray` of shape `(m,)`: A part of the clip.
+    """
+    powers = frame_powers(waveform)
+    heard = np.flatnonzero(powers >= powers.max() * 10 ** (threshold / 10))
+    kept = round(margin * RATE)
+    return waveform[max(0, heard[0] * FRAME - kept) : (heard[-1] + 1) * FRAME + kept]
+
+
+def pad(seconds: float, before: bool, noise: float) -> Change:
+    def padded(waveform: np.ndarray) -> np.ndarray:
+        silence = noise * np.random.default_rng(0).standard_normal(round(seconds * RATE))
+        parts = [silence, waveform] if before else [waveform, silence]
+        return np.concatenate(parts).astype(np.float32)
+
+    return padded
+
+
+def scale(gain: float) -> Change:
+    return lambda waveform: (gain * waveform).astype(np.float32)
+
+
+CHANGES: dict[str, Change] = {
+    f"{seconds:g} s of {'noise' if noise else 'silence'} {'before' if before else 'after'}": pad(
+        seconds, before, noise
+    )
+    for noise in (0.0, FAINT)
+    for seconds in (0.5, 1.0)
+    for before in (True, False)
+} | {f"level x {gain:g}": scale(gain) for gain in (0.5, 0.1, 2.0)}
+
+
+def changed(corpus: Corpus, waveforms: list[np.ndarray], change: Change) -> list[Utterance]:
+    clips = []
+    for utterance, waveform in zip(corpus, waveforms, strict=True):
+        file = io.BytesIO()
+        soundfile.write(file, change(waveform), RATE, "FLOAT", format="WAV")
+        clips.append(replace(utterance, audio=file.getvalue()))
+    return clips
+
+
+def answers(
+    recognizer: SpeechLmRecognizer, corpus: Corpus, both: Corpus, seeds: int
+) -> dict[tuple[int, bool], np.ndarray]:
+    """
+    Answers for changed targets.
+
+    Args:
+        recognizer ([`SpeechLmRecognizer`]): The model.
+        corpus ([`Corpus`]): The clips, by which enrollments are drawn.
+        both ([`Corpus`]): The clips as they are, and behind them all of them changed.
+        seeds (`int`): Number of enrollments of each target.
+
+    Returns:
+        `dict`: by the number of shots, and whether they are changed too, the places of the labels, of shape
+        `(num_draws, num_clips)`.
+    """
+    found = {}
+    for shots, with_enrollment in ((0, False), (SHOTS, False), (SHOTS, True)):
+        rows = []
+        for seed in range(seeds if shots else 1):
+            episodes = []
+            for target in range(len(corpus)):
+                labels = recognizer.candidate_labels
+                episode = draw_episode(corpus, target, Condition(shots), SETTING, seed, None, labels)
+                shift = len(corpus) if with_enrollment else 0
+                enrollment = [index + shift for index in episode.enrollment]
+                episodes.append(replace(episode, target=target + len(corpus), enrollment=enrollment))
+            rows.append(recognizer.score(both, episodes).argmax(1))
+        found[shots, with_enrollment] = np.array(rows)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default=str(BUNDLED_MODEL), help="folder or Hub name of a speech language model")
+    parser.add_argument("--corpus", nargs="+", default=[str(BUNDLED_CLIPS)], help="tables of speakers it never heard")
+    parser.add_argument("--seeds", type=int, default=2, help="enrollments of each target")
+    parser.add_argument("--threshold", type=float, default=-40.0, help="of the trim, in dB below the loudest frame")
+    options = parser.parse_args()
+    pipeline = load_pipeline(options.model)
+    if not isinstance(pipeline, EmoIclPipeline):
+        raise ValueError(f"{options.model} is a classifier; give a speech language model.")
+    corpus = load_corpus(options.corpus, pipeline.processor.candidate_labels)
+    waveforms = [decode_audio(utterance.audio, RATE, utterance.name) for utterance in corpus]
+    references = np.array([pipeline.processor.candidate_labels.index(label) for label in corpus.labels])
+    treatments: dict[str, Change] = {
+        "as they are": lambda waveform: waveform,
+        "trimmed": lambda waveform: trim(waveform, options.threshold),
+        "one level": level,
+        "trimmed, one level": lambda waveform: level(trim(waveform, options.threshold)),
+    }
+    table = []
+    with tempfile.TemporaryDirectory() as folder:
+        features = FeatureCache(pipeline.model, pipeline.processor.feature_extractor, folder)
+        recognizer = SpeechLmRecognizer(pipeline.model, pipeline.processor, features)
+        with tqdm(total=len(treatments) * (1 + len(CHANGES)), unit="change", disable=None) as progress:
+            for treatment, treat in treatments.items():
+                plain = changed(corpus, waveforms, treat)
+                expected: dict[tuple[int, bool], np.ndarray] = {}
+                for name, change in {"none": scale(1.0), **CHANGES}.items():
+                    clips = changed(
+                        corpus, waveforms, lambda waveform, treat=treat, change=change: treat(change(waveform))
+                    )
+                    both = Corpus(plain)
+                    # Not by the constructor, which leaves out what is there twice.
+                    both.utterances = [*both.utterances, *clips]
+                    found = answers(recognizer, corpus, both, options.seeds)
+                    expected = expected or found
+                    row = [
+                        f"{np.mean(found[key] != expected[key]):.1%} ({accuracy(found[key], references):.3f})"
+                        for key in found
+                    ]
+                    table.append([treatment, name, *row])
+                    progress.update()
+    print(f"{len(corpus)} clips, {options.seeds} enrollments each: answers that change (accuracy)\n")
+    headers = ["clips", "change", "0 shots", f"{SHOTS} shots, target alone", f"{SHOTS} shots, enrollment too"]
+    print(tabulate(table, headers=headers, tablefmt="github"))
+
+
+def accuracy(found: np.ndarray, references: np.ndarray) -> float:
+    return float((found == references).mean())
+
+
+if __name__ == "__main__":
+    main()

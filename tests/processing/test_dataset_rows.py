@@ -1,0 +1,94 @@
+"""Rows of `datasets` are taken as they are, everywhere: what a decoder of torchcodec gives is audio like any other."""
+
+import io
+
+import numpy as np
+import pytest
+import soundfile
+from decoders import Decoder
+from recognizers import ENROLLMENT, SHOTS, TARGETS, assert_same, make_recognizer
+from synthetic_speech import tone
+from transformers.pipelines.pt_utils import KeyDataset
+
+from emoicl.processing import decode_audio
+from emoicl.processing.audio_emoicl import stream_audio
+
+
+ROWS = [{"audio": Decoder(samples), "label": shot["label"]} for samples, shot in zip(SHOTS, ENROLLMENT, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def recognizer():
+    return make_recognizer()
+
+
+def test_what_is_decoded_is_audio_like_any_other():
+    np.testing.assert_array_equal(decode_audio(Decoder(tone())), tone())
+    stereo = np.stack([tone(sampling_rate=44100), tone(880, sampling_rate=44100)])
+    expected = decode_audio({"array": stereo, "sampling_rate": 44100})
+    np.testing.assert_array_equal(decode_audio(Decoder(stereo, 44100)), expected)
+    np.testing.assert_array_equal(np.concatenate(list(stream_audio(Decoder(stereo, 44100)))), expected)
+
+
+def test_more_than_is_taken_is_not_decoded(monkeypatch):
+    decoder = Decoder(tone(), announced=31.0)
+    monkeypatch.setattr(decoder, "get_all_samples", lambda: pytest.fail("was decoded"))
+    with pytest.raises(ValueError, match="^clip: too long: 31.0 s"):
+        decode_audio(decoder, name="clip")
+    with pytest.raises(ValueError, match="too long: 31.0 s"):
+        decode_audio(Decoder(tone(seconds=31.0)))
+
+
+@pytest.mark.parametrize("error", [RuntimeError, ValueError])
+def test_what_a_decoder_cannot_read_is_named(monkeypatch, error):
+    decoder = Decoder(tone())
+
+    def fail():
+        raise error("Could not push packet\nto decoder")
+
+    monkeypatch.setattr(decoder, "get_all_samples", fail)
+    with pytest.raises(ValueError, match="^clip: its decoder cannot read it: Could not push packet to decoder$"):
+        decode_audio(decoder, name="clip")
+
+
+def test_the_pipeline_takes_rows(recognizer):
+    expected = recognizer(TARGETS[0], enrollment=ENROLLMENT)
+    decoders = [Decoder(samples) for samples in TARGETS]
+    assert_same(recognizer(decoders[0], enrollment=ROWS), expected)
+    assert_same(recognizer({"audio": decoders[0], "enrollment": ROWS}), expected)
+    assert_same(recognizer({"array": TARGETS[0], "sampling_rate": 16000}, enrollment=ROWS), expected)
+    rows = KeyDataset([{"audio": decoder, "emotion": "joy"} for decoder in decoders], "audio")  # pyright: ignore[reportArgumentType]
+    for answers, samples in zip(recognizer(rows, enrollment=ROWS), TARGETS, strict=True):
+        assert_same(answers, recognizer(samples, enrollment=ENROLLMENT))
+    assert_same(recognizer(decoders[0], profile=recognizer.enroll(ROWS)), expected)
+
+
+def test_processor_and_feature_extractor_take_rows(recognizer):
+    for take in (recognizer.processor, recognizer.processor.feature_extractor):
+        expected = take(TARGETS)["input_features"]
+        assert take([Decoder(samples) for samples in TARGETS])["input_features"].equal(expected)
+    inputs = recognizer.processor(Decoder(TARGETS[0]), enrollment=ROWS)
+    assert inputs["input_features"].equal(recognizer.processor(TARGETS[0], enrollment=ENROLLMENT)["input_features"])
+
+
+def test_windows_of_a_row(recognizer):
+    timeline = recognizer(Decoder(tone(seconds=2.0)), window_s=1.0)
+    assert [window["start"] for window in timeline] == [0.0, 0.5, 1.0]
+
+
+def test_a_data_set_with_torchcodec(recognizer):
+    # Without FFmpeg, it is there and cannot be imported.
+    pytest.importorskip("torchcodec", exc_type=Exception)  # pyright: ignore[reportArgumentType]
+    datasets = pytest.importorskip("datasets")
+    rows = []
+    for samples in TARGETS:
+        file = io.BytesIO()
+        soundfile.write(file, samples, 16000, "FLOAT", format="WAV")
+        rows.append({"audio": {"bytes": file.getvalue(), "path": "a.wav"}})
+    dataset = datasets.Dataset.from_list(rows).cast_column("audio", datasets.Audio())
+    for answers, samples in zip(recognizer(KeyDataset(dataset, "audio")), TARGETS, strict=True):
+        assert_same(answers, recognizer(samples))
+    assert_same(
+        recognizer(TARGETS[1], enrollment=[{**dataset[0], "label": "Joy"}]),
+        recognizer(TARGETS[1], enrollment=[{"audio": TARGETS[0], "label": "Joy"}]),
+    )
