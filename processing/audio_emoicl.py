@@ -300,4 +300,26 @@ def _check_audible(waveform: np.ndarray) -> None:
         raise ValueError(f"silent: its peak is {peak:.1e} of full scale, below {SILENT_PEAK:.0e}; record it again")
 
 
-__all__ = ["AudioLike", "check_not_shorter", "decode_audio", "is_silent", "naming", "stream_audio"]
+
+def trim_silence(waveform: np.ndarray, sampling_rate: int, threshold: float, margin: float = 0.1) -> np.ndarray:
+    """
+    An utterance without what is faint at its start and its end: a recording has as much of it as somebody left there,
+    and statistics over time would tell that instead of the voice.
+
+    Args:
+        waveform (`np.ndarray` of shape `(n,)`): The utterance.
+        sampling_rate (`int`): Its sampling rate, in Hz.
+        threshold (`float`): What is faint, in dB below the loudest frame of 25 ms.
+        margin (`float`, *optional*, defaults to 0.1): Seconds of it that are kept at either end.
+
+    Returns:
+        `np.ndarray` of shape `(m,)`: A part of the waveform.
+    """
+    size = sampling_rate // 40
+    padded = np.pad(waveform, (0, -len(waveform) % size)).astype(np.float64)
+    powers = np.square(padded.reshape(-1, size)).mean(1)
+    heard = np.flatnonzero(powers >= powers.max() * 10 ** (-threshold / 10))
+    kept = round(margin * sampling_rate)
+    return waveform[max(0, heard[0] * size - kept) : (heard[-1] + 1) * size + kept]
+
+__all__ = ["AudioLike", "check_not_shorter", "decode_audio", "is_silent", "naming", "stream_audio", "trim_silence"]

@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import BatchFeature, SeamlessM4TFeatureExtractor, SequenceFeatureExtractor
 from transformers.audio_utils import mel_filter_bank
 
-from .audio_emoicl import MAX_RATE, MIN_RATE, AudioLike, decode_audio
+from .audio_emoicl import MAX_RATE, MIN_RATE, AudioLike, decode_audio, trim_silence
 
 
 INPUT_TYPES = ("log_mel", "waveform", "filterbank")
@@ -51,6 +51,9 @@ class EmoIclFeatureExtractor(SequenceFeatureExtractor):
             `"log_mel"`, `"waveform"` or `"filterbank"`: `input_type` of the speech encoder.
         do_normalize (`bool`, *optional*, defaults to `True`):
             Whether a waveform gets zero mean and unit variance, as [`Wav2Vec2FeatureExtractor`] has it.
+        trim_silence (`float`, *optional*):
+            How far below its loudest frame, in dB, the start and the end of an utterance may be before they are cut;
+            see [`trim_silence`]. `None` leaves them.
 
     Raises:
         `ValueError`: If `input_type` is none of the three, `feature_size` does not go with it, or a size is none.
@@ -69,6 +72,7 @@ class EmoIclFeatureExtractor(SequenceFeatureExtractor):
         max_duration: float = 30.0,
         input_type: str = "log_mel",
         do_normalize: bool = True,
+        trim_silence: float | None = None,
         **kwargs,
     ):
         _check_input_type(input_type, feature_size)
@@ -80,6 +84,9 @@ class EmoIclFeatureExtractor(SequenceFeatureExtractor):
         self.max_duration = max_duration
         self.input_type = input_type
         self.do_normalize = do_normalize
+        if trim_silence is not None and not trim_silence > 0:
+            raise ValueError(f"`trim_silence` is a number of dB above 0, or None; got {trim_silence!r}.")
+        self.trim_silence = trim_silence
         # `to_dict` leaves `mel_filters` out: they follow from the other fields.
         self.mel_filters = None
         if input_type == "log_mel":
@@ -141,6 +148,8 @@ class EmoIclFeatureExtractor(SequenceFeatureExtractor):
         Returns:
             [`BatchFeature`] as [`~EmoIclFeatureExtractor.__call__`].
         """
+        if self.trim_silence is not None:
+            waveforms = [trim_silence(waveform, self.sampling_rate, self.trim_silence) for waveform in waveforms]
         compute = {"log_mel": self._log_mel, "waveform": self._waveform, "filterbank": self._filterbank}
         features = [compute[self.input_type](waveform).mT for waveform in waveforms]
         num_frames = torch.tensor([len(feature) for feature in features])

@@ -95,7 +95,8 @@ def check(recipe: Recipe) -> dict[str, Corpus]:
         raise ValueError(f"No training utterance is labeled {', '.join(absent)}: add tables, or set `labels`.")
     context = prepare(recipe, split, {name: Path(recipe.output) / name for name in recipe.run})
     open_labels = {} if context.open_labels is None else {"open labels": context.open_labels}
-    return {"training": split.train, "validation": split.validation, **split.test, **open_labels}
+    left_out = {} if context.left_out is None else {"left out": context.left_out}
+    return {"training": split.train, "validation": split.validation, **split.test, **open_labels, **left_out}
 
 
 def load_tables(recipe: Recipe) -> SpeakerSplit:
@@ -121,7 +122,8 @@ def prepare(recipe: Recipe, split: SpeakerSplit, folders: Mapping[str, Path]) ->
         # A fold tests some of those who speak there.
         heard = [u for u in load_corpus(recipe.tables("open_labels")) if u.speaker_id in split.train.by_speaker]
         open_labels = Corpus(heard) if heard else None
-    context = Context(recipe, split.train, split.validation, folders, open_labels)
+    left_out = load_corpus(recipe.tables("left_out"), recipe.labels) if recipe.left_out else None
+    context = Context(recipe, split.train, split.validation, folders, open_labels, left_out)
     stages = stages_of(recipe)
     for stage in stages:
         stage.check(context)

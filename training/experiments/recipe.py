@@ -19,6 +19,7 @@ COMPOSITION = (
     "speech_encoder",
     "speech_layer",
     "language_model",
+    "trim_silence",
     "feature_dropout",
     "labels",
     "seed",
@@ -27,6 +28,7 @@ COMPOSITION = (
     "text",
     "num_open_labels",
     "open_labels",
+    "left_out",
 )
 
 
@@ -74,6 +76,8 @@ class Recipe:
         validation (`list[str]`): Tables of the speakers that choose the best checkpoint.
         test (`list[str]`): Tables of the speakers that are reported on.
         open_labels (`list[str]`): Tables of training speakers with other labels than the candidates, to tune by.
+        left_out (`list[str]`): Tables of corpora that nothing is fitted to, but by which a speaker adaptation is weighted
+            too: it should help where nobody measured it.
         data_folder (`str`, defaults to `.`): Folder that holds the tables.
         output (`str`, defaults to `outputs/NAME`): Where checkpoints, the model and the report go.
         cache_folder (`str`, *optional*): Where speech features are kept.
@@ -82,6 +86,7 @@ class Recipe:
         speech_encoder (`str`, *optional*): Hub name or folder of the pretrained speech encoder.
         speech_layer (`int`, *optional*): Its layer that is used, by default the last.
         language_model (`str`, *optional*): Hub name or folder of a pretrained one, by default a T5 from scratch.
+        trim_silence (`float`, *optional*): Field of [`EmoIclFeatureExtractor`]; by default nothing is cut.
         feature_dropout (`float`, defaults to 0.0): Dropout probability on the features of a frozen encoder.
         model (`dict`): Further fields of [`EmoIclConfig`], such as `num_query_tokens`.
         qformer (`dict`): Sizes of the Q-Former, fields of `Blip2QFormerConfig`.
@@ -102,6 +107,7 @@ class Recipe:
     validation: list[str] = field(default_factory=list)
     test: list[str] = field(default_factory=list)
     open_labels: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     data_folder: str = "."
     output: str = ""
     cache_folder: str | None = None
@@ -110,6 +116,7 @@ class Recipe:
     speech_encoder: str | None = None
     speech_layer: int | None = None
     language_model: str | None = None
+    trim_silence: float | None = None
     feature_dropout: float = 0.0
     model: dict[str, Any] = field(default_factory=dict)
     qformer: dict[str, Any] = field(default_factory=dict)

@@ -85,6 +85,7 @@ class Context:
         validation ([`Corpus`]): Those of the speakers that choose the best checkpoint.
         folders (`Mapping[str, Path]`): The folder of each stage.
         open_labels ([`Corpus`], *optional*): Utterances of training speakers with other labels than the candidates.
+        left_out ([`Corpus`], *optional*): Utterances of corpora that nothing is fitted to.
         speech_encoder (`PreTrainedModel`, *optional*): The speech encoder, if a stage has tuned it.
         speech_lm ([`SpeechLm`], *optional*): The speech LM, as the last stage left it.
         recognizer ([`Recognizer`], *optional*): What is measured.
@@ -96,6 +97,7 @@ class Context:
     validation: Corpus
     folders: Mapping[str, Path]
     open_labels: Corpus | None = None
+    left_out: Corpus | None = None
     speech_encoder: PreTrainedModel | None = None
     speech_lm: SpeechLm | None = None
     recognizer: Recognizer | None = None
@@ -118,8 +120,8 @@ class Context:
         """Number of dimensions of an utterance's pooled features: mean and standard deviation."""
         return 2 * AutoConfig.from_pretrained(self.pretrained(), trust_remote_code=False).hidden_size
 
-    def latest_speech_lm(self) -> SpeechLm:
-        """The speech LM, which is new if no stage has made one."""
+    def latest_speech_lm(self, adaptation_config: dict[str, Any] | None = None) -> SpeechLm:
+        """The speech LM, which is new if no stage has made one, with such a speaker adaptation if given."""
         if self.speech_lm is not None:
             return self.speech_lm
         recipe, processes = self.recipe, PartialState()
@@ -133,6 +135,8 @@ class Context:
             text=None if recipe.language_model else recipe.text,
             feature_dropout=recipe.feature_dropout,
             num_open_labels=recipe.num_open_labels,
+            trim_silence=recipe.trim_silence,
+            adaptation_config=adaptation_config,
             **recipe.model,
         )
         if self.speech_encoder is not None:
@@ -242,6 +246,7 @@ class EncoderStage(Stage):
             known_labels=[*recipe.labels, *sorted(set(corpus.labels) - set(recipe.labels))],
             freeze_speech_encoder=False,
             adaptation_config={"size": min(TUNING_SIZE, context.pooled_size())},
+            trim_silence=recipe.trim_silence,
             speech_layer=recipe.speech_layer,
             **SMALLEST_LANGUAGE_MODEL,
         )
@@ -283,12 +288,21 @@ class MetaIclStage(Stage):
 
 @dataclass
 class MadeUpSpeakersStage(Stage):
-    """Teaches the language model to read enrollments, by speakers that are drawn from the statistics of real ones."""
+    """
+    Teaches the language model to read enrollments, by speakers that are drawn from the statistics of real ones.
+
+    Args:
+        size (`int`, *optional*): Dimensions of the voice embeddings, by default those of the pooled features. A stage
+            `adaptation` after it has the same.
+    """
 
     trainer_arguments = MadeUpTrainingArguments
 
+    size: int | None = None
+
     def run(self, context: Context) -> Context:
-        speech_lm = context.latest_speech_lm()
+        # The language model alone is taught, and measured by the validation speakers.
+        speech_lm = context.latest_speech_lm({"size": self.size, "probe_weight": 0.0, "prototype_weight": 0.0})
         args: MadeUpTrainingArguments = self.training_arguments(context)
         args.eval_shots = validation_shots(args, context.validation)
 
@@ -339,7 +353,8 @@ class AdaptationStage(Stage):
         finished, processes = context.folders[self.name] / "model", PartialState()
         if not finished.exists() and processes.is_main_process:
             fields = {name: getattr(self, name) for name in ("size", "sources", "enrolled_share_exponent")}
-            adapted = add_adaptation(model, processor, context.training, context.validation, features, fields)
+            validation = Corpus([*context.validation, *(context.left_out or ())])
+            adapted = add_adaptation(model, processor, context.training, validation, features, fields)
             keep_model(finished, adapted, processor)
         processes.wait_for_everyone()
         return context.hand_on(speech_lm._replace(model=EmoIclForConditionalGeneration.from_pretrained(finished)))
@@ -373,6 +388,7 @@ class ClassifierStage(Stage):
             context.pretrained() if self.pretrained else None,
             recipe.labels,
             enrollment_labels=recipe.labels if self.enrollment_labels == "all" else self.enrollment_labels,
+            trim_silence=recipe.trim_silence,
             # Layers that are trained from scratch are all used, and have a dropout of their own.
             **(of_encoder if self.pretrained else {"speech": self.speech}),
             **self.sizes,

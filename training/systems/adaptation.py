@@ -1,6 +1,7 @@
 """Gives a trained speech language model a speaker adaptation: fitted in closed form to its training speakers, and
 blended with the language model on speakers that neither has seen."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,7 +42,8 @@ def add_adaptation(
         model ([`EmoIclForConditionalGeneration`]): The model, without a speaker adaptation.
         processor ([`EmoIclProcessor`]): Lays out its prompts; its candidate labels are the known ones.
         training ([`Corpus`]): Utterances to fit the adaptation to, several for each speaker and label.
-        validation ([`Corpus`]): Utterances of other speakers, to choose the weights of the blend on.
+        validation ([`Corpus`]): Utterances of other speakers, perhaps of other corpora too, to choose the weights of the
+            blend on.
         features ([`FeatureCache`]): Holds the speech features of both.
         adaptation_config ([`EmoIclAdaptationConfig`] or `Mapping`):
             Its `size`, `sources` and `enrolled_share_exponent`, as far as they differ from the defaults. Labels and
@@ -90,7 +92,8 @@ def choose_weights(
 ) -> None:
     """
     Sets the weights of language model, probe and prototypes to those that give the smallest cross entropy of a
-    log-linear blend, over episodes with 0, 1, 3 and 7 shots (TU+LD), in which all speakers count alike.
+    log-linear blend, over episodes with 0, 1, 3 and 7 shots (TU+LD), in which all corpora count alike, and so do the
+    speakers of one.
     """
     recognizer, pooled = SpeechLmRecognizer(model, processor, features), PooledFeatures(features)(validation)
     parts, answers = [], []
@@ -100,7 +103,11 @@ def choose_weights(
         parts.append(np.stack([language_model, *evidence_parts(adaptation, pooled, episodes)]))
         answers += [processor.candidate_labels.index(episode.label) for episode in episodes]
     scores = np.concatenate(parts, axis=1)
-    shares = [1 / len(validation.by_speaker[speaker_id]) for speaker_id in validation.speaker_ids]
+    num_speakers = Counter(validation.corpus_of.values())
+    shares = [
+        1 / (len(validation.by_speaker[speaker_id]) * num_speakers[validation.corpus_of[speaker_id]])
+        for speaker_id in validation.speaker_ids
+    ]
     shares = np.tile(shares, len(BLEND_SHOTS))
 
     def cross_entropy(log_weights: np.ndarray) -> float:

@@ -36,6 +36,7 @@ def compose(
     known_labels: Sequence[str] | None = None,
     adaptation_config: Mapping[str, Any] | None = None,
     num_open_labels: int = 0,
+    trim_silence: float | None = None,
     **fields: Any,
 ) -> tuple[EmoIclForConditionalGeneration, EmoIclProcessor]:
     """
@@ -59,6 +60,7 @@ def compose(
         num_open_labels (`int`, *optional*, defaults to 0):
             Number of tokens that a T5 from scratch has for labels of which it does not know the words. With them,
             `labels` are the `known_labels` of the processor.
+        trim_silence (`float`, *optional*): Field of [`EmoIclFeatureExtractor`].
         **fields: Further fields of [`EmoIclConfig`].
 
     Returns:
@@ -101,7 +103,7 @@ def compose(
     if pretrained is not None:
         model.model.language_model.load_state_dict(pretrained.state_dict())
     processor = EmoIclProcessor(
-        load_feature_extractor(model, speech_encoder),
+        load_feature_extractor(model, speech_encoder, trim_silence),
         tokenizer,
         num_query_tokens=config.num_query_tokens,
         candidate_labels=labels,
@@ -117,6 +119,7 @@ def compose_classifier(
     enrollment_labels: Sequence[str] | None = None,
     speech_layer: int | None = None,
     speech: Mapping[str, Any] | None = None,
+    trim_silence: float | None = None,
     **fields: Any,
 ) -> tuple[EmoIclForAudioClassification, EmoIclFeatureExtractor]:
     """
@@ -130,6 +133,7 @@ def compose_classifier(
         enrollment_labels (`Sequence[str]`, *optional*): Labels of which utterances of the speaker join the input.
         speech_layer (`int`, *optional*): Encoder layer that is classified; those above are left away.
         speech (`Mapping`, *optional*): Sizes of a new speech encoder, fields of [`EmoIclSpeechEncoderConfig`].
+        trim_silence (`float`, *optional*): Field of [`EmoIclFeatureExtractor`].
         **fields: Further fields of [`EmoIclClassifierConfig`].
 
     Returns:
@@ -150,9 +154,9 @@ def compose_classifier(
     )
     model = EmoIclForAudioClassification(config)
     if speech_encoder is None:
-        return model, EmoIclFeatureExtractor(feature_size=config.speech_config.num_mel_bins)
+        return model, EmoIclFeatureExtractor(config.speech_config.num_mel_bins, trim_silence=trim_silence)
     load_speech_encoder(model, speech_encoder)
-    return model, load_feature_extractor(model, speech_encoder)
+    return model, load_feature_extractor(model, speech_encoder, trim_silence)
 
 
 def new_text_config(tokenizer: PreTrainedTokenizerBase, sizes: Mapping[str, Any]) -> PreTrainedConfig:
@@ -236,7 +240,9 @@ def refuse_missing(checkpoint: str, part: str, missing: Sequence[str]) -> None:
         raise ValueError(f"{checkpoint} lacks weights of the {part}: {sorted(missing)}.")
 
 
-def load_feature_extractor(model: EmoIclPreTrainedModel, checkpoint: str) -> EmoIclFeatureExtractor:
+def load_feature_extractor(
+    model: EmoIclPreTrainedModel, checkpoint: str, trim_silence: float | None = None
+) -> EmoIclFeatureExtractor:
     """
     The feature extractor for the speech encoder of a model.
 
@@ -245,19 +251,24 @@ def load_feature_extractor(model: EmoIclPreTrainedModel, checkpoint: str) -> Emo
         checkpoint (`str`):
             Hub name or folder of the pretrained speech encoder, whose preprocessor says whether waveforms are
             normalized. They are if there is none, as by default in transformers.
+        trim_silence (`float`, *optional*): Field of [`EmoIclFeatureExtractor`].
 
     Returns:
         [`EmoIclFeatureExtractor`]
     """
     encoder: Any = model.get_encoder(modality="audio")
     if encoder.input_type == "log_mel":
-        return EmoIclFeatureExtractor(feature_size=encoder.config.num_mel_bins)
+        return EmoIclFeatureExtractor(feature_size=encoder.config.num_mel_bins, trim_silence=trim_silence)
     if encoder.input_type == "filterbank":
         return EmoIclFeatureExtractor(
-            feature_size=encoder.config.feature_projection_input_dim, input_type="filterbank"
+            feature_size=encoder.config.feature_projection_input_dim,
+            input_type="filterbank",
+            trim_silence=trim_silence,
         )
     try:
         do_normalize = AutoFeatureExtractor.from_pretrained(checkpoint, trust_remote_code=False).do_normalize
     except OSError:
         do_normalize = True
-    return EmoIclFeatureExtractor(feature_size=1, input_type="waveform", do_normalize=do_normalize)
+    return EmoIclFeatureExtractor(
+        feature_size=1, input_type="waveform", do_normalize=do_normalize, trim_silence=trim_silence
+    )
