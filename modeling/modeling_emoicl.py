@@ -21,14 +21,12 @@ from .adaptation_emoicl import (
 )
 from .configuration_emoicl import EmoIclConfig
 from .outputs_emoicl import EmoIclAudioOutput, EmoIclEncoderOutput, EmoIclModelOutput, EmoIclSeq2SeqLMOutput
-from .pretrained_emoicl import EmoIclPreTrainedModel, check_inputs
+from .pretrained_emoicl import EmoIclPreTrainedModel
+from .prompt_emoicl import IGNORED, hide_targets, labels_of_utterances, placeholder_mask, shot_labels
 from .qformer_emoicl import EmoIclQFormer, EmoIclVoiceToken
 from .speech_encoder_emoicl import build_speech_encoder
 
 
-IGNORED = -100
-# Of a label in the enrollment. A fixed number, for exported graphs have no sizes that hang on what the tokens are.
-MAX_LABEL_TOKENS = 64
 PROMPT_INPUTS = (
     "inputs_embeds",
     "sequence_ids",
@@ -82,6 +80,8 @@ class EmoIclModel(EmoIclPreTrainedModel):
             init.normal_(module.query_tokens, mean=0.0, std=1.0)
             init.ones_(module.feature_scale)
             init.zeros_(module.feature_shift)
+        elif isinstance(module, EmoIclVoiceToken):
+            init.ones_(module.feature_scale)
         elif isinstance(module, EmoIclLinearOfSources):
             init.normal_(module.weight, mean=0.0, std=self.config.initializer_range)
             init.zeros_(module.bias)
@@ -148,23 +148,11 @@ class EmoIclModel(EmoIclPreTrainedModel):
     def get_placeholder_mask(
         self, input_ids: torch.Tensor | None, segment_ids: torch.Tensor, utterance_index: torch.Tensor
     ) -> torch.Tensor:
-        """Where the query tokens of the utterances go, `(batch_size, prompt_length)`: at the audio tokens; without
-        `input_ids`, where the prompt is speech.
-
-        Raises:
-            ValueError: If the placeholders do not match the utterances.
-        """
-        placeholders = segment_ids == 1 if input_ids is None else input_ids == self.config.audio_token_id
-        found = placeholders.sum(1)
-        wanted = self.config.num_query_tokens * (utterance_index >= 0).sum(1)
-        check_inputs(
-            found == wanted,
-            lambda: (
-                f"The batch holds {found.tolist()} audio placeholders, but `utterance_index` asks for "
-                f"{wanted.tolist()}: {self.config.num_query_tokens} for each utterance."
-            ),
+        """Where the query tokens of the utterances go; see [`placeholder_mask`]."""
+        config = self.config
+        return placeholder_mask(
+            input_ids, segment_ids, utterance_index, config.audio_token_id, config.num_query_tokens
         )
-        return placeholders
 
     def embed_prompt(
         self,
@@ -200,79 +188,16 @@ class EmoIclModel(EmoIclPreTrainedModel):
         utterance = utterance_index.gather(1, place // self.config.num_query_tokens).clamp(min=0)
         queries = query_embeds[utterance, place % self.config.num_query_tokens].to(inputs_embeds)
         if self.unlabeled_embedding is not None:
-            queries = queries + self.labels_of_utterances(inputs_embeds, sequence_ids)
+            without_label = self.unlabeled_embedding(torch.zeros_like(sequence_ids))
+            queries = queries + labels_of_utterances(inputs_embeds, sequence_ids, without_label)
         inputs_embeds = torch.where(placeholders[..., None], queries, inputs_embeds)
         return inputs_embeds + self.segment_embeddings(segment_ids) + self.sequence_embeddings(sequence_ids)
-
-    def labels_of_utterances(self, inputs_embeds: torch.Tensor, sequence_ids: torch.Tensor) -> torch.Tensor:
-        """For each place of an utterance, the mean embedding of its label's tokens, which have the next place in the
-        order of sequences; without a label, as the target is, the embedding that stands for none.
-
-        Args:
-            inputs_embeds (`torch.Tensor` of shape `(batch_size, prompt_length, text_hidden_size)`): Of the text.
-            sequence_ids (`torch.Tensor` of shape `(batch_size, prompt_length)`): Place of each token's sequence.
-
-        Returns:
-            `torch.Tensor` of shape `(batch_size, prompt_length, text_hidden_size)`.
-        """
-        of_label = (sequence_ids[:, :, None] - 1 == sequence_ids[:, None]) & (sequence_ids[:, None] > 1)
-        count = of_label.sum(-1, keepdim=True)
-        mean = of_label.to(inputs_embeds) @ inputs_embeds / count.clamp(min=1)
-        return torch.where(count > 0, mean, self.unlabeled_embedding(torch.zeros_like(sequence_ids)))
-
-    def hide_target(
-        self, attention_mask: torch.Tensor, sequence_ids: torch.Tensor, placeholders: torch.Tensor
-    ) -> torch.Tensor:
-        """The mask by which each target of a prompt sees all but other targets, and nothing else sees a target.
-
-        Args:
-            attention_mask (`torch.Tensor` of shape `(batch_size, prompt_length)`): 1 for real tokens.
-            sequence_ids (`torch.Tensor` of shape `(batch_size, prompt_length)`): Place of each token's sequence.
-            placeholders (`torch.Tensor` of shape `(batch_size, prompt_length)`): Where the query tokens are.
-
-        Returns:
-            `torch.Tensor` of shape `(batch_size, 1, prompt_length, prompt_length)`: 0 where a token (third axis) sees
-            another, else the least number; of the language model's dtype.
-        """
-        target = torch.where(sequence_ids == 1, placeholders.cumsum(1).sub(1) // self.config.num_query_tokens, -1)
-        sees = (target[:, None] < 0) | (target[:, :, None] == target[:, None])
-        sees = sees & (attention_mask[:, None] > 0)
-        dtype = self.get_input_embeddings().weight.dtype
-        return torch.zeros(sees.shape, dtype=dtype, device=sees.device).masked_fill(
-            ~sees, torch.finfo(dtype).min
-        )[:, None]
 
     def shot_labels(
         self, input_ids: torch.Tensor, sequence_ids: torch.Tensor, utterance_index: torch.Tensor
     ) -> torch.Tensor:
-        """Reads the enrollment's labels off the prompt: counted back from the target, shot `i` of `k` has its label in
-        sequence `2 (k - i + 1)`.
-
-        Args:
-            input_ids (`torch.Tensor` of shape `(batch_size, prompt_length)`): Tokens of the prompts.
-            sequence_ids (`torch.Tensor` of shape `(batch_size, prompt_length)`): Place of each token's sequence.
-            utterance_index (`torch.Tensor` of shape `(batch_size, num_shots + 1)`): Its utterances, as in `forward`.
-
-        Returns:
-            `torch.Tensor` of shape `(batch_size, num_shots, MAX_LABEL_TOKENS + 1)`: label tokens with the
-            end-of-sequence token, padded with -100.
-
-        Raises:
-            ValueError: If a label has too many tokens.
-        """
-        shots = torch.arange(utterance_index.shape[1] - 1, device=input_ids.device)
-        places = 2 * ((utterance_index[:, 1:] >= 0).sum(1, keepdim=True) - shots)[..., None]
-        of_shot = (sequence_ids[:, None, :] == places) & (places > 0)
-        lengths = of_shot.sum(-1, keepdim=True)
-        check_inputs(
-            lengths <= MAX_LABEL_TOKENS,
-            lambda: f"A label of the enrollment has {lengths.max()} tokens; at most {MAX_LABEL_TOKENS} are read.",
-        )
-        columns = torch.arange(MAX_LABEL_TOKENS + 1, device=input_ids.device)
-        positions = (of_shot.int().argmax(-1, keepdim=True) + columns).clamp(max=input_ids.shape[1] - 1)
-        tokens = input_ids[:, None, :].expand(-1, len(shots), -1).gather(2, positions)
-        tokens = tokens.masked_fill(columns == lengths, self.config.eos_token_id)
-        return tokens.masked_fill((columns > lengths) | (lengths == 0), IGNORED)
+        """The enrollment's labels as they stand in the prompt; see [`shot_labels`]."""
+        return shot_labels(input_ids, sequence_ids, utterance_index, self.config.eos_token_id)
 
     def label_evidence(
         self,
@@ -321,18 +246,36 @@ class EmoIclModel(EmoIclPreTrainedModel):
         if query_embeds is None:
             audio = self.get_audio_features(input_features, input_features_mask, speech_features, speech_features_mask)
             query_embeds, voice_embeds = audio.query_embeds, audio.voice_embeds
-        prompt = self.embed_prompt(input_ids, sequence_ids, segment_ids, utterance_index, query_embeds, inputs_embeds)
-        visible = attention_mask
-        if not self.config.enrollment_sees_target:
-            placeholders = self.get_placeholder_mask(input_ids, segment_ids, utterance_index)
-            visible = self.hide_target(attention_mask, sequence_ids, placeholders)
-        encoded = self.get_encoder()(inputs_embeds=prompt, attention_mask=visible, return_dict=True, **kwargs)
+        layout = (sequence_ids, segment_ids, utterance_index)
+        encoded = self.encode_prompt(input_ids, attention_mask, *layout, query_embeds, inputs_embeds, **kwargs)
         return EmoIclEncoderOutput(
             encoded.last_hidden_state,
             encoded.hidden_states,
             encoded.attentions,
             **self.label_evidence(input_ids, sequence_ids, utterance_index, voice_embeds),
         )
+
+    def encode_prompt(
+        self,
+        input_ids: torch.Tensor | None,
+        attention_mask: torch.Tensor,
+        sequence_ids: torch.Tensor,
+        segment_ids: torch.Tensor,
+        utterance_index: torch.Tensor,
+        query_embeds: torch.Tensor,
+        inputs_embeds: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutput:
+        """What the language model's encoder makes of a prompt; the arguments are those of `encode`. Where nothing sees
+        the target, several of them may stand at the end."""
+        prompt = self.embed_prompt(input_ids, sequence_ids, segment_ids, utterance_index, query_embeds, inputs_embeds)
+        if not self.config.enrollment_sees_target:
+            placeholders = self.get_placeholder_mask(input_ids, segment_ids, utterance_index)
+            dtype = self.get_input_embeddings().weight.dtype
+            attention_mask = hide_targets(
+                attention_mask, sequence_ids, placeholders, self.config.num_query_tokens, dtype
+            )
+        return self.get_encoder()(inputs_embeds=prompt, attention_mask=attention_mask, return_dict=True, **kwargs)
 
     @can_return_tuple
     def forward(

@@ -300,7 +300,6 @@ def _check_audible(waveform: np.ndarray) -> None:
         raise ValueError(f"silent: its peak is {peak:.1e} of full scale, below {SILENT_PEAK:.0e}; record it again")
 
 
-
 def trim_silence(waveform: np.ndarray, sampling_rate: int, threshold: float, margin: float = 0.1) -> np.ndarray:
     """
     An utterance without what is faint at its start and its end: a recording has as much of it as somebody left there,
@@ -321,5 +320,6 @@ def trim_silence(waveform: np.ndarray, sampling_rate: int, threshold: float, mar
     heard = np.flatnonzero(powers >= powers.max() * 10 ** (-threshold / 10))
     kept = round(margin * sampling_rate)
     return waveform[max(0, heard[0] * size - kept) : (heard[-1] + 1) * size + kept]
+
 
 __all__ = ["AudioLike", "check_not_shorter", "decode_audio", "is_silent", "naming", "stream_audio", "trim_silence"]

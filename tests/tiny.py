@@ -20,6 +20,15 @@ LABELS = ("Joy", "Sadness", "Anger")
 # The known labels of a tiny model. "Anger" is none of them, so that tests meet an unknown label too.
 KNOWN_LABELS = {"Joy": [10, EOS], "Sadness": [11, 12, EOS]}
 
+# Fields of a model that made-up speakers teach: an utterance is one token, its label bound to it, and nothing sees the
+# target.
+READER: dict[str, Any] = {
+    "num_query_tokens": 1,
+    "voice_token": True,
+    "bind_labels": True,
+    "enrollment_sees_target": False,
+}
+
 Shot = tuple[int, list[int]]
 
 
@@ -159,13 +168,14 @@ def tiny_speech(*lengths: int, seed: int = 0) -> dict[str, torch.Tensor]:
     return {"input_features": features * mask[:, None], "input_features_mask": mask}
 
 
-def tiny_batch() -> dict[str, torch.Tensor]:
+def tiny_batch(num_query_tokens: int = 3) -> dict[str, torch.Tensor]:
     """Three prompts with 2, 3 and 0 shots: known and unknown labels, one twice, and utterances that prompts share."""
     joy, sadness, anger = [10], [11, 12], [13, 14, 15]
     prompts = tiny_prompts(
         ([(0, joy), (1, sadness)], 2),
         ([(3, joy), (1, anger), (0, anger)], 4),
         ([], 2),
+        num_query_tokens=num_query_tokens,
     )
     return prompts | tiny_speech(40, 37, 51, 26, 33)
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from model_tester import GenerationTester, ModelTester
-from tiny import label_ids, tiny_batch, tiny_model, tiny_prompts, tiny_speech
+from tiny import READER, label_ids, tiny_adaptation, tiny_batch, tiny_model, tiny_prompts, tiny_speech
 from tiny_classifier import tiny_classifier, tiny_classifier_batch
 from torch.testing import assert_close
 from transformers import AutoModel
@@ -34,6 +34,29 @@ class TestConditionalGeneration(ModelTester, GenerationTester):
 
     def batch(self):
         return tiny_batch() | {"labels": CANDIDATES}
+
+
+class TestReader(TestConditionalGeneration):
+    """The layout that made-up speakers teach."""
+
+    parts = (
+        "model.language_model",
+        "model.speech_encoder",
+        "model.voice_token",
+        "model.segment_embeddings",
+        "model.sequence_embeddings",
+        "model.unlabeled_embedding",
+        "model.adaptation",
+    )
+
+    def model(self, **fields):
+        # Its tokens are made by the adaptation, which can be left out of the answer alone.
+        if "adaptation_config" in fields:
+            fields["adaptation_config"] = tiny_adaptation(probe_weight=0.0, prototype_weight=0.0)
+        return tiny_model(**(READER | fields))
+
+    def batch(self):
+        return tiny_batch(num_query_tokens=1) | {"labels": CANDIDATES}
 
 
 class TestAudioClassification(ModelTester):
@@ -78,10 +101,15 @@ class Scoring(torch.nn.Module):
         return self.model.score_labels(label_ids, **inputs)
 
 
-@pytest.mark.parametrize("fields", [{}, {"adaptation_config": None}], ids=["adaptation", "the paper's"])
+@pytest.mark.parametrize(
+    "fields", [{}, {"adaptation_config": None}, READER], ids=["adaptation", "the paper's", "reader"]
+)
 @pytest.mark.parametrize("shots", ["enrollment", "no enrollment"])
 def test_scoring_is_exported(shots, fields):
-    batch = tiny_batch() if shots == "enrollment" else tiny_prompts(([], 0), ([], 1)) | tiny_speech(40, 37)
+    queries = fields.get("num_query_tokens", 3)
+    batch = tiny_prompts(([], 0), ([], 1), num_query_tokens=queries) | tiny_speech(40, 37)
+    if shots == "enrollment":
+        batch = tiny_batch(queries)
     model = tiny_model(**fields)
     with torch.no_grad():
         exported = torch.export.export(Scoring(model), (CANDIDATES,), dict(batch), strict=False)

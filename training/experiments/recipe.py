@@ -71,13 +71,14 @@ class Recipe:
         name (`str`): That of its file.
         run (`list[str]`): The stages to run, in their order.
         stages (`dict`): By name, the `type` of a stage (adaptation, classifier, encoder, linear_probe,
-            made_up_speakers, meta_icl, prototypes or weights) and its fields: the arguments of its trainer, and those of its class.
+            made_up_speakers, meta_icl, prototypes or weights) and its fields: the arguments of its trainer, and those
+            of its class.
         train (`list[str]`): Tables of the training speakers, relative to `data_folder`.
         validation (`list[str]`): Tables of the speakers that choose the best checkpoint.
         test (`list[str]`): Tables of the speakers that are reported on.
         open_labels (`list[str]`): Tables of training speakers with other labels than the candidates, to tune by.
-        left_out (`list[str]`): Tables of corpora that nothing is fitted to, but by which a speaker adaptation is weighted
-            too: it should help where nobody measured it.
+        left_out (`list[str]`): Tables of corpora that nothing is fitted to, but by which a speaker adaptation is
+            weighted too: it should help where nobody measured it.
         data_folder (`str`, defaults to `.`): Folder that holds the tables.
         output (`str`, defaults to `outputs/NAME`): Where checkpoints, the model and the report go.
         cache_folder (`str`, *optional*): Where speech features are kept.

@@ -42,8 +42,8 @@ def add_adaptation(
         model ([`EmoIclForConditionalGeneration`]): The model, without a speaker adaptation.
         processor ([`EmoIclProcessor`]): Lays out its prompts; its candidate labels are the known ones.
         training ([`Corpus`]): Utterances to fit the adaptation to, several for each speaker and label.
-        validation ([`Corpus`]): Utterances of other speakers, perhaps of other corpora too, to choose the weights of the
-            blend on.
+        validation ([`Corpus`]): Utterances of other speakers, perhaps of other corpora too, to choose the weights of
+            the blend on.
         features ([`FeatureCache`]): Holds the speech features of both.
         adaptation_config ([`EmoIclAdaptationConfig`] or `Mapping`):
             Its `size`, `sources` and `enrolled_share_exponent`, as far as they differ from the defaults. Labels and
