@@ -275,10 +275,15 @@ class EmoIclConfig(PreTrainedConfig):
                 f"`text_config` is of type {self.text_config.model_type!r}, which is not an encoder-decoder language "
                 "model. Choose one such as T5, Flan-T5, mT5, UMT5, BART or T5Gemma."
             )
-        if self.voice_token and (self.adaptation_config is None or self.num_query_tokens != 1):
+        if self.voice_token and self.adaptation_config is None:
             raise ValueError(
-                "`voice_token` makes one token of each voice embedding: it needs an `adaptation_config`, and a "
-                f"`num_query_tokens` of 1 instead of {self.num_query_tokens}."
+                "`voice_token` makes a token of the voice embedding of the speaker adaptation: give an "
+                "`adaptation_config`."
+            )
+        if self.voice_token and self.num_query_tokens != 1:
+            raise ValueError(
+                "`voice_token` makes one token of each voice embedding: set `num_query_tokens` to 1 instead of "
+                f"{self.num_query_tokens}."
             )
         keep_speech_layers(self.speech_config, self.speech_layer)
         if self.adaptation_config is not None:

@@ -1,5 +1,6 @@
 """The closed form against its definition: Gaussians over the enrollment and the target, and two probes."""
 
+import functools
 from itertools import product
 from typing import Any
 
@@ -58,7 +59,7 @@ def under_plain_prior(module, voices, index, tokens):
 
 
 def batch(episodes):
-    """Index and label tokens of a batch of `(labels of the shots, their utterances, target)`."""
+    """Index and label tokens of a batch of `(labels of the shots, their utterances, target)`; a label may be None."""
     num_shots = max(len(labels) for labels, _, _ in episodes)
     length = max(map(len, LABELS.values()))
     index = torch.full((len(episodes), num_shots + 1), -1)
@@ -66,7 +67,8 @@ def batch(episodes):
     for row, (labels, shots, target) in enumerate(episodes):
         index[row, : len(shots) + 1] = torch.tensor([*shots, target])
         for column, label in enumerate(labels):
-            tokens[row, column, : len(LABELS[label])] = torch.tensor(LABELS[label])
+            if label is not None:
+                tokens[row, column, : len(LABELS[label])] = torch.tensor(LABELS[label])
     return index, tokens
 
 
@@ -263,6 +265,80 @@ def test_a_shot_speaks_for_its_own_label(adaptation):
         found = read(*map(torch.squeeze, adaptation(voices, *batch([(label, [0], 1)]))))
         assert max(found, key=found.__getitem__) == label
         assert found.pop(label) > 0 and all(value == pytest.approx(0, abs=1e-5) for value in found.values())
+
+
+def test_shots_without_labels_are_of_labels_that_nobody_asks_for(adaptation):
+    """Each of its own, as of an unknown label that is not another's."""
+    voices = 2 * torch.randn(4, SIZE, generator=torch.Generator().manual_seed(3)).double()
+    (tokens, evidence), as_unknown, as_one = (
+        adaptation(voices, *batch([(labels, [0, 1, 2], 3)]))
+        for labels in (["a", None, None], ["a", "x", "y"], ["a", "x", "x"])
+    )
+    found, expected, other = (read(t[0], e[0]) for t, e in ((tokens, evidence), as_unknown, as_one))
+    assert set(found) == set(KNOWN)
+    assert found == pytest.approx({label: expected[label] for label in KNOWN}, rel=1e-5)
+    assert all(abs(found[label] - other[label]) > 1e-4 for label in KNOWN)
+
+
+def test_shots_without_labels_may_be_swapped(adaptation):
+    voices = torch.randn(4, SIZE).double()
+    forth, back, mixed = (
+        read(*map(torch.squeeze, adaptation(voices, *batch([(labels, shots, 3)]))))
+        for labels, shots in (
+            ([None, None, "b"], [0, 1, 2]),
+            ([None, None, "b"], [1, 0, 2]),
+            (["b", None, None], [2, 1, 0]),
+        )
+    )
+    assert all(np.isfinite(value) for value in forth.values())
+    assert back == pytest.approx(forth, abs=1e-5) and mixed == pytest.approx(forth, abs=1e-5)
+
+
+def test_shots_without_labels_move_the_speakers_center():
+    module, voices = make_adaptation(), torch.tensor([[5.0, -5.0], [5.0, -5.0], [0.0, 0.0]])
+    _, slots, _ = module.label_slots(batch([([None, None], [0, 1], 2)])[1], torch.ones(1, 2).bool())
+    assert slots.tolist() == [[3, 4]]
+    prior = module.float().prior(5)
+    posteriors = [
+        module.posterior(voices[:num_shots][None, None], slots[:, :num_shots], torch.ones(1, num_shots).bool(), prior)
+        for num_shots in (0, 1, 2)
+    ]
+    distances = [(posterior.center - voices[0]).norm().item() for posterior in posteriors]
+    assert distances[0] > distances[1] > distances[2] > 0
+    variances = [posterior.variance.sum().item() for posterior in posteriors]
+    assert variances[0] > variances[1] > variances[2] > 0
+
+
+@pytest.mark.parametrize("prototype_weight", [0.0, 0.2])
+def test_of_a_new_speaker_shots_without_labels_tell(prototype_weight):
+    """Utterances of speakers as the model has them are recognized better, the more of their voices is heard."""
+    size, generator = 6, torch.Generator().manual_seed(0)
+    module = make_adaptation(size=size, feature_size=size, probe_weight=1.0, prototype_weight=prototype_weight)
+    normal = functools.partial(torch.randn, generator=generator)
+    variances = {"speaker": 4.0, "speaker_label": 0.1, "unknown_label": 1.0, "noise": 0.5}
+    with torch.no_grad():
+        means = module.label_means.copy_(normal(1, len(KNOWN), size))
+        for component, variance in variances.items():
+            module.log_variances.get_parameter(component).fill_(np.log(variance))
+        within = variances["speaker_label"] + variances["noise"]
+        # The posterior of the label, from an utterance as it is and from one whose speaker is known.
+        for probe, variance in ((module.probe, within + variances["speaker"]), (module.centered_probe, within)):
+            probe.weight.copy_(means / variance)
+            probe.bias.copy_(-means.square().sum(-1) / (2 * variance))
+    losses = {}
+    for num_shots in (0, 3, 7):
+        of_speakers = []
+        for _ in range(200):
+            labels = torch.randint(len(KNOWN), (num_shots + 1,), generator=generator)
+            manner = variances["speaker_label"] ** 0.5 * normal(len(KNOWN), size)
+            voices = (means[0] + manner)[labels] + variances["speaker"] ** 0.5 * normal(size)
+            voices = voices + variances["noise"] ** 0.5 * normal(num_shots + 1, size)
+            prompt = batch([([None] * num_shots, list(range(num_shots)), num_shots)])
+            _, evidence = under_plain_prior(module, voices.double(), *prompt)
+            of_speakers.append(-evidence[0, : len(KNOWN)].log_softmax(-1)[labels[-1]].item())
+        losses[num_shots] = np.mean(of_speakers)
+    # What one alone shows of its speaker is mixed with what its label sounds like.
+    assert losses[0] > losses[3] + 0.05 and losses[3] > losses[7] + 0.2, losses
 
 
 def test_without_known_labels_the_enrollment_still_speaks():

@@ -1,8 +1,8 @@
 """Made-up speakers: prompts of voice embeddings that nobody uttered, drawn from the statistics of training speakers.
 
 A language model that is meta-trained on the utterances of tens or hundreds of speakers learns them by heart and passes
-over the labels of the enrollment. Contexts that never come twice leave it nothing to learn by heart: what a label sounds
-like differs from one to the next, so that it must be read.
+over the labels of the enrollment. Contexts that never come twice leave it nothing to learn by heart: what a label
+sounds like differs from one to the next, so that it must be read.
 """
 
 from collections.abc import Sequence
@@ -59,8 +59,9 @@ class MadeUpSpeakers(Dataset[MadeUpContext]):
     Draws contexts by the Gaussian model of [`EmoIclSpeakerAdaptation`], the same for the same `(seed, epoch, item)`.
 
     In a share of them, *wide* ones, the statistics are not those of the training speakers: another room moves all
-    utterances alike, labels sound less like themselves and more like the speaker, and the noise is another. In a share,
-    some labels have words that nobody knows, and mean a known emotion or a new one. In a share, shots lack their label.
+    utterances alike, labels sound less like themselves and more like the speaker, and the noise is another. In a
+    share, some labels have words that nobody knows, and mean a known emotion or a new one. In a share, shots lack
+    their label.
 
     Args:
         adaptation ([`EmoIclSpeakerAdaptation`]): Statistics of the training speakers.

@@ -120,15 +120,11 @@ class MadeUpTrainer(EmoIclTrainer):
     def encode_targets(self, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """What the language model's encoder makes of the prompts, a row for each target, and which of it counts."""
         base = self.model.model
-        prompt = {name: inputs[name] for name in ("sequence_ids", "segment_ids", "utterance_index")}
-        hidden = base.encode(
-            inputs["input_ids"],
-            inputs["attention_mask"],
-            query_embeds=base.voice_token(inputs["voice_embeds"]),
-            voice_embeds=inputs["voice_embeds"],
-            **prompt,
-        ).last_hidden_state
-        num_contexts, length, size = hidden.shape
+        prompt = ("input_ids", "attention_mask", "sequence_ids", "segment_ids", "utterance_index")
+        query_embeds = base.voice_token(inputs["voice_embeds"])
+        # Without the evidence of the speaker adaptation, which is of one target.
+        hidden = base.encode_prompt(*(inputs[name] for name in prompt), query_embeds).last_hidden_state
+        num_contexts, length, _ = hidden.shape
         num_targets = len(inputs["labels"]) // num_contexts
         num_target_tokens = num_targets * self.processor.num_query_tokens
         context, targets = hidden.split([length - num_target_tokens, num_target_tokens], dim=1)
