@@ -246,7 +246,6 @@ class EncoderStage(Stage):
             known_labels=[*recipe.labels, *sorted(set(corpus.labels) - set(recipe.labels))],
             freeze_speech_encoder=False,
             adaptation_config={"size": min(TUNING_SIZE, context.pooled_size())},
-            trim_silence=recipe.trim_silence,
             speech_layer=recipe.speech_layer,
             **SMALLEST_LANGUAGE_MODEL,
         )

@@ -18,7 +18,7 @@ class MadeUpTrainingArguments(ShotsEvaluationArguments):
             Share of the contexts in which room, voices and noise are not those of the training speakers.
         unknown_share (`float`, *optional*, defaults to 0.25): Share of the contexts with labels of unknown words.
         unlabeled_share (`float`, *optional*, defaults to 0.4): Share of those with shots that lack their label.
-        noise (`float`, *optional*, defaults to 1.5):
+        noise (`float`, *optional*, defaults to 2.0):
             Variance of noise, relative to that of the training speakers: dimensions are not as independent as the
             Gaussians have it.
         first_noise (`float`, *optional*, defaults to 0.05): The same, at the beginning.
@@ -49,7 +49,7 @@ class MadeUpTrainingArguments(ShotsEvaluationArguments):
     wide_share: float = field(default=0.5, metadata={"help": "Share of contexts unlike the training speakers."})
     unknown_share: float = field(default=0.25, metadata={"help": "Share of contexts with labels of unknown words."})
     unlabeled_share: float = field(default=0.4, metadata={"help": "Share of contexts with shots without labels."})
-    noise: float = field(default=1.5, metadata={"help": "Variance of noise, relative to the training speakers'."})
+    noise: float = field(default=2.0, metadata={"help": "Variance of noise, relative to the training speakers'."})
     first_noise: float = field(default=0.05, metadata={"help": "The same, at the beginning."})
     easing_share: float = field(default=0.3, metadata={"help": "Share of the training in which it rises."})
     matching_steps: int = field(default=200, metadata={"help": "Steps with unknown words alone, at the beginning."})
