@@ -73,8 +73,11 @@ class MadeUpSpeakers(Dataset[MadeUpContext]):
         unlabeled_share (`float`): Share of contexts with shots that lack their label.
         difficulties (`Sequence[Difficulty]`): Of each epoch; the last one is that of all later ones.
         num_contexts (`int`): Contexts of an epoch.
-        max_unknown (`int`): Largest number of unknown words.
+        max_unknown (`int`): Largest number of unknown words, as many as there are known ones or more.
         seed (`int`): Seed of all draws.
+
+    Raises:
+        `ValueError`: If there are too few words.
     """
 
     def __init__(
@@ -91,6 +94,12 @@ class MadeUpSpeakers(Dataset[MadeUpContext]):
         max_unknown: int,
         seed: int,
     ):
+        num_labels = len(adaptation.config.label_words)
+        if not 2 <= num_labels <= max_unknown:
+            raise ValueError(
+                f"Made-up speakers have 2 labels or more, and unknown words for all of them: got {num_labels} labels "
+                f"and {max_unknown} unknown words."
+            )
         # Those of all sources as one come first.
         self.means = adaptation.label_means[0].detach().double().numpy()
         names = ("speaker", "speaker_label", "unknown_label", "noise")

@@ -299,6 +299,29 @@ class MadeUpSpeakersStage(Stage):
 
     size: int | None = None
 
+    def check(self, context: Context) -> None:
+        super().check(context)
+        recipe = context.recipe
+        check_size(self.name, self.size, context)
+        model = {"voice_token": False, "bind_labels": False, "enrollment_sees_target": True} | recipe.model
+        if not (model["voice_token"] and model["bind_labels"]) or model["enrollment_sees_target"]:
+            raise ValueError(
+                f"{self.name} teaches a model with `voice_token`, `bind_labels` and `enrollment_sees_target: false`; "
+                "recipes of such models extend sizes/reader."
+            )
+        if recipe.language_model is not None or recipe.num_open_labels < len(recipe.labels):
+            raise ValueError(
+                f"{self.name} teaches a language model from scratch that has tokens for labels of unknown words: "
+                f"leave out `language_model`, and set `num_open_labels` to {len(recipe.labels)} or more."
+            )
+        for name in recipe.run:
+            stage = recipe.stages[name]
+            if stage["type"] == "adaptation" and stage.get("size") != self.size:
+                raise ValueError(
+                    f"stages.{name}.size is {stage.get('size')}, and stages.{self.name}.size is {self.size}: what the "
+                    "language model is taught to hear stays the same, so give both one size."
+                )
+
     def run(self, context: Context) -> Context:
         # The language model alone is taught, and measured by the validation speakers.
         speech_lm = context.latest_speech_lm({"size": self.size, "probe_weight": 0.0, "prototype_weight": 0.0})
@@ -314,6 +337,16 @@ class MadeUpSpeakersStage(Stage):
 
         model = run_stage(context.folders[self.name], speech_lm.model, make_trainer)
         return context.hand_on(speech_lm._replace(model=model))
+
+
+def check_size(stage: str, size: int | None, context: Context) -> None:
+    """Refuses voice embeddings of more dimensions than what they are made of."""
+    widest = context.pooled_size()
+    if (size or 0) > widest:
+        raise ValueError(
+            f"stages.{stage}.size is {size}, but mean and standard deviation of {context.recipe.speech_encoder} have "
+            f"{widest} dimensions: set that or fewer."
+        )
 
 
 def validation_shots(args: ShotsEvaluationArguments, validation: Corpus, label: str | None = None) -> list[int]:
@@ -339,21 +372,22 @@ class AdaptationStage(Stage):
     enrolled_share_exponent: float = 0.0
 
     def check(self, context: Context) -> None:
-        widest = context.pooled_size()
-        if (self.size or 0) > widest:
-            raise ValueError(
-                f"stages.{self.name}.size is {self.size}, but mean and standard deviation of "
-                f"{context.recipe.speech_encoder} have {widest} dimensions: set that or fewer."
-            )
+        check_size(self.name, self.size, context)
         split_sources(context.training, self.sources, context.recipe.labels)
+        self.weighing(context)
+
+    def weighing(self, context: Context) -> Corpus:
+        """The utterances that the blend is weighted by."""
+        if context.left_out is None:
+            return context.validation
+        return Corpus([*context.validation, *context.left_out])
 
     def run(self, context: Context) -> Context:
         model, processor, features = speech_lm = context.latest_speech_lm()
         finished, processes = context.folders[self.name] / "model", PartialState()
         if not finished.exists() and processes.is_main_process:
             fields = {name: getattr(self, name) for name in ("size", "sources", "enrolled_share_exponent")}
-            validation = Corpus([*context.validation, *(context.left_out or ())])
-            adapted = add_adaptation(model, processor, context.training, validation, features, fields)
+            adapted = add_adaptation(model, processor, context.training, self.weighing(context), features, fields)
             keep_model(finished, adapted, processor)
         processes.wait_for_everyone()
         return context.hand_on(speech_lm._replace(model=EmoIclForConditionalGeneration.from_pretrained(finished)))

@@ -57,3 +57,8 @@ class MadeUpTrainingArguments(ShotsEvaluationArguments):
     # Contexts never come twice: there is nothing to over-fit to slowly, which RAdam's warm-up is for.
     radam: bool = field(default=False, metadata={"help": "Use RAdam, the paper's optimizer, in place of `optim`."})
     per_device_train_batch_size: int = field(default=48, metadata={"help": "Contexts of a batch on each device."})
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.min_shots > self.max_shots:
+            raise ValueError(f"`min_shots` is {self.min_shots}, more than `max_shots`, {self.max_shots}.")

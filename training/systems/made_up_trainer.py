@@ -37,7 +37,7 @@ class MadeUpTrainer(EmoIclTrainer):
         **kwargs: Further arguments of [`~transformers.Trainer`].
 
     Raises:
-        `ValueError`: If the model is of another kind.
+        `ValueError`: If the model or its processor is of another kind, or the prompts are too long for it.
     """
 
     args: MadeUpTrainingArguments
@@ -53,19 +53,8 @@ class MadeUpTrainer(EmoIclTrainer):
         features: FeatureCache | None = None,
         **kwargs: Any,
     ):
-        config = model.config
-        if not (config.voice_token and config.bind_labels) or config.enrollment_sees_target:
-            raise ValueError(
-                "Made-up speakers teach a model with `voice_token`, `bind_labels` and `enrollment_sees_target=False` "
-                f"in its configuration; this one has {config.voice_token}, {config.bind_labels} and "
-                f"{config.enrollment_sees_target}."
-            )
-        num_labels, num_unknown = len(processing_class.candidate_labels), len(processing_class.open_labels)
-        if processing_class.known_labels is None or num_unknown < num_labels:
-            raise ValueError(
-                f"Made-up speakers teach {num_labels} unknown words too: give the processor `known_labels`, and a "
-                f"tokenizer that has reserved tokens for as many; it has {num_unknown}."
-            )
+        check_reader(model, processing_class)
+        check_lengths(model, args)
         self.processor = processing_class
         self.features = features or FeatureCache(model, processing_class.feature_extractor)
         adaptation: Any = model.model.adaptation
@@ -100,15 +89,11 @@ class MadeUpTrainer(EmoIclTrainer):
         self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], return_outputs: bool = False, **kwargs: Any
     ) -> Any:
         """Cross entropy of the label of each target, which sees the enrollment and no other target."""
-        with self.compute_loss_context_manager():
+        labels = inputs["labels"]
+        with self.accelerator.autocast():
             encoded, mask = self.encode_targets(inputs)
-            labels = inputs["labels"]
-            logits = self.model.model.language_model(
-                encoder_outputs=BaseModelOutput(encoded),
-                attention_mask=mask,
-                decoder_input_ids=self.model.prepare_decoder_input_ids_from_labels(labels),
-                use_cache=False,
-            ).logits
+        # By the model that was handed over, which in several processes is the one that shares gradients.
+        logits = model(encoder_outputs=BaseModelOutput(encoded), attention_mask=mask, labels=labels).logits
         loss = torch.nn.functional.cross_entropy(
             logits.flatten(0, 1).float(),
             labels.flatten(),
@@ -148,9 +133,39 @@ class MadeUpTrainer(EmoIclTrainer):
         return evaluate(recognizer, corpus, args.eval_shots, args.eval_setting, seeds=[0], controls=[])
 
 
+def check_reader(model: EmoIclForConditionalGeneration, processor: EmoIclProcessor) -> None:
+    """Refuses a model whose prompts have another layout, and a processor that lacks tokens for unknown words."""
+    config = model.config
+    if not (config.voice_token and config.bind_labels) or config.enrollment_sees_target:
+        raise ValueError(
+            "Made-up speakers teach a model with `voice_token`, `bind_labels` and `enrollment_sees_target=False` in "
+            f"its configuration; this one has {config.voice_token}, {config.bind_labels} and "
+            f"{config.enrollment_sees_target}."
+        )
+    num_labels, num_unknown = len(processor.candidate_labels), len(processor.open_labels)
+    if processor.known_labels is None or num_unknown < num_labels:
+        raise ValueError(
+            f"Made-up speakers teach {num_labels} unknown words too: give the processor `known_labels`, and a "
+            f"tokenizer that has reserved tokens for as many; it has {num_unknown}."
+        )
+
+
+def check_lengths(model: EmoIclForConditionalGeneration, args: MadeUpTrainingArguments) -> None:
+    """Refuses prompts of more utterances than a model takes."""
+    adaptation: Any = model.model.adaptation
+    matching = len(adaptation.config.label_words) if args.matching_steps else 0
+    num_shots, most = max(args.max_shots, matching), model.config.max_shots + 1
+    if num_shots + args.num_targets > most:
+        raise ValueError(
+            f"{num_shots} shots and {args.num_targets} targets share a prompt, and this model takes {most} "
+            "utterances: set `num_targets` to less, or `max_shots` of its configuration to more."
+        )
+
+
 def difficulties(args: MadeUpTrainingArguments) -> list[Difficulty]:
     """Of each epoch, until the training is as hard as it gets."""
-    steps_per_epoch = math.ceil(args.contexts_per_epoch / (args.train_batch_size * args.world_size))
+    num_batches = math.ceil(args.contexts_per_epoch / (args.train_batch_size * args.world_size))
+    steps_per_epoch = math.ceil(num_batches / args.gradient_accumulation_steps)
     num_steps = args.max_steps if args.max_steps > 0 else args.num_train_epochs * steps_per_epoch
     easing_steps = args.easing_share * num_steps
     found = []

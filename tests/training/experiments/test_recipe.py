@@ -6,12 +6,13 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from tiny import LABELS
+from tiny import LABELS, READER
 from tiny_corpus import MODEL_FIELDS, SIZES, tiny_corpus, tone, write_corpus
+from transformers import AutoProcessor
 
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
 from emoicl.training.data.corpus import Corpus
-from emoicl.training.experiments.experiment import train
+from emoicl.training.experiments.experiment import check, train
 from emoicl.training.experiments.loading import load_recipe
 from emoicl.training.systems.meta_icl_trainer import MetaIclTrainer
 
@@ -113,6 +114,89 @@ def test_a_tuned_speech_encoder(write, content, whisper, tmp_path):
     assert "1. `speech_encoder`: 2 steps" in card and "3. `in_context`: 2 steps" in card
     assert "training (speech_encoder, zero_shot, in_context)" in card or "Awe" in card
     assert not (folder / "speech_encoder" / "model" / "README.md").exists()
+
+
+@pytest.fixture
+def reader(content):
+    """The recipe of a model that made-up speakers teach, and that is adapted then."""
+    stages = {
+        "made_up": STAGE | {"type": "made_up_speakers", "size": 4, "contexts_per_epoch": 12, "max_shots": 3},
+        "adaptation": {"type": "adaptation", "size": 4},
+    }
+    fields = {"num_open_labels": 4, "trim_silence": 35.0, "model": READER | {"max_shots": 12}}
+    return content | fields | {"stages": stages, "run": ["made_up", "adaptation"]}
+
+
+def test_made_up_speakers_and_an_adaptation(write, reader, tmp_path):
+    recipe = load_recipe(write(**reader))
+    report = train(recipe)
+    folder = Path(recipe.output)
+    assert json.loads((folder / "report.json").read_text()) == report.as_dict()
+    log = json.loads((folder / "made_up" / "log.json").read_text())
+    assert [entry["step"] for entry in log if "eval_ua_spk" in entry] == [1, 2]
+    assert "1. `made_up`: 2 steps" in (folder / "model" / "README.md").read_text()
+    taught, final = (EmoIclForConditionalGeneration.from_pretrained(folder / at) for at in ("made_up/model", "model"))
+    assert {name: getattr(final.config, name) for name in READER} == READER
+    assert not taught.config.adaptation_config.has_evidence and final.config.adaptation_config.has_evidence
+    # The language model is as it was taught, and hears by the statistics that it was taught by.
+    assert taught.state_dict().keys() == final.state_dict().keys()
+    for name, weight in taught.state_dict().items():
+        if not name.startswith("model.adaptation.") or "probe" not in name:
+            torch.testing.assert_close(final.state_dict()[name], weight, atol=0, rtol=0, msg=name)
+    processor = AutoProcessor.from_pretrained(folder / "model")
+    assert processor.known_labels == list(LABELS) and len(processor.open_labels) == 4
+    assert processor.feature_extractor.trim_silence == 35.0
+
+
+def test_corpora_left_out_change_the_weights_of_the_adaptation_alone(write, reader, tmp_path):
+    others = Corpus(replace(u, label=LABELS[0], audio=tone(90 + n)) for n, u in enumerate(tiny_corpus(4)))
+    write_corpus(others, tmp_path / "other.csv")
+    models = {}
+    for name, left_out in (("without", []), ("with", [str(tmp_path / "other.csv")])):
+        recipe = load_recipe(write(**(reader | {"left_out": left_out, "output": str(tmp_path / name)})))
+        assert ("left out" in check(recipe)) == bool(left_out)
+        train(recipe)
+        models[name] = EmoIclForConditionalGeneration.from_pretrained(tmp_path / name / "model")
+    one, other = models.values()
+    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+    fields = ("language_model_weight", "probe_weight", "prototype_weight")
+    weights = [[getattr(model.config.adaptation_config, name) for name in fields] for model in (one, other)]
+    assert weights[0] != weights[1]
+
+
+def test_a_clip_that_is_left_out_and_not_is_found_before_training(write, tmp_path):
+    others = Corpus(replace(u, label=LABELS[0]) for u in tiny_corpus(4, takes=1) if u.label == LABELS[1])
+    write_corpus(others, tmp_path / "other.csv")
+    recipe = load_recipe(write(left_out=[str(tmp_path / "other.csv")]))
+    with pytest.raises(ValueError, match="are the same clip: remove the wrong row"):
+        train(recipe)
+    assert not Path(recipe.output).exists()
+
+
+def test_a_table_left_out_that_is_absent_is_found_before_training(write):
+    recipe = load_recipe(write(left_out=["absent.csv"]))
+    with pytest.raises(ValueError, match="absent.csv: there is no such file"):
+        train(recipe)
+    assert not Path(recipe.output).exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stages.made_up.size": 33}, "stages.made_up.size is 33, but .* have 32 dimensions"),
+        ({"stages.adaptation.size": 5}, "stages.adaptation.size is 5, and stages.made_up.size is 4"),
+        ({"model.bind_labels": False}, "made_up teaches a model with `voice_token`, .* extend sizes/reader"),
+        ({"model.enrollment_sees_target": True}, "made_up teaches a model with .* extend sizes/reader"),
+        ({"num_open_labels": 2}, "set `num_open_labels` to 3 or more"),
+        ({"language_model": "t5", "text": {}}, "made_up teaches a language model from scratch"),
+        ({"stages.made_up.min_shots": 4}, "stages.made_up: `min_shots` is 4, more than `max_shots`, 3"),
+    ],
+)
+def test_what_made_up_speakers_cannot_teach_is_found_before_training(write, reader, changes, message):
+    recipe = load_recipe(write(**reader), changes)
+    with pytest.raises(ValueError, match=message):
+        train(recipe)
+    assert not Path(recipe.output).exists()
 
 
 def test_a_missing_test_table_is_found_before_training(write):

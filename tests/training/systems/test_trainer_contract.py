@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import LABELS
+from tiny import LABELS, READER
 from tiny_classifier import SIZES
 from tiny_corpus import compose_tiny
 from transformers import EarlyStoppingCallback
@@ -22,6 +22,8 @@ from emoicl.training.systems.classifier_trainer import ClassifierTrainer
 from emoicl.training.systems.composition import compose_classifier
 from emoicl.training.systems.encoder_config import EncoderTrainingArguments
 from emoicl.training.systems.encoder_trainer import EncoderTrainer
+from emoicl.training.systems.made_up_config import MadeUpTrainingArguments
+from emoicl.training.systems.made_up_trainer import MadeUpTrainer
 from emoicl.training.systems.meta_icl_config import MetaIclTrainingArguments
 from emoicl.training.systems.meta_icl_trainer import MetaIclTrainer
 
@@ -30,9 +32,12 @@ ARGUMENTS = {
     MetaIclTrainer: MetaIclTrainingArguments,
     ClassifierTrainer: ClassifierTrainingArguments,
     EncoderTrainer: EncoderTrainingArguments,
+    MadeUpTrainer: MadeUpTrainingArguments,
 }
 # At which a tiny corpus of three labels is evaluated.
-SHOTS = {MetaIclTrainer: [0, 2], ClassifierTrainer: [3], EncoderTrainer: [0, 2]}
+SHOTS = {MetaIclTrainer: [0, 2], ClassifierTrainer: [3], EncoderTrainer: [0, 2], MadeUpTrainer: [0, 2]}
+# Of which a checkpoint is a speech LM, with a card.
+SPEECH_LM_TRAINERS = (MetaIclTrainer, MadeUpTrainer)
 EACH_STEP: dict[str, Any] = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1}
 
 
@@ -68,9 +73,10 @@ def make_trainer(kind, whisper, corpus, tmp_path):
             model, processor = compose_tiny(whisper, freeze_speech_encoder=False)
             inputs = InputCache(processor.feature_extractor)
             return EncoderTrainer(model=model, candidate_labels=LABELS, inputs=inputs, **options)
-        model, processor = compose_tiny(whisper)
+        reader = READER | {"max_shots": 13, "num_open_labels": len(LABELS)}
+        model, processor = compose_tiny(whisper, **(reader if kind is MadeUpTrainer else {}))
         features = FeatureCache(model, processor.feature_extractor, tmp_path / "cache")
-        return MetaIclTrainer(model=model, processing_class=processor, features=features, **options)
+        return kind(model=model, processing_class=processor, features=features, **options)
 
     return make
 
@@ -157,7 +163,7 @@ def test_a_saved_model_has_its_provenance(make_trainer, kind, tmp_path):
     trainer.save_model(str(tmp_path / "mine"))
     assert len(Provenance.load(tmp_path / "mine" / PROVENANCE_NAME).stages) == 1
     assert isinstance(trainer, EmoIclTrainer)
-    assert (tmp_path / "mine" / "README.md").exists() == (kind is MetaIclTrainer)
+    assert (tmp_path / "mine" / "README.md").exists() == (kind in SPEECH_LM_TRAINERS)
 
 
 def test_nothing_is_warned_of(make_trainer, caplog):

@@ -7,10 +7,16 @@ from transformers import HfArgumentParser
 
 from emoicl.training.systems.classifier_config import ClassifierTrainingArguments
 from emoicl.training.systems.encoder_config import EncoderTrainingArguments
+from emoicl.training.systems.made_up_config import MadeUpTrainingArguments
 from emoicl.training.systems.meta_icl_config import MetaIclTrainingArguments
 
 
-KINDS = [MetaIclTrainingArguments, ClassifierTrainingArguments, EncoderTrainingArguments]
+KINDS = [
+    MetaIclTrainingArguments,
+    ClassifierTrainingArguments,
+    EncoderTrainingArguments,
+    MadeUpTrainingArguments,
+]
 
 
 @pytest.mark.parametrize(
@@ -39,6 +45,10 @@ KINDS = [MetaIclTrainingArguments, ClassifierTrainingArguments, EncoderTrainingA
         (EncoderTrainingArguments, {"eval_shots": None}, "`eval_shots` is None"),
         (EncoderTrainingArguments, {"open_share": 2}, "`open_share` is 2"),
         (EncoderTrainingArguments, {"longest": 0}, "`longest` is 0; it should be a number from 0.1 to 60"),
+        (MadeUpTrainingArguments, {"min_shots": 5, "max_shots": 3}, "`min_shots` is 5, more than `max_shots`, 3"),
+        (MadeUpTrainingArguments, {"wide_share": 1.5}, "`wide_share` is 1.5; it should be a number from 0 to 1"),
+        (MadeUpTrainingArguments, {"num_targets": 0}, "`num_targets` is 0; it should be a whole number from 1"),
+        (MadeUpTrainingArguments, {"first_noise": 0}, "`first_noise` is 0; it should be a number from 0.001"),
         (ClassifierTrainingArguments, {"absent_share": 1.1}, "`absent_share` is 1.1"),
         (ClassifierTrainingArguments, {"targets_per_speaker": 0}, "`targets_per_speaker` is 0"),
         (ClassifierTrainingArguments, {"include_for_metrics": ["inputs"]}, "leave out `include_for_metrics`"),

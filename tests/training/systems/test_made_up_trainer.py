@@ -1,0 +1,207 @@
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny import LABELS, READER, tiny_text_config
+from tiny_corpus import SIZES, THREE_STEPS, compose_tiny
+from torch.testing import assert_close
+from transformers import T5ForConditionalGeneration
+from transformers.models.t5.modeling_t5 import T5Attention
+
+from emoicl.training.data.corpus import Corpus
+from emoicl.training.data.features import FeatureCache
+from emoicl.training.evaluation.evaluate import evaluate
+from emoicl.training.evaluation.recognition import SpeechLmRecognizer
+from emoicl.training.systems.adaptation import fit_statistics
+from emoicl.training.systems.made_up_config import MadeUpTrainingArguments
+from emoicl.training.systems.made_up_trainer import MadeUpTrainer, difficulties, prepare_to_read
+
+
+SIZE = 6
+SILENT = {"size": SIZE, "probe_weight": 0.0, "prototype_weight": 0.0}
+
+
+def compose_reader(whisper, **fields: Any) -> Any:
+    defaults = READER | {"max_shots": 12, "num_open_labels": 4, "adaptation_config": SILENT}
+    return compose_tiny(whisper, **(defaults | fields))
+
+
+@pytest.fixture
+def make_trainer(whisper, corpus, tmp_path):
+    """Makes the trainer of a new tiny model, the same each time."""
+
+    def make(model_fields=None, ready=True, train_dataset=corpus, eval_dataset=corpus, **arguments) -> MadeUpTrainer:
+        torch.manual_seed(0)
+        model, processor = compose_reader(whisper, **(model_fields or {}))
+        features = FeatureCache(model, processor.feature_extractor, tmp_path / "cache")
+        if ready:
+            fit_statistics(model, corpus, features)
+            prepare_to_read(model)
+        defaults: dict[str, Any] = THREE_STEPS | {"output_dir": str(tmp_path / "run"), "contexts_per_epoch": 20}
+        args = MadeUpTrainingArguments(**(defaults | {"num_targets": 3, "max_shots": 4} | arguments))
+        return MadeUpTrainer(model, args, train_dataset, processor, eval_dataset, features)
+
+    return make
+
+
+def weights(model):
+    return {name: weight.clone() for name, weight in model.state_dict().items()}
+
+
+def test_the_loss_falls(make_trainer):
+    easy = {"matching_steps": 1000, "first_noise": 0.01, "noise": 0.01, "wide_share": 0.0}
+    trainer = make_trainer(max_steps=60, **easy, per_device_train_batch_size=20, learning_rate=1e-2)
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
+
+
+def test_the_language_model_alone_is_trained(make_trainer):
+    trainer = make_trainer(matching_steps=0)
+    before = weights(trainer.model)
+    trainer.train()
+    after = weights(trainer.model)
+    unchanged = {name for name in before if torch.equal(before[name], after[name])}
+    assert unchanged == {name for name in before if name.startswith(("model.speech_encoder.", "model.adaptation."))}
+
+
+def test_the_loss_is_that_of_each_target_alone(make_trainer):
+    """As of prompts with one target each, but for the language model's relative positions."""
+    trainer = make_trainer(model_fields={"text": SIZES["text"] | {"dropout_rate": 0.0}}, matching_steps=0)
+    model: Any = trainer.model.eval()
+    positions = model.model.language_model.encoder.block[0].layer[0].SelfAttention.relative_attention_bias
+    torch.nn.init.zeros_(positions.weight)
+    items: Any = trainer.train_dataset
+    contexts = [items[item] for item in range(6)]
+    batch = trainer.data_collator(contexts)
+    loss, outputs = trainer.compute_loss(model, batch, return_outputs=True)
+    rows = iter(zip(outputs["logits"], batch["labels"], strict=True))
+    losses = []
+    for context in contexts:
+        num_shots = len(context.shot_labels)
+        voices = torch.from_numpy(context.voices).float()
+        for target in range(3):
+            prompt = trainer.processor.build_prompts(
+                [[*range(num_shots), num_shots + target]], [context.shot_labels], [context.candidate_labels]
+            )
+            prompt = dict(prompt) | {"query_embeds": model.model.voice_token(voices), "voice_embeds": voices}
+            logits, labels = next(rows)
+            alone = model(**prompt, labels=labels[None]).logits[0]
+            assert_close(logits, alone, atol=1e-4, rtol=1e-4)
+            losses.append(torch.nn.functional.cross_entropy(alone, labels, ignore_index=-100, reduction="none"))
+    losses = torch.cat(losses)
+    assert_close(loss, losses.sum() / (batch["labels"] >= 0).sum(), atol=1e-4, rtol=1e-4)
+
+
+def test_evidence_does_not_disturb_the_training(make_trainer):
+    silent = make_trainer()
+    silent.train()
+    weighted = make_trainer(model_fields={"adaptation_config": {"size": SIZE}})
+    weighted.train()
+    assert all(
+        torch.equal(a, b) for a, b in zip(*(weights(t.model).values() for t in (silent, weighted)), strict=True)
+    )
+
+
+@pytest.mark.parametrize("interrupted_at", [3, 5, 7])
+def test_a_resumed_run_ends_like_an_uninterrupted_one(make_trainer, tmp_path, interrupted_at):
+    # An epoch has 3 steps; the first two have unknown words alone, and noise rises until the fourth has ended.
+    arguments = {"max_steps": 11, "matching_steps": 6, "easing_share": 0.9, "lr_scheduler_type": "cosine"}
+    whole = make_trainer(**arguments, save_strategy="steps", save_steps=interrupted_at)
+    whole.train()
+    resumed = make_trainer(**arguments)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "run" / f"checkpoint-{interrupted_at}"))
+    expected = weights(whole.model)
+    assert all(torch.equal(weight, expected[name]) for name, weight in weights(resumed.model).items())
+
+
+def test_other_models_are_refused(make_trainer):
+    layout = "`voice_token`, `bind_labels` and `enrollment_sees_target=False`"
+    for fields, found in (
+        ({"enrollment_sees_target": True}, "True, True and True"),
+        ({"bind_labels": False}, "True, False and False"),
+        ({"voice_token": False}, "False, True and False"),
+    ):
+        with pytest.raises(ValueError, match=f"{layout} .* this one has {found}"):
+            make_trainer(fields, ready=False)
+
+
+def test_processors_without_reserved_tokens_are_refused(make_trainer):
+    for number in (0, 2):
+        with pytest.raises(ValueError, match=f"teach 3 unknown words too: give .* it has {number}"):
+            make_trainer({"num_open_labels": number}, ready=False)
+
+
+def test_prompts_that_are_too_long_are_refused(make_trainer):
+    message = "4 shots and 7 targets share a prompt, and this model takes 9 utterances: set `num_targets` to less"
+    with pytest.raises(ValueError, match=message):
+        make_trainer({"max_shots": 8}, num_targets=7)
+    make_trainer({"max_shots": 6}, num_targets=3)
+    # Each label has a shot while all words are unknown.
+    with pytest.raises(ValueError, match="3 shots and 7 targets"):
+        make_trainer({"max_shots": 8}, num_targets=7, max_shots=1)
+    make_trainer({"max_shots": 8}, num_targets=7, max_shots=1, matching_steps=0)
+
+
+def test_evaluate(make_trainer, corpus):
+    trainer = make_trainer(eval_shots=[0, 2])
+    metrics = trainer.evaluate()
+    for name in ("ua_spk", "loss"):
+        of_shots = [metrics[f"eval_{name}_{shots}_shot"] for shots in (0, 2)]
+        assert metrics[f"eval_{name}"] == np.mean(of_shots)
+    recognizer = SpeechLmRecognizer(trainer.model, trainer.processor, trainer.features)
+    report = evaluate(recognizer, corpus, [0, 2], seeds=[0], controls=[])
+    assert metrics["eval_ua_spk_2_shot"] == report.accuracy(2).ua_spk
+    assert "test_ua_spk" in trainer.evaluate(Corpus(corpus.utterances[:9]), metric_key_prefix="test")
+
+
+def test_contexts_get_harder(tmp_path):
+    fields: dict[str, Any] = {"contexts_per_epoch": 100, "per_device_train_batch_size": 10, "use_cpu": True}
+    fields |= {"max_steps": 100, "easing_share": 0.5, "matching_steps": 25, "first_noise": 0.1, "noise": 10.0}
+    found = difficulties(MadeUpTrainingArguments(str(tmp_path), **fields))
+    # An epoch has 10 steps.
+    assert [difficulty.only_matching for difficulty in found] == [True] * 3 + [False] * (len(found) - 3)
+    np.testing.assert_allclose([d.noise for d in found[:6]], 0.1 * 100 ** np.array([0, 0.2, 0.4, 0.6, 0.8, 1]))
+    assert all(difficulty.noise == 10.0 for difficulty in found[5:])
+    # With batches that are accumulated, an epoch has fewer steps.
+    accumulated = MadeUpTrainingArguments(str(tmp_path), **fields, gradient_accumulation_steps=2)
+    assert difficulties(accumulated)[:10:2] == found[:5]
+    by_epochs = MadeUpTrainingArguments(str(tmp_path), **(fields | {"max_steps": -1, "num_train_epochs": 10}))
+    assert difficulties(by_epochs) == found
+    at_once = difficulties(
+        MadeUpTrainingArguments(str(tmp_path), **(fields | {"easing_share": 0, "matching_steps": 0}))
+    )
+    assert {(d.noise, d.only_matching) for d in at_once} == {(10.0, False)}
+
+
+def test_attention_goes_to_what_is_alike_from_the_first_step(make_trainer):
+    model: Any = make_trainer().model.model
+    adaptation = model.adaptation
+    noise, label = (adaptation.variance(name)[0] for name in ("noise", "speaker_label"))
+    scale = model.voice_token.feature_scale
+    told = label + adaptation.variance("unknown_label")[0]
+    expected = (told / (told + noise)).sqrt() / noise.sqrt()
+    assert_close(scale / scale[0], expected / expected[0])
+    assert not model.voice_token.projection.bias.any()
+    attentions = [module for module in model.language_model.modules() if isinstance(module, T5Attention)]
+    assert len(attentions) == 3
+    for attention in attentions:
+        assert torch.equal(attention.q.weight, attention.k.weight)
+
+
+def test_a_fitted_adaptation_keeps_its_weights(whisper, corpus, tmp_path):
+    model, processor = compose_reader(whisper)
+    before = weights(model)
+    fit_statistics(model, corpus, FeatureCache(model, processor.feature_extractor, tmp_path / "cache"))
+    changed = {name for name, weight in weights(model).items() if not torch.equal(weight, before[name])}
+    assert changed and all(name.startswith("model.adaptation.") for name in changed)
+    config = model.model.adaptation.config
+    assert (config.probe_weight, config.prototype_weight, config.size) == (0.0, 0.0, SIZE)
+    assert model.config.adaptation_config.label_words == list(LABELS)
+
+
+def test_a_pretrained_language_model_has_no_tokens_for_unknown_words(whisper, tmp_path):
+    T5ForConditionalGeneration(tiny_text_config()).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="knows words: leave out `num_open_labels`"):
+        compose_reader(whisper, language_model=str(tmp_path), text=None)
