@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 from emoicl import SpeechLmRecognizer, load_corpus
 from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL
 from emoicl.processing import decode_audio
+from emoicl.processing.audio_emoicl import trim_silence
 from emoicl.processing.pipeline_emoicl import EmoIclPipeline
 from emoicl.training.data.corpus import Corpus, Utterance
 from emoicl.training.data.features import FeatureCache
@@ -49,24 +50,6 @@ def frame_powers(waveform: np.ndarray) -> np.ndarray:
 def level(waveform: np.ndarray) -> np.ndarray:
     """A clip whose loudest frame of 25 ms has the power `LOUD`."""
     return (waveform * np.sqrt(LOUD / frame_powers(waveform).max())).astype(np.float32)
-
-
-def trim(waveform: np.ndarray, threshold: float = -40.0, margin: float = 0.1) -> np.ndarray:
-    """
-    A clip without what is faint at its start and its end.
-
-    Args:
-        waveform (`np.ndarray` of shape `(n,)`): The clip, at 16 kHz.
-        threshold (`float`, *optional*, defaults to -40.0): What is faint, in dB below the loudest frame of 25 ms.
-        margin (`float`, *optional*, defaults to 0.1): Seconds of it that are kept at either side.
-
-    Returns:
-        `np.ndarray` of shape `(m,)`: A part of the clip.
-    """
-    powers = frame_powers(waveform)
-    heard = np.flatnonzero(powers >= powers.max() * 10 ** (threshold / 10))
-    kept = round(margin * RATE)
-    return waveform[max(0, heard[0] * FRAME - kept) : (heard[-1] + 1) * FRAME + kept]
 
 
 def pad(seconds: float, before: bool, noise: float) -> Change:
@@ -138,7 +121,7 @@ def main() -> None:
     parser.add_argument("--model", default=str(BUNDLED_MODEL), help="folder or Hub name of a speech language model")
     parser.add_argument("--corpus", nargs="+", default=[str(BUNDLED_CLIPS)], help="tables of speakers it never heard")
     parser.add_argument("--seeds", type=int, default=2, help="enrollments of each target")
-    parser.add_argument("--threshold", type=float, default=-40.0, help="of the trim, in dB below the loudest frame")
+    parser.add_argument("--threshold", type=float, default=40.0, help="of the trim, in dB below the loudest frame")
     options = parser.parse_args()
     pipeline = load_pipeline(options.model)
     if not isinstance(pipeline, EmoIclPipeline):
@@ -148,9 +131,9 @@ def main() -> None:
     references = np.array([pipeline.processor.candidate_labels.index(label) for label in corpus.labels])
     treatments: dict[str, Change] = {
         "as they are": lambda waveform: waveform,
-        "trimmed": lambda waveform: trim(waveform, options.threshold),
+        "trimmed": lambda waveform: trim_silence(waveform, RATE, options.threshold),
         "one level": level,
-        "trimmed, one level": lambda waveform: level(trim(waveform, options.threshold)),
+        "trimmed, one level": lambda waveform: level(trim_silence(waveform, RATE, options.threshold)),
     }
     table = []
     with tempfile.TemporaryDirectory() as folder:

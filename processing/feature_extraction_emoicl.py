@@ -56,7 +56,8 @@ class EmoIclFeatureExtractor(SequenceFeatureExtractor):
             see [`trim_silence`]. `None` leaves them.
 
     Raises:
-        `ValueError`: If `input_type` is none of the three, `feature_size` does not go with it, or a size is none.
+        `ValueError`: If `input_type` is none of the three, `feature_size` does not go with it, or a size or
+            `trim_silence` is none.
     """
 
     model_input_names = ["input_features", "input_features_mask"]
@@ -77,6 +78,7 @@ class EmoIclFeatureExtractor(SequenceFeatureExtractor):
     ):
         _check_input_type(input_type, feature_size)
         _check_sizes(sampling_rate, feature_size=feature_size, n_fft=n_fft, hop_length=hop_length)
+        _check_threshold(trim_silence)
         super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs)
         self.hop_length = hop_length
         self.n_fft = n_fft
@@ -84,8 +86,6 @@ class EmoIclFeatureExtractor(SequenceFeatureExtractor):
         self.max_duration = max_duration
         self.input_type = input_type
         self.do_normalize = do_normalize
-        if trim_silence is not None and not trim_silence > 0:
-            raise ValueError(f"`trim_silence` is a number of dB above 0, or None; got {trim_silence!r}.")
         self.trim_silence = trim_silence
         # `to_dict` leaves `mel_filters` out: they follow from the other fields.
         self.mel_filters = None
@@ -223,6 +223,12 @@ def _check_sizes(sampling_rate: int, **sizes: int) -> None:
             raise ValueError(f"`{name}` is a whole number of 1 to {MAX_SIZE}; got {size!r}.")
     if (size := sizes["n_fft"] * sizes["feature_size"] // 2) > MAX_FILTERS:
         raise ValueError(f"`n_fft` and `feature_size` make filters of {size} values; at most {MAX_FILTERS} are made.")
+
+
+def _check_threshold(trim_silence: float | None) -> None:
+    is_number = isinstance(trim_silence, int | float) and not isinstance(trim_silence, bool)
+    if trim_silence is not None and not (is_number and trim_silence > 0):
+        raise ValueError(f"`trim_silence` is a number of dB above 0, or None; got {trim_silence!r}.")
 
 
 @lru_cache

@@ -15,7 +15,7 @@ from transformers import (
 )
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from emoicl.training.systems.composition import compose
+from emoicl.training.systems.composition import compose, compose_classifier
 
 
 @pytest.fixture(scope="module")
@@ -142,3 +142,39 @@ def test_saved_and_loaded_by_the_auto_classes(composed, tmp_path):
         torch.equal(a, b) for a, b in zip(model.state_dict().values(), loaded.state_dict().values(), strict=True)
     )
     assert type(AutoProcessor.from_pretrained(tmp_path)) is type(processor)
+
+
+def test_reserved_tokens_and_the_trim_are_saved_and_loaded(whisper, corpus, tmp_path):
+    model, processor = compose_tiny(whisper, num_open_labels=2, trim_silence=30.0)
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    loaded = AutoProcessor.from_pretrained(tmp_path)
+    for same in (processor, loaded):
+        assert (same.known_labels, same.open_labels) == (list(LABELS), ["<label_0>", "<label_1>"])
+        assert same.feature_extractor.trim_silence == 30.0
+        written = same.label_ids(["Awe", "Joy"], ["Awe", "Joy"])
+        assert written[0, :2].tolist() == [same.tokenizer.convert_tokens_to_ids("<label_0>"), 1]
+    assert model.config.text_config.vocab_size == len(processor.tokenizer)
+    inputs = [
+        same([corpus[0].audio], enrollment=[[{"audio": corpus[1].audio, "label": "Awe"}]], candidate_labels=["Awe"])
+        for same in (processor, loaded)
+    ]
+    assert inputs[0].keys() == inputs[1].keys()
+    assert all(torch.equal(inputs[0][name], inputs[1][name]) for name in inputs[0])
+
+
+def test_without_them_all_words_are_written_as_they_are(composed):
+    _, processor = composed
+    assert processor.known_labels is None and processor.open_labels == []
+    assert processor.feature_extractor.trim_silence is None
+
+
+def test_a_classifiers_utterances_are_trimmed_too(whisper):
+    for encoder in (str(whisper), None):
+        _, extractor = compose_classifier(encoder, LABELS, trim_silence=25.0)
+        assert extractor.trim_silence == 25.0
+
+
+def test_a_pretrained_language_model_has_no_tokens_for_unknown_words(whisper):
+    with pytest.raises(ValueError, match="some/model knows words: leave out `num_open_labels`"):
+        compose(str(whisper), LABELS, language_model="some/model", num_open_labels=3)

@@ -3,10 +3,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import LABELS, READER, tiny_text_config
+from tiny import LABELS, READER
 from tiny_corpus import SIZES, THREE_STEPS, compose_tiny
 from torch.testing import assert_close
-from transformers import T5ForConditionalGeneration
 from transformers.models.t5.modeling_t5 import T5Attention
 
 from emoicl.training.data.corpus import Corpus
@@ -199,9 +198,3 @@ def test_a_fitted_adaptation_keeps_its_weights(whisper, corpus, tmp_path):
     config = model.model.adaptation.config
     assert (config.probe_weight, config.prototype_weight, config.size) == (0.0, 0.0, SIZE)
     assert model.config.adaptation_config.label_words == list(LABELS)
-
-
-def test_a_pretrained_language_model_has_no_tokens_for_unknown_words(whisper, tmp_path):
-    T5ForConditionalGeneration(tiny_text_config()).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="knows words: leave out `num_open_labels`"):
-        compose_reader(whisper, language_model=str(tmp_path), text=None)
