@@ -93,6 +93,23 @@ def test_the_loss_is_that_of_each_target_alone(make_trainer):
     assert_close(loss, losses.sum() / (batch["labels"] >= 0).sum(), atol=1e-4, rtol=1e-4)
 
 
+def test_the_model_that_is_handed_over_is_called(make_trainer):
+    """In several processes it is the one that shares gradients."""
+    trainer = make_trainer()
+    calls = []
+    items: Any = trainer.train_dataset
+    batch = trainer.data_collator([items[0], items[1]])
+
+    class Wrapped(torch.nn.Module):
+        def forward(self, **inputs):
+            calls.append(sorted(inputs))
+            return trainer.model(**inputs)
+
+    trainer.model.eval()
+    assert_close(trainer.compute_loss(Wrapped(), batch), trainer.compute_loss(trainer.model, batch))
+    assert calls == [["attention_mask", "encoder_outputs", "labels"]]
+
+
 def test_evidence_does_not_disturb_the_training(make_trainer):
     silent = make_trainer()
     silent.train()
