@@ -41,11 +41,9 @@ def run_demo(
     for name in BUNDLED_MODELS:
         pipeline = load_pipeline(name)
         assert isinstance(pipeline, EmoIclPipeline)
-        hears_sentences = name == "speech" and speech_corpus is not None
-        corpus = bursts
-        if hears_sentences:
-            corpus = load_corpus(speech_corpus, pipeline.processor.candidate_labels)
-        print(f"\n## {name}: {describe(name, corpus, speech_corpus if hears_sentences else None)}")
+        table = speech_corpus if name == "speech" else None
+        corpus = bursts if table is None else load_corpus(table, pipeline.processor.candidate_labels)
+        print(f"\n## {name}: {describe(name, corpus, table)}")
         reports[name] = report = evaluate(
             SpeechLmRecognizer(pipeline.model, pipeline.processor),
             corpus,
@@ -56,7 +54,7 @@ def run_demo(
         )
         print_accuracies(report)
         # One, of a model on what it is for.
-        if hears_sentences or (name == "bursts" and speech_corpus is None):
+        if name == ("bursts" if speech_corpus is None else "speech"):
             print_example(pipeline, corpus, report)
         report.save(output_dir / name / "report.json")
         plot_shots(report, output_dir / name / "accuracy_against_shots.png")
