@@ -13,8 +13,8 @@ from emoicl.training.episodes.episodes import Episode
 
 class ShotsAlone:
     """
-    Multinomial logistic regression on the shots of an episode and nothing else, in speech features normalized by those
-    shots: a [`Recognizer`] without training speakers. What it gains by an enrollment takes no meta-training.
+    Multinomial logistic regression on the shots of an episode and nothing else, in speech features that these shots
+    normalize: a [`Recognizer`] without training speakers. What it gains by an enrollment takes no meta-training.
 
     An utterance has one of the `m` enrolled labels with probability `m / num_labels`, and each other label alike: nothing
     is known without shots, or with shots of one label.
