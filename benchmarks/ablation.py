@@ -8,14 +8,14 @@ import sys
 from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
 
 from emoicl import SpeechLmRecognizer, evaluate, load_corpus
-from emoicl.bundled import BUNDLED_MODEL
+from emoicl.bundled import BURSTS_MODEL
 
 
 def main(table: str) -> None:
-    processor = AutoProcessor.from_pretrained(BUNDLED_MODEL)
+    processor = AutoProcessor.from_pretrained(BURSTS_MODEL)
     corpus = load_corpus(table, processor.candidate_labels)
     for name in ("all of it", "without the language model", "the language model alone"):
-        model = AutoModelForSpeechSeq2Seq.from_pretrained(BUNDLED_MODEL)
+        model = AutoModelForSpeechSeq2Seq.from_pretrained(BURSTS_MODEL)
         if name == "without the language model":
             model.config.adaptation_config.language_model_weight = 0.0
         elif name == "the language model alone":

@@ -9,15 +9,15 @@ import numpy as np
 from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
 
 from emoicl import SpeechLmRecognizer, evaluate, load_corpus
-from emoicl.bundled import BUNDLED_MODEL
+from emoicl.bundled import BURSTS_MODEL
 
 
 SHOTS = (0, 1, 3, 5, 7)
 
 
 def main(table: str) -> None:
-    model = AutoModelForSpeechSeq2Seq.from_pretrained(BUNDLED_MODEL)
-    processor = AutoProcessor.from_pretrained(BUNDLED_MODEL)
+    model = AutoModelForSpeechSeq2Seq.from_pretrained(BURSTS_MODEL)
+    processor = AutoProcessor.from_pretrained(BURSTS_MODEL)
     corpus = load_corpus(table, processor.candidate_labels)
     exact, beam = (
         evaluate(SpeechLmRecognizer(model, processor, decoding=decoding), corpus, shots=SHOTS, seeds=[0])

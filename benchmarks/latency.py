@@ -11,7 +11,7 @@ from typing import Any
 from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
 
 from emoicl import EmoIclPipeline, load_corpus
-from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL
+from emoicl.bundled import BUNDLED_CLIPS, BURSTS_MODEL
 
 
 RUNS = 20
@@ -19,8 +19,8 @@ RUNS = 20
 
 def main() -> None:
     recognizer = EmoIclPipeline(
-        model=AutoModelForSpeechSeq2Seq.from_pretrained(BUNDLED_MODEL),
-        processor=AutoProcessor.from_pretrained(BUNDLED_MODEL),
+        model=AutoModelForSpeechSeq2Seq.from_pretrained(BURSTS_MODEL),
+        processor=AutoProcessor.from_pretrained(BURSTS_MODEL),
     )
     target, *others = load_corpus(BUNDLED_CLIPS).utterances[:21]
     for shots in (0, 1, 7, 20):

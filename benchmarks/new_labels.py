@@ -10,7 +10,7 @@ import numpy as np
 from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
 
 from emoicl import SpeechLmRecognizer, evaluate, load_corpus
-from emoicl.bundled import BUNDLED_MODEL
+from emoicl.bundled import BURSTS_MODEL
 
 
 NEW_LABELS = ("Amusement", "Surprise negative")
@@ -18,8 +18,8 @@ SEEDS = range(5)
 
 
 def main(folder: str) -> None:
-    model = AutoModelForSpeechSeq2Seq.from_pretrained(BUNDLED_MODEL)
-    processor = AutoProcessor.from_pretrained(BUNDLED_MODEL)
+    model = AutoModelForSpeechSeq2Seq.from_pretrained(BURSTS_MODEL)
+    processor = AutoProcessor.from_pretrained(BURSTS_MODEL)
     processor.candidate_labels = [*processor.candidate_labels, *NEW_LABELS]
     corpus = load_corpus(Path(folder) / "test.parquet", processor.candidate_labels)
     labels = processor.candidate_labels

@@ -19,7 +19,7 @@ from tabulate import tabulate
 from tqdm.auto import tqdm
 
 from emoicl import SpeechLmRecognizer, load_corpus
-from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL
+from emoicl.bundled import BUNDLED_CLIPS, BURSTS_MODEL
 from emoicl.processing import decode_audio
 from emoicl.processing.audio_emoicl import trim_silence
 from emoicl.processing.pipeline_emoicl import EmoIclPipeline
@@ -118,7 +118,7 @@ def answers(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default=str(BUNDLED_MODEL), help="folder or Hub name of a speech language model")
+    parser.add_argument("--model", default=str(BURSTS_MODEL), help="folder or Hub name of a speech language model")
     parser.add_argument("--corpus", nargs="+", default=[str(BUNDLED_CLIPS)], help="tables of speakers it never heard")
     parser.add_argument("--seeds", type=int, default=2, help="enrollments of each target")
     parser.add_argument("--threshold", type=float, default=40.0, help="of the trim, in dB below the loudest frame")

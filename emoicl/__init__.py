@@ -14,6 +14,7 @@ from transformers import (
 )
 from transformers.pipelines import PIPELINE_REGISTRY
 
+from emoicl.bundled import SPEECH_MODEL
 from emoicl.modeling.classification_emoicl import EmoIclForAudioClassification
 from emoicl.modeling.configuration_emoicl import (
     EmoIclAdaptationConfig,
@@ -30,6 +31,7 @@ from emoicl.processing.profile_emoicl import SpeakerProfile
 
 
 if TYPE_CHECKING:
+    from emoicl.loading import load_pipeline
     from emoicl.training.data.corpus import Corpus, load_corpus
     from emoicl.training.episodes.collation import EpisodeCollator
     from emoicl.training.episodes.enrollment import EnrollmentSetting, select_enrollment
@@ -46,22 +48,23 @@ if TYPE_CHECKING:
 __version__ = version("emoicl")
 
 # Imported when first asked for, so that a user of the pipeline does not wait for what only training needs.
-_TRAINING_NAMES = {
-    "ClassifierRecognizer": "evaluation.recognition",
-    "ClassifierTrainer": "systems.classifier_trainer",
-    "ClassifierTrainingArguments": "systems.classifier_config",
-    "EpisodeCollator": "episodes.collation",
-    "Corpus": "data.corpus",
-    "load_corpus": "data.corpus",
-    "EnrollmentSetting": "episodes.enrollment",
-    "select_enrollment": "episodes.enrollment",
-    "EpisodeDataset": "episodes.episodes",
-    "evaluate": "evaluation.evaluate",
-    "export": "publishing.export",
-    "SpeechLmRecognizer": "evaluation.recognition",
-    "EpochCallback": "systems.base_trainer",
-    "MetaIclTrainer": "systems.meta_icl_trainer",
-    "MetaIclTrainingArguments": "systems.meta_icl_config",
+_LAZY_NAMES = {
+    "load_pipeline": "loading",
+    "ClassifierRecognizer": "training.evaluation.recognition",
+    "ClassifierTrainer": "training.systems.classifier_trainer",
+    "ClassifierTrainingArguments": "training.systems.classifier_config",
+    "EpisodeCollator": "training.episodes.collation",
+    "Corpus": "training.data.corpus",
+    "load_corpus": "training.data.corpus",
+    "EnrollmentSetting": "training.episodes.enrollment",
+    "select_enrollment": "training.episodes.enrollment",
+    "EpisodeDataset": "training.episodes.episodes",
+    "evaluate": "training.evaluation.evaluate",
+    "export": "training.publishing.export",
+    "SpeechLmRecognizer": "training.evaluation.recognition",
+    "EpochCallback": "training.systems.base_trainer",
+    "MetaIclTrainer": "training.systems.meta_icl_trainer",
+    "MetaIclTrainingArguments": "training.systems.meta_icl_config",
 }
 
 AutoConfig.register("emoicl", EmoIclConfig, exist_ok=True)
@@ -73,7 +76,12 @@ AutoConfig.register("emoicl_classifier", EmoIclClassifierConfig, exist_ok=True)
 AutoModelForAudioClassification.register(EmoIclClassifierConfig, EmoIclForAudioClassification, exist_ok=True)
 AutoFeatureExtractor.register(EmoIclClassifierConfig, EmoIclFeatureExtractor, exist_ok=True)
 PIPELINE_REGISTRY.register_pipeline(
-    TASK, pipeline_class=EmoIclPipeline, pt_model=AutoModelForSpeechSeq2Seq, type="multimodal"
+    TASK,
+    pipeline_class=EmoIclPipeline,
+    pt_model=AutoModelForSpeechSeq2Seq,
+    # With its revision, which a folder has not.
+    default={"model": (str(SPEECH_MODEL), None)},
+    type="multimodal",
 )
 
 # What `save_pretrained` copies beside the weights, so that a checkpoint loads where this package is absent.
@@ -87,13 +95,13 @@ EmoIclProcessor.register_for_auto_class("AutoProcessor")
 
 
 def __getattr__(name: str):
-    if name in _TRAINING_NAMES:
-        return getattr(import_module(f".training.{_TRAINING_NAMES[name]}", __name__), name)
+    if name in _LAZY_NAMES:
+        return getattr(import_module(f".{_LAZY_NAMES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_TRAINING_NAMES})
+    return sorted({*globals(), *_LAZY_NAMES})
 
 
 __all__ = [
@@ -124,5 +132,6 @@ __all__ = [
     "evaluate",
     "export",
     "load_corpus",
+    "load_pipeline",
     "select_enrollment",
 ]

@@ -1,12 +1,36 @@
-"""What comes with the package: a small trained checkpoint, and clips of speakers that it was not trained on."""
+"""What comes with the package: two small trained checkpoints, and clips of speakers that they were not trained on."""
 
 from pathlib import Path
 
 
 ASSETS = Path(__file__).parent / "assets"
 
-# Two tuned layers of Whisper-base's encoder and a small language model, by `emoicl train base-emogator`.
-BUNDLED_MODEL = ASSETS / "base-emogator"
+# Of acted sentences (RAVDESS and nEMO: CC BY-NC-SA 4.0, non-commercial), by `emoicl train speech`. The default.
+SPEECH_MODEL = ASSETS / "speech"
+
+# Of vocal bursts such as laughs, sighs and gasps (EmoGator: Apache-2.0), by `emoicl train bursts`.
+BURSTS_MODEL = ASSETS / "bursts"
+
+# By the names that the command line and `load_pipeline` take, the default first.
+BUNDLED_MODELS = {"speech": SPEECH_MODEL, "bursts": BURSTS_MODEL}
+DEFAULT_MODEL = "speech"
 
 # Seven emotions of 8 test speakers of EmoGator (Buhl 2023, Apache-2.0).
 BUNDLED_CLIPS = ASSETS / "emogator" / "clips.parquet"
+
+
+def find_model(model: str | Path | None = None) -> str:
+    """
+    What a model is loaded from.
+
+    Args:
+        model (`str` or `Path`, *optional*): `"speech"`, the default, or `"bursts"` for a bundled model, or a folder
+            or Hub name. A folder that is called so is `"./speech"`, or a `Path`.
+
+    Returns:
+        `str`: Folder or Hub name.
+    """
+    if isinstance(model, Path):
+        return str(model)
+    name = DEFAULT_MODEL if model is None else model
+    return str(BUNDLED_MODELS.get(name, name))

@@ -1,34 +1,51 @@
-"""The model that a command works with."""
+"""The model that a user or a command works with."""
 
 from pathlib import Path
 
-from emoicl.bundled import BUNDLED_MODEL
+import torch
+
+from emoicl.bundled import find_model
 from emoicl.processing.pipeline_emoicl import EmoIclPipeline
 from emoicl.training.data.features import FeatureCache
 from emoicl.training.evaluation.recognition import ClassifierRecognizer, Decoding, Recognizer, SpeechLmRecognizer
-from emoicl.training.publishing.checkpoint import EmotionPipeline, load_pipeline
+from emoicl.training.publishing import checkpoint
+from emoicl.training.publishing.checkpoint import EmotionPipeline
+
+
+def load_pipeline(model: str | Path | None = None, device: torch.device | None = None) -> EmotionPipeline:
+    """
+    The pipeline of a bundled or of any other model. Code that a checkpoint brings is never run.
+
+    Args:
+        model (`str` or `Path`, *optional*): `"speech"`, the default, for sentences (CC BY-NC-SA 4.0: non-commercial),
+            `"bursts"` for laughs, sighs and gasps (Apache-2.0), or a folder or Hub name.
+        device (`torch.device`, *optional*): Where it computes, by default where transformers' pipelines do.
+
+    Raises:
+        `ValueError`: If it is a model of another type, or a file of it is damaged, which is named.
+    """
+    return checkpoint.load_pipeline(find_model(model), device)
 
 
 def load_recognizer(
-    model: str | None = None, decoding: Decoding = "labels", cache_folder: str | Path | None = None
+    model: str | Path | None = None, decoding: Decoding = "labels", cache_folder: str | Path | None = None
 ) -> Recognizer:
     """What `evaluate` measures of a speech language model or of a classifier.
 
     Args:
-        model (`str`, *optional*): Folder or Hub name, by default the bundled model.
+        model (`str` or `Path`, *optional*): As [`load_pipeline`] takes it.
         decoding (`str`, *optional*, defaults to `"labels"`): `"labels"` or, of a speech language model, `"beam"`.
         cache_folder (`str` or `Path`, *optional*): Where speech features are kept.
 
     Raises:
         `ValueError`: If a classifier is asked for beam search.
     """
-    model = model or str(BUNDLED_MODEL)
     pipeline = load_pipeline(model)
     frozen = pipeline.model.config.freeze_speech_encoder
     if isinstance(pipeline, EmoIclPipeline):
         features = FeatureCache(pipeline.model, pipeline.processor.feature_extractor, cache_folder) if frozen else None
         return SpeechLmRecognizer(pipeline.model, pipeline.processor, features, decoding)
-    check_decoding(model, pipeline, decoding)
+    check_decoding(find_model(model), pipeline, decoding)
     features = FeatureCache(pipeline.model, pipeline.feature_extractor, cache_folder) if frozen else None
     return ClassifierRecognizer(pipeline.model, pipeline.feature_extractor, features)
 

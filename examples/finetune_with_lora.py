@@ -14,11 +14,11 @@ from emoicl import (
     MetaIclTrainingArguments,
     load_corpus,
 )
-from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL
+from emoicl.bundled import BUNDLED_CLIPS, BURSTS_MODEL
 
 
-model = EmoIclForConditionalGeneration.from_pretrained(BUNDLED_MODEL)
-processor = EmoIclProcessor.from_pretrained(BUNDLED_MODEL)
+model = EmoIclForConditionalGeneration.from_pretrained(BURSTS_MODEL)
+processor = EmoIclProcessor.from_pretrained(BURSTS_MODEL)
 queries_and_values = r".*language_model\..*\.(q|v)"  # As T5 calls them; other language models have other names.
 adapted: Any = get_peft_model(model, LoraConfig(r=8, target_modules=queries_and_values))
 trainer = MetaIclTrainer(
@@ -30,7 +30,7 @@ trainer = MetaIclTrainer(
 trainer.train()
 trainer.save_model("outputs/lora/adapter")
 
-model = EmoIclForConditionalGeneration.from_pretrained(BUNDLED_MODEL)
+model = EmoIclForConditionalGeneration.from_pretrained(BURSTS_MODEL)
 merged = PeftModel.from_pretrained(model, "outputs/lora/adapter").merge_and_unload()
 merged.save_pretrained("outputs/lora/model")
 processor.save_pretrained("outputs/lora/model")

@@ -14,11 +14,11 @@ from emoicl import (
     MetaIclTrainingArguments,
     load_corpus,
 )
-from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL
+from emoicl.bundled import BUNDLED_CLIPS, BURSTS_MODEL
 
 
-model = EmoIclForConditionalGeneration.from_pretrained(BUNDLED_MODEL)
-processor = EmoIclProcessor.from_pretrained(BUNDLED_MODEL)
+model = EmoIclForConditionalGeneration.from_pretrained(BURSTS_MODEL)
+processor = EmoIclProcessor.from_pretrained(BURSTS_MODEL)
 utterances = load_corpus(BUNDLED_CLIPS).utterances  # Any table with the columns audio, emotion, speaker_id.
 trainer = MetaIclTrainer(
     model=model,

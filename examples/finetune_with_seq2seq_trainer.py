@@ -12,11 +12,11 @@ from emoicl import (
     EpochCallback,
     load_corpus,
 )
-from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL
+from emoicl.bundled import BUNDLED_CLIPS, BURSTS_MODEL
 
 
-model = EmoIclForConditionalGeneration.from_pretrained(BUNDLED_MODEL)
-processor = EmoIclProcessor.from_pretrained(BUNDLED_MODEL)
+model = EmoIclForConditionalGeneration.from_pretrained(BURSTS_MODEL)
+processor = EmoIclProcessor.from_pretrained(BURSTS_MODEL)
 corpus = load_corpus(BUNDLED_CLIPS)  # Any table with the columns audio, emotion, speaker_id.
 episodes = EpisodeDataset(corpus, processor.candidate_labels, shots=(0, 7), symbol_share=0.3)
 trainer = Seq2SeqTrainer(

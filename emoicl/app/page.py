@@ -10,10 +10,9 @@ from emoicl.app import views
 from emoicl.app.actions import NO_LABEL, Actions
 from emoicl.app.examples import example_speakers
 from emoicl.app.session import Session
-from emoicl.bundled import BUNDLED_MODEL
+from emoicl.loading import load_pipeline
 from emoicl.processing.classification_pipeline_emoicl import EmoIclClassificationPipeline
 from emoicl.processing.pipeline_emoicl import EmoIclPipeline
-from emoicl.training.publishing.checkpoint import load_pipeline
 
 
 # Every so many seconds, files older than so many seconds are deleted.
@@ -156,12 +155,12 @@ def launch(page: gr.Blocks, host: str | None = None, port: int | None = None, **
     return url
 
 
-def serve(model: str = str(BUNDLED_MODEL), host: str | None = None, port: int | None = None) -> None:
+def serve(model: str | None = None, host: str | None = None, port: int | None = None) -> None:
     """
     Serves the page of a model until it is interrupted.
 
     Args:
-        model (`str`, *optional*): Folder or Hub name, by default the bundled model.
+        model (`str`, *optional*): `"speech"`, the default, `"bursts"`, or a folder or Hub name.
         host (`str`, *optional*): Address to listen at, see [`launch`].
         port (`int`, *optional*): Port to listen at, see [`launch`].
     """

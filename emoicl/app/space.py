@@ -6,7 +6,7 @@ import gradio
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from emoicl import __version__
-from emoicl.bundled import BUNDLED_MODEL
+from emoicl.bundled import BUNDLED_MODELS, DEFAULT_MODEL, find_model
 
 
 SPACE_FILES = ("app.py", "requirements.txt", "README.md")
@@ -18,13 +18,13 @@ TEMPLATES = Environment(
 )
 
 
-def write_space(folder: str | Path, model: str = str(BUNDLED_MODEL)) -> list[Path]:
+def write_space(folder: str | Path, model: str | None = None) -> list[Path]:
     """
-    Writes what a Space needs. It holds no weights: the bundled model comes with the package, others from the Hub.
+    Writes what a Space needs. It holds no weights: the bundled models come with the package, others from the Hub.
 
     Args:
         folder (`str` or `Path`): Where to write; a new or an empty folder.
-        model (`str`, *optional*): Hub name of the model, by default the bundled one.
+        model (`str`, *optional*): `"speech"`, the default, `"bursts"`, or a Hub name.
 
     Returns:
         `list[Path]`: The files.
@@ -33,15 +33,23 @@ def write_space(folder: str | Path, model: str = str(BUNDLED_MODEL)) -> list[Pat
         `ValueError`: If the model is a folder of this machine, or there are files in `folder`.
     """
     folder = Path(folder)
-    bundled = Path(model) == BUNDLED_MODEL
-    if not bundled and Path(model).exists():
+    place = find_model(model)
+    bundled = next((name for name, path in BUNDLED_MODELS.items() if str(path) == place), None)
+    if bundled is None and Path(place).exists():
         raise ValueError(
-            f"{model} is on this machine, where a Space cannot reach it: publish it, and give its Hub name."
+            f"{place} is on this machine, where a Space cannot reach it: publish it, and give its Hub name."
         )
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty: give a new folder for the Space.")
     folder.mkdir(parents=True, exist_ok=True)
-    fields = {"model": None if bundled else model, "version": __version__, "gradio_version": gradio.__version__}
+    fields = {
+        "model": bundled or place,
+        "is_bundled": bundled is not None,
+        # The terms of the weights of `speech` are stricter than those of the code.
+        "license": "cc-by-nc-sa-4.0" if bundled == DEFAULT_MODEL else "apache-2.0",
+        "version": __version__,
+        "gradio_version": gradio.__version__,
+    }
     for name in SPACE_FILES:
         (folder / name).write_text(TEMPLATES.get_template(f"{name}.jinja").render(fields), encoding="utf-8")
     return [folder / name for name in SPACE_FILES]

@@ -3,14 +3,14 @@
 import argparse
 from pathlib import Path
 
-from emoicl_commands.parser import add_model_argument
+from emoicl_commands.parser import ABOUT_MODELS, add_model_argument, chosen_model
 
 
 EPILOG = """\
 Record or upload a few labeled utterances of a person, and see how the answers about another utterance of theirs
 change. It needs Gradio: pip install "emoicl[app]".
 
-  emoicl app                                  the bundled model and bundled speakers to try it with
+  emoicl app                                  the model `speech`, and bundled speakers to try it with
   emoicl app --model my-model --port 8000     your own model
   emoicl app --space my-space                 write the folder of a Hugging Face Space, ready to push
 
@@ -24,6 +24,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "app",
         help="open a page to enroll a speaker and recognize their emotions",
+        description=ABOUT_MODELS,
         epilog=EPILOG,
     )
     add_model_argument(parser)
@@ -37,12 +38,11 @@ def run(options: argparse.Namespace) -> None:
     try:
         from emoicl.app import serve
         from emoicl.app.space import write_space
-        from emoicl.bundled import BUNDLED_MODEL
     except ModuleNotFoundError as error:
         if error.name != "gradio":
             raise
         raise ValueError('The page needs Gradio, which is missing: pip install "emoicl[app]"') from error
-    model = options.model or str(BUNDLED_MODEL)
+    model = chosen_model(options)
     if options.space:
         for path in write_space(options.space, model):
             print(f"Wrote {path}")

@@ -20,7 +20,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="write the model card of a checkpoint",
         epilog=EPILOG,
     )
-    parser.add_argument("checkpoint", type=Path, help="folder of the model")
+    parser.add_argument("checkpoint", help="folder of the model, or speech or bursts")
     parser.add_argument("--report", type=Path, help="folder that `emoicl evaluate` wrote, to be kept beside the model")
     parser.add_argument("--repo-id", metavar="ORG/NAME", help="the model's name on the Hub")
     parser.add_argument("--output", type=Path, help="file to write (default: README.md beside the model)")
@@ -28,13 +28,15 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    from emoicl.bundled import find_model
     from emoicl.training.publishing.cards import CARD_NAME, checkpoint_card
     from emoicl.training.publishing.provenance import save_report
 
+    checkpoint = Path(find_model(options.checkpoint))
     if options.report:
-        save_report(options.report, options.checkpoint)
-    path = options.output or options.checkpoint / CARD_NAME
-    card = checkpoint_card(options.checkpoint, options.repo_id, beside=path.parent)
+        save_report(options.report, checkpoint)
+    path = options.output or checkpoint / CARD_NAME
+    card = checkpoint_card(checkpoint, options.repo_id, beside=path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(card, encoding="utf-8")
     print(f"Wrote {path}.")

@@ -15,6 +15,7 @@ from emoicl_commands import (
     evaluate,
     export,
     init,
+    matrix,
     predict,
     pretrain,
     recipe,
@@ -36,13 +37,14 @@ Speech emotion recognition that adapts to a person from a few labeled utterances
   emoicl recipe list                           what can be trained
   emoicl train base-emogator                   train a model from a recipe
   emoicl evaluate --corpus test.parquet        measure it on speakers it has never heard
+  emoicl matrix --corpora a.parquet b.parquet  measure several models on several corpora
   emoicl card CHECKPOINT                       write the model card from what is stored
   emoicl export CHECKPOINT --output my-model   make a folder for the Hub, check it, publish it
   emoicl reproduce --corpus data/mine          train and compare all systems of the paper
   emoicl env                                   versions and devices, for a bug report
 """
 
-COMMANDS = (demo, app, predict, corpus, pretrain, init, recipe, train, evaluate, card, export, reproduce, env)
+COMMANDS = (demo, app, predict, corpus, pretrain, init, recipe, train, evaluate, matrix, card, export, reproduce, env)
 
 
 def build_parser() -> CommandParser:

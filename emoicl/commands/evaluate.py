@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from emoicl_commands.parser import add_model_argument
+from emoicl_commands.parser import ABOUT_MODELS, add_model_argument, chosen_model
 
 
 EPILOG = """\
@@ -27,6 +27,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "evaluate",
         help="measure a model on unseen speakers",
+        description=ABOUT_MODELS,
         epilog=EPILOG,
     )
     parser.add_argument(
@@ -63,7 +64,7 @@ def run(options: argparse.Namespace) -> None:
     from emoicl.training.evaluation.evaluate import evaluate
     from emoicl.training.evaluation.plots import plot_reliability, plot_shots, plot_speakers
 
-    recognizer = load_recognizer(options.model, options.decoding, options.cache_folder)
+    recognizer = load_recognizer(chosen_model(options), options.decoding, options.cache_folder)
     report = evaluate(
         recognizer,
         load_corpus(options.corpus, recognizer.candidate_labels),

@@ -28,7 +28,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="make a folder for the Hub, check it, publish it",
         epilog=EPILOG,
     )
-    parser.add_argument("checkpoint", type=Path, help="folder of a speech language model or a classifier")
+    parser.add_argument("checkpoint", help="folder of a speech language model or a classifier, or speech or bursts")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write, absent or empty")
     parser.add_argument("--push-to-hub", metavar="ORG/NAME", help="Hub repository to publish it in")
     parser.add_argument("--private", action="store_true", help="make the repository a private one")
@@ -42,12 +42,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    from emoicl.bundled import find_model
     from emoicl.training.publishing.export import export
 
     if options.private and not options.push_to_hub:
         raise ValueError("--private is of a Hub repository: name it with --push-to-hub ORG/NAME.")
     export(
-        options.checkpoint,
+        find_model(options.checkpoint),
         options.output,
         push_to_hub=options.push_to_hub,
         private=options.private,

@@ -2,9 +2,17 @@
 
 import argparse
 import re
+import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any, NoReturn
+
+
+# Who reads of a command that takes a model reads this first.
+ABOUT_MODELS = """\
+The model `speech`, for sentences, is taken if no other is named. Its weights are licensed CC BY-NC-SA 4.0, for
+non-commercial use only. `--model bursts` (Apache-2.0) is for laughs, sighs and gasps.
+"""
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -43,4 +51,13 @@ def nearest(word: str, known: Sequence[str]) -> str:
 
 
 def add_model_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", metavar="NAME", help="folder or Hub name (default: the bundled model)")
+    parser.add_argument("--model", metavar="NAME", help="speech (the default), bursts, or a folder or Hub name")
+
+
+def chosen_model(options: argparse.Namespace) -> str:
+    """The folder or Hub name that `--model` means. Of the default its license is told, once."""
+    from emoicl.bundled import find_model
+
+    if options.model is None:
+        print(ABOUT_MODELS, end="", file=sys.stderr)
+    return find_model(options.model)

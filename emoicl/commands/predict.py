@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emoicl_commands.parser import add_model_argument
+from emoicl_commands.parser import ABOUT_MODELS, add_model_argument, chosen_model
 
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "predict",
         help="classify audio files",
+        description=ABOUT_MODELS,
         epilog=EPILOG,
     )
     parser.add_argument("audio", nargs="*", help="audio files (wav, flac, ogg, opus, mp3) or folders of one person")
@@ -75,16 +76,14 @@ def run(options: argparse.Namespace) -> None:
     check_options(options)
     from tqdm.auto import tqdm
 
-    from emoicl.bundled import BUNDLED_MODEL
-    from emoicl.loading import check_decoding
-    from emoicl.training.publishing.checkpoint import load_pipeline
+    from emoicl.loading import check_decoding, load_pipeline
 
     files = find_audio(options.audio)
     examples = read_enrollment(options.enroll) if options.enroll else []
     recordings = [*map(Path, files), *(example["audio"] for example in examples if isinstance(example["audio"], Path))]
     for option, output in (("--output", options.output), ("--save-profile", options.save_profile)):
         refuse_overwriting(option, output, (("recording", recording) for recording in recordings))
-    model = options.model or str(BUNDLED_MODEL)
+    model = chosen_model(options)
     recognizer = load_pipeline(model)
     check_decoding(model, recognizer, options.decoding)
     recognizer.window_samples(options.window_s, options.hop_s)

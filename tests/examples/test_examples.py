@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from bundled_models import needs_bundled
 from safetensors.torch import load_file
 
-from emoicl.bundled import BUNDLED_MODEL
+from emoicl.bundled import BURSTS_MODEL
 
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
-pytestmark = pytest.mark.skipif(not BUNDLED_MODEL.exists(), reason="the bundled checkpoint is absent")
+pytestmark = needs_bundled
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def test_every_example_is_tested():
 def test_seq2seq_trainer(run_example):
     trainer = run_example("finetune_with_seq2seq_trainer.py")
     assert trainer.state.global_step == trainer.args.max_steps
-    before, after = weights(BUNDLED_MODEL), weights("outputs/seq2seq/model")
+    before, after = weights(BURSTS_MODEL), weights("outputs/seq2seq/model")
     assert {name for name in before if torch.equal(before[name].float(), after[name])} == {
         name for name in before if name.startswith("model.speech_encoder.")
     }
@@ -74,10 +75,10 @@ def test_meta_icl_trainer(run_example):
 def test_lora(run_example):
     pytest.importorskip("peft")
     run_example("finetune_with_lora.py")
-    before, after = weights(BUNDLED_MODEL), weights("outputs/lora/model")
+    before, after = weights(BURSTS_MODEL), weights("outputs/lora/model")
     assert before.keys() == after.keys()
     changed = {name for name in before if not torch.equal(before[name].float(), after[name])}
     assert changed
     assert {name.rpartition(".")[0][-2:] for name in changed} == {".q", ".v"}
     adapter = Path("outputs/lora/adapter/adapter_model.safetensors")
-    assert adapter.stat().st_size < BUNDLED_MODEL.joinpath("model.safetensors").stat().st_size / 50
+    assert adapter.stat().st_size < BURSTS_MODEL.joinpath("model.safetensors").stat().st_size / 50

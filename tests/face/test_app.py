@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
+from bundled_models import needs_bundled
 from tiny import LABELS
 from tiny_classifier import tiny_classifier
 from tiny_corpus import tone
@@ -23,9 +24,9 @@ from emoicl.app import build_app, launch, views  # noqa: E402
 from emoicl.app.actions import NO_LABEL, Actions  # noqa: E402
 from emoicl.app.examples import example_speakers  # noqa: E402
 from emoicl.app.session import Session, enroll, recognize, remove  # noqa: E402
-from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL  # noqa: E402
+from emoicl.bundled import BUNDLED_CLIPS  # noqa: E402
+from emoicl.loading import load_pipeline  # noqa: E402
 from emoicl.training.data.corpus import load_corpus  # noqa: E402
-from emoicl.training.publishing.checkpoint import load_pipeline  # noqa: E402
 from emoicl_commands.cli import main  # noqa: E402
 
 
@@ -240,9 +241,9 @@ def test_example_speakers_are_asked_about_what_they_did_not_enroll():
     assert example_speakers(LABELS) == [], "a model of other labels has no examples"
 
 
-@pytest.mark.skipif(not BUNDLED_MODEL.exists(), reason="the bundled checkpoint is absent")
+@needs_bundled
 def test_an_example_on_the_bundled_model(tmp_path):
-    pipe: Any = load_pipeline(str(BUNDLED_MODEL))
+    pipe: Any = load_pipeline("bursts")
     actions = Actions(pipe, example_speakers(pipe.processor.candidate_labels))
     session, target, said, problem, turn = actions.show_example(8)
     assert (len(session), problem, turn) == (7, "", 9)
@@ -279,8 +280,10 @@ def test_a_port_that_is_taken_is_explained(pipe):
             launch(build_app(pipe), "127.0.0.1", port)
 
 
-@pytest.mark.parametrize("model, call", [(None, ()), ("someone/some-model", ("someone/some-model",))])
-def test_a_space_is_three_files_that_serve_the_page(tmp_path, monkeypatch, model, call):
+@pytest.mark.parametrize(
+    "model, served", [(None, "speech"), ("bursts", "bursts"), ("someone/some-model", "someone/some-model")]
+)
+def test_a_space_is_three_files_that_serve_the_page(tmp_path, monkeypatch, model, served):
     folder = tmp_path / "space"
     assert main(["app", "--space", str(folder), *(["--model", model] if model else [])]) == 0
     assert sorted(path.name for path in folder.iterdir()) == ["README.md", "app.py", "requirements.txt"]
@@ -288,14 +291,16 @@ def test_a_space_is_three_files_that_serve_the_page(tmp_path, monkeypatch, model
     calls = []
     monkeypatch.setattr("emoicl.app.serve", lambda *arguments: calls.append(arguments))
     exec((folder / "app.py").read_text(), {})
-    assert calls == [call]
+    assert calls == [(served,)]
     assert (folder / "requirements.txt").read_text() == f"emoicl[app]=={__version__}\n"
 
     _, head, text = (folder / "README.md").read_text().split("---\n", maxsplit=2)
     fields = yaml.safe_load(head)
     assert (fields["sdk"], fields["app_file"]) == ("gradio", "app.py")
     assert fields["sdk_version"] == gradio.__version__
-    assert fields.get("models", []) == list(call)
+    assert fields.get("models", []) == [name for name in [served] if "/" in name]
+    assert (fields["license"] == "cc-by-nc-sa-4.0") == (served == "speech") == ("non-commercial" in text)
+    assert f"`{served}`" in text
     assert len(fields["short_description"]) <= 60, "the Hub takes no more"
     assert "Article 5(1)(f)" in text
 

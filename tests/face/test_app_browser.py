@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from bundled_models import needs_bundled
 from PIL import Image
 
-from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL
+from emoicl.bundled import BUNDLED_CLIPS
+from emoicl.loading import load_pipeline
 from emoicl.training.data.corpus import load_corpus
-from emoicl.training.publishing.checkpoint import load_pipeline
 
 
 pytest.importorskip("gradio")
@@ -29,7 +30,7 @@ playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium")
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="needs chromium"),
-    pytest.mark.skipif(not BUNDLED_MODEL.exists(), reason="the bundled checkpoint is absent"),
+    needs_bundled,
 ]
 
 # A microphone that beeps, and none of the browser's own calls home.
@@ -84,7 +85,7 @@ def address(tmp_path_factory, hosts):
     uploads = tmp_path_factory.mktemp("uploads")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(uploads))
-        page = build_app(load_pipeline(str(BUNDLED_MODEL)))
+        page = build_app(load_pipeline("bursts"))
         yield launch(page, "127.0.0.1")
         assert [path for path in uploads.rglob("*") if path.is_file()], "recordings are files while it is served"
         page.close(verbose=False)

@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import pytest
+from bundled_models import needs_bundled
 from tiny_corpus import compose_tiny, tone
 from transformers import (
     AutoConfig,
@@ -13,6 +14,7 @@ from transformers import (
 )
 
 import emoicl
+from emoicl.bundled import BURSTS_MODEL, SPEECH_MODEL
 
 
 @pytest.mark.parametrize("name", emoicl.__all__)
@@ -39,6 +41,28 @@ def test_the_task_is_registered(checkpoint):
     assert type(recognizer) is emoicl.EmoIclPipeline
     answers = recognizer(tone(440), enrollment=[{"audio": tone(880), "label": "Joy"}], top_k=1)
     assert answers[0].keys() == {"label", "score"}
+
+
+@needs_bundled
+@pytest.mark.parametrize(
+    "call", ["transformers.pipeline(emoicl.TASK)", "transformers.pipeline(task=emoicl.TASK)", "emoicl.load_pipeline()"]
+)
+def test_without_a_name_the_bundled_model_of_speech_is_loaded_offline(call):
+    script = f"""
+import socket, transformers
+def refuse(*args, **kwargs):
+    raise AssertionError("The network was asked for.")
+socket.getaddrinfo = socket.socket.connect = refuse
+import emoicl
+recognizer = {call}
+print(type(recognizer).__name__, recognizer.model.name_or_path)
+"""
+    assert run(script) == f"EmoIclPipeline {SPEECH_MODEL}"
+
+
+@needs_bundled
+def test_bundled_models_are_loaded_by_name():
+    assert emoicl.load_pipeline("bursts").model.name_or_path == str(BURSTS_MODEL)
 
 
 def run(script, **environment):

@@ -6,7 +6,7 @@ import pytest
 from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
 
 from emoicl import SpeechLmRecognizer, evaluate, load_corpus
-from emoicl.bundled import BUNDLED_MODEL
+from emoicl.bundled import BURSTS_MODEL
 from emoicl.training.data.features import FeatureCache
 
 
@@ -18,8 +18,8 @@ def report(shared, tmp_path_factory):
     speakers = sorted(set(table["speaker_id"].to_pylist()))[-6:]
     keep = [speaker in speakers for speaker in table["speaker_id"].to_pylist()]
     pyarrow.parquet.write_table(table.filter(keep), folder / "test.parquet")
-    model = AutoModelForSpeechSeq2Seq.from_pretrained(BUNDLED_MODEL)
-    processor = AutoProcessor.from_pretrained(BUNDLED_MODEL)
+    model = AutoModelForSpeechSeq2Seq.from_pretrained(BURSTS_MODEL)
+    processor = AutoProcessor.from_pretrained(BURSTS_MODEL)
     processor.candidate_labels = [*processor.candidate_labels, "Amusement", "Surprise negative"]
     corpus = load_corpus(folder / "test.parquet", processor.candidate_labels)
     features = FeatureCache(model, processor.feature_extractor, folder)

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from bundled_models import needs_bundled
 from tiny import LABELS
 
 from emoicl import SpeakerProfile
-from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL
+from emoicl.bundled import BUNDLED_CLIPS
 from emoicl_commands import predict as command
 from emoicl_commands.cli import main
 
@@ -307,7 +308,7 @@ def test_what_a_classifier_cannot_do(complaint, classifier, enroll):
     assert "enrollment[0]: has no label" in complaint(*arguments, "--enroll", enroll("audio\nann_Joy_1.wav\n"))
 
 
-@pytest.mark.skipif(not (BUNDLED_MODEL.is_dir() and BUNDLED_CLIPS.is_file()), reason="needs the bundled assets")
+@needs_bundled
 def test_real_speech(tmp_path, capsys):
     """The bundled model enrolls seven clips of a speaker of EmoGator, and hears others of theirs."""
     from emoicl import load_corpus
@@ -322,7 +323,16 @@ def test_real_speech(tmp_path, capsys):
             rows.append([path.name, clip.label])
     with (tmp_path / "me.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
-    arguments = ["predict", tmp_path / "targets", "--enroll", tmp_path / "me.csv", "--output", tmp_path / "out.csv"]
+    arguments = [
+        "predict",
+        tmp_path / "targets",
+        "--model",
+        "bursts",
+        "--enroll",
+        tmp_path / "me.csv",
+        "--output",
+        tmp_path / "out.csv",
+    ]
     assert main([*map(str, arguments)]) == 0
     assert "7 files" in capsys.readouterr().out
     answers = read_table(tmp_path / "out.csv")

@@ -4,16 +4,16 @@ import re
 import shutil
 from pathlib import Path
 
-import pytest
+from bundled_models import needs_bundled
 
-from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL
+from emoicl.bundled import BUNDLED_CLIPS
 from emoicl_commands.cli import build_parser
 
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
-@pytest.mark.skipif(not BUNDLED_MODEL.exists(), reason="the bundled checkpoint is absent")
+@needs_bundled
 def test_the_python_snippets_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EMOICL_CACHE", str(tmp_path / "cache"))
@@ -44,6 +44,7 @@ def test_the_commands_are_known():
         "evaluate",
         "export",
         "init",
+        "matrix",
         "predict",
         "pretrain",
         "reproduce",

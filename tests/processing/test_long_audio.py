@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from bundled_models import needs_bundled
 from recognizers import ENROLLMENT, SHOTS, TARGETS, assert_same, make_recognizer, scores_of
 from synthetic_speech import encoded, tone
 from tiny import LABELS
@@ -10,7 +11,7 @@ from tiny_classifier import tiny_classifier
 from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
 
 from emoicl import EmoIclClassificationPipeline, EmoIclFeatureExtractor, EmoIclPipeline
-from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL
+from emoicl.bundled import BUNDLED_CLIPS, BURSTS_MODEL
 from emoicl.processing.windows_emoicl import cut_windows
 
 
@@ -152,14 +153,14 @@ def test_a_window_that_was_enrolled_is_refused(recognizer):
         recognizer([SHOTS[0]], enrollment=ENROLLMENT, window_s=0.2)
 
 
-@pytest.mark.skipif(not (BUNDLED_MODEL.is_dir() and BUNDLED_CLIPS.is_file()), reason="needs the bundled assets")
+@needs_bundled
 def test_real_speech():
     """Bundled clips of one speaker one after the other; others of theirs are enrolled."""
     from emoicl import load_corpus
 
     recognizer = EmoIclPipeline(
-        model=AutoModelForSpeechSeq2Seq.from_pretrained(BUNDLED_MODEL),
-        processor=AutoProcessor.from_pretrained(BUNDLED_MODEL),
+        model=AutoModelForSpeechSeq2Seq.from_pretrained(BURSTS_MODEL),
+        processor=AutoProcessor.from_pretrained(BURSTS_MODEL),
         device=torch.device("cpu"),
     )
     clips = load_corpus(BUNDLED_CLIPS).utterances[:21]

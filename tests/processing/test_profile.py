@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from bundled_models import needs_bundled
 from recognizers import ENROLLMENT, SHOTS, TARGETS, assert_same, make_recognizer, scores_of
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -19,7 +20,7 @@ from tiny import LABELS
 from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
 
 from emoicl import EmoIclPipeline, SpeakerProfile
-from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL
+from emoicl.bundled import BUNDLED_CLIPS, BURSTS_MODEL
 from emoicl.processing import profile_emoicl
 
 
@@ -421,14 +422,14 @@ def test_links_are_left_alone(profile, saved, tmp_path):
     assert link.is_symlink()
 
 
-@pytest.mark.skipif(not (BUNDLED_MODEL.is_dir() and BUNDLED_CLIPS.is_file()), reason="needs the bundled assets")
+@needs_bundled
 def test_real_speech(tmp_path):
     """The bundled model on bundled clips of one speaker, seven of them enrolled."""
     from emoicl import load_corpus
 
     recognizer = EmoIclPipeline(
-        model=AutoModelForSpeechSeq2Seq.from_pretrained(BUNDLED_MODEL),
-        processor=AutoProcessor.from_pretrained(BUNDLED_MODEL),
+        model=AutoModelForSpeechSeq2Seq.from_pretrained(BURSTS_MODEL),
+        processor=AutoProcessor.from_pretrained(BURSTS_MODEL),
         device=torch.device("cpu"),
     )
     clips = load_corpus(BUNDLED_CLIPS).utterances[:21]

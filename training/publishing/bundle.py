@@ -1,7 +1,8 @@
-"""Makes the package data: the trained default checkpoint, and clips of speakers that it was not trained on.
+"""Makes the package data: a trained checkpoint, and clips of speakers that it was not trained on.
 
-python -m emoicl.training.publishing.bundle outputs/base-emogator/model data/emogator/test.parquet \\
-    emoicl/assets/base-emogator emoicl/assets/emogator/clips.parquet
+python -m emoicl.training.publishing.bundle outputs/speech/model emoicl/assets/speech
+python -m emoicl.training.publishing.bundle outputs/bursts/model emoicl/assets/bursts \\
+    --table data/emogator/test.parquet --clips emoicl/assets/emogator/clips.parquet
 """
 
 import argparse
@@ -19,19 +20,25 @@ from emoicl.training.publishing.export import export
 
 
 NUM_SPEAKERS = 8
+LICENSE_NAME = "LICENSE"
 
 
 def bundle_checkpoint(checkpoint: str | Path, output: Path) -> None:
-    """Stores a checkpoint in float16 as the bundled one.
+    """Stores a checkpoint in float16 as a bundled one.
 
     Args:
         checkpoint (`str` or `Path`): Folder of a trained model and its processor.
-        output (`Path`): Folder of the bundled model, which is replaced.
+        output (`Path`): Folder of the bundled model, which is replaced but for its `LICENSE`.
     """
+    # The terms of weights are written by hand.
+    license = output / LICENSE_NAME
+    terms = license.read_bytes() if license.is_file() else None
     shutil.rmtree(output, ignore_errors=True)
     export(checkpoint, output, dtype="float16")
     drop_code(output)
     save_card(output)
+    if terms is not None:
+        license.write_bytes(terms)
 
 
 def drop_code(folder: Path) -> None:
@@ -68,13 +75,17 @@ def bundle_clips(table: str | Path, labels: list[str], output: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path, help="folder of the trained model")
-    parser.add_argument("table", type=Path, help="parquet table of the test speakers")
     parser.add_argument("model", type=Path, help="folder of the bundled model")
-    parser.add_argument("clips", type=Path, help="parquet table of the bundled clips")
+    parser.add_argument("--table", type=Path, help="parquet table of the test speakers, to take clips from")
+    parser.add_argument("--clips", type=Path, help="parquet table of the bundled clips")
     options = parser.parse_args()
+    if (options.table is None) != (options.clips is None):
+        parser.error("--table and --clips go together")
     bundle_checkpoint(options.checkpoint, options.model)
-    bundle_clips(options.table, AutoProcessor.from_pretrained(options.model).candidate_labels, options.clips)
-    print(f"Wrote {options.model} and {options.clips}.")
+    print(f"Wrote {options.model}.")
+    if options.table is not None:
+        bundle_clips(options.table, AutoProcessor.from_pretrained(options.model).candidate_labels, options.clips)
+        print(f"Wrote {options.clips}.")
 
 
 if __name__ == "__main__":

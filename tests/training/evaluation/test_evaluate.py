@@ -2,9 +2,10 @@ import logging
 
 import numpy as np
 import pytest
+from bundled_models import needs_bundled
 from tiny import LABELS
 
-from emoicl.bundled import BUNDLED_MODEL
+from emoicl.bundled import BURSTS_MODEL
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
 from emoicl.processing.processing_emoicl import EmoIclProcessor
 from emoicl.training.data.corpus import Corpus, load_corpus
@@ -231,10 +232,11 @@ def test_the_speech_language_model_is_evaluated(composed, features, corpus):
         assert np.allclose(condition.probabilities[0].sum(1), 1, atol=1e-5)
 
 
+@needs_bundled
 def test_a_shot_helps_speakers_of_a_corpus_that_the_bundled_model_never_heard(shared, tmp_path):
     """Actors who say sentences, where the model was trained on laughs and sighs of others in other rooms."""
-    model = EmoIclForConditionalGeneration.from_pretrained(BUNDLED_MODEL)
-    processor = EmoIclProcessor.from_pretrained(BUNDLED_MODEL)
+    model = EmoIclForConditionalGeneration.from_pretrained(BURSTS_MODEL)
+    processor = EmoIclProcessor.from_pretrained(BURSTS_MODEL)
     recognizer = SpeechLmRecognizer(model, processor, FeatureCache(model, processor.feature_extractor, tmp_path))
     corpus = load_corpus(shared / "data" / "ravdess" / "test.parquet", processor.candidate_labels)
     report = evaluate(recognizer, corpus, shots=[0, 1, 3, 7], seeds=[0], controls=[])

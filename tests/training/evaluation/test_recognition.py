@@ -3,10 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from bundled_models import needs_bundled
 from tiny import LABELS, NUM_MEL_BINS, VOCAB_SIZE, tiny_model, tiny_speech
 from tiny_corpus import compose_tiny
 
-from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL
+from emoicl.bundled import BUNDLED_CLIPS, BURSTS_MODEL
 from emoicl.processing import EmoIclFeatureExtractor, EmoIclProcessor
 from emoicl.processing.pipeline_emoicl import EmoIclPipeline
 from emoicl.training.data.corpus import Corpus, load_corpus
@@ -161,12 +162,12 @@ def test_an_unknown_decoding_is_refused(loud):
         SpeechLmRecognizer(*loud, decoding="greedy")  # pyright: ignore[reportArgumentType]
 
 
-@pytest.mark.skipif(not (BUNDLED_MODEL.is_dir() and BUNDLED_CLIPS.is_file()), reason="needs the bundled assets")
+@needs_bundled
 def test_the_bundled_model_answers_as_its_pipeline():
     from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
 
-    model = AutoModelForSpeechSeq2Seq.from_pretrained(BUNDLED_MODEL)
-    processor = AutoProcessor.from_pretrained(BUNDLED_MODEL)
+    model = AutoModelForSpeechSeq2Seq.from_pretrained(BURSTS_MODEL)
+    processor = AutoProcessor.from_pretrained(BURSTS_MODEL)
     corpus = Corpus(load_corpus(BUNDLED_CLIPS).utterances[:21])
     labels = evaluate(SpeechLmRecognizer(model, processor), corpus, shots=[7], seeds=[0], controls=[])
     beam = evaluate(SpeechLmRecognizer(model, processor, decoding="beam"), corpus, shots=[7], seeds=[0], controls=[])

@@ -29,9 +29,11 @@ def test_the_checkpoint_is_stored_in_half_precision_in_place_of_the_old(whisper,
     save_checkpoint(model, processor, tmp_path / "trained")
     (tmp_path / "bundled").mkdir()
     (tmp_path / "bundled" / "stale.bin").touch()
+    (tmp_path / "bundled" / "LICENSE").write_text("by hand")
     monkeypatch.setattr(export, "verify", lambda *args: None)
     bundle.bundle_checkpoint(tmp_path / "trained", tmp_path / "bundled")
     assert not (tmp_path / "bundled" / "stale.bin").exists()
+    assert (tmp_path / "bundled" / "LICENSE").read_text() == "by hand"
     assert not list((tmp_path / "bundled").glob("*.py"))
     content = "".join(path.read_text() for path in (tmp_path / "bundled").glob("*.json"))
     assert "auto_map" not in content and "custom_pipelines" not in content

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bundled_models import needs_bundled
 from huggingface_hub import ModelCard
 from tiny import LABELS
 from tiny_corpus import tone
 from transformers import TrainerState
 
-from emoicl.bundled import BUNDLED_MODEL
+from emoicl.bundled import BUNDLED_MODELS, SPEECH_MODEL
 from emoicl.training.corpora.card import reader_card, save_reader_cards
 from emoicl.training.corpora.readers import CORPORA
 from emoicl.training.data.corpus import Corpus, Utterance
@@ -287,9 +288,10 @@ def test_snippets_run(checkpoint, monkeypatch, capsys):
     assert [a["score"] for a in by_profile] == pytest.approx([a["score"] for a in by_enrollment], abs=1e-6)
 
 
+@needs_bundled
 def test_snippets_of_the_bundled_model_run(tmp_path, monkeypatch, capsys):
-    (tmp_path / "base-emogator").symlink_to(BUNDLED_MODEL)
-    run_snippets(checkpoint_card(tmp_path / "base-emogator", beside=tmp_path), tmp_path, monkeypatch)
+    (tmp_path / "speech").symlink_to(SPEECH_MODEL)
+    run_snippets(checkpoint_card(tmp_path / "speech", beside=tmp_path), tmp_path, monkeypatch)
     assert "Neutral" in capsys.readouterr().out
 
 
@@ -411,17 +413,27 @@ def test_command(complete, corpus, tmp_path, capsys):
 
 
 def test_cards_of_the_package_are_up_to_date(request):
-    """`emoicl card emoicl/assets/base-emogator --output model_cards/base-emogator.md`, and
-    `python -m emoicl.training.corpora.card model_cards/datasets`."""
+    """`python -m emoicl.training.corpora.card model_cards/datasets`."""
     folder = request.config.rootpath / "model_cards"
     if not folder.is_dir():
         pytest.skip("needs the repository")
-    card = (folder / "base-emogator.md").read_text()
-    assert card == checkpoint_card(BUNDLED_MODEL, beside=folder)
-    check_pattern(card, SECTIONS)
     assert {path.stem for path in (folder / "datasets").iterdir()} == set(CORPORA)
     for name, reader in CORPORA.items():
         assert (folder / "datasets" / f"{name}.md").read_text() == reader_card(reader), name
+
+
+@needs_bundled
+@pytest.mark.parametrize("name", BUNDLED_MODELS)
+def test_cards_of_bundled_models_are_up_to_date(request, name):
+    """`emoicl card speech --output model_cards/speech.md`, and as much for `bursts`."""
+    folder = request.config.rootpath / "model_cards"
+    if not folder.is_dir():
+        pytest.skip("needs the repository")
+    card = (folder / f"{name}.md").read_text()
+    assert card == checkpoint_card(BUNDLED_MODELS[name], beside=folder)
+    check_pattern(card, SECTIONS)
+    license = {"speech": "cc-by-nc-sa-4.0", "bursts": "apache-2.0"}[name]
+    assert metadata(card).license == license
 
 
 @pytest.mark.parametrize("reader", CORPORA.values(), ids=CORPORA)

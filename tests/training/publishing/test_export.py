@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from bundled_models import needs_bundled
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from tiny import LABELS, tiny_model, tiny_processor
@@ -24,7 +25,7 @@ from emoicl import (
     EmoIclForConditionalGeneration,
     EmoIclPipeline,
 )
-from emoicl.bundled import BUNDLED_CLIPS, BUNDLED_MODEL
+from emoicl.bundled import BUNDLED_CLIPS, BURSTS_MODEL
 from emoicl.processing import EmoIclFeatureExtractor
 from emoicl.training.data.corpus import load_corpus
 from emoicl.training.episodes.enrollment import select_enrollment
@@ -533,10 +534,10 @@ def test_nothing_private_goes_into_a_public_repository(exported, hub):
     assert hub.created[-1].get("private") or hub.created[-1].get("visibility") == "private"
 
 
-@pytest.mark.skipif(not (BUNDLED_MODEL.is_dir() and BUNDLED_CLIPS.is_file()), reason="needs the bundled assets")
+@needs_bundled
 def test_the_bundled_model_is_exported_and_hears_the_same_in_real_clips(tmp_path, monkeypatch):
     corpus = load_corpus(BUNDLED_CLIPS)
-    recognizer: Any = load_pipeline(BUNDLED_MODEL)
+    recognizer: Any = load_pipeline(BURSTS_MODEL)
     hear = recognizer.processor.feature_extractor.decode
     requests = []
     for target in (0, len(corpus) // 2):
@@ -546,7 +547,7 @@ def test_the_bundled_model_is_exported_and_hears_the_same_in_real_clips(tmp_path
     # Beside noise, which it is verified on elsewhere.
     monkeypatch.setattr(export_module, "noise_requests", lambda recognizer: requests)
 
-    folder = export(BUNDLED_MODEL, tmp_path / "base-emogator")
+    folder = export(BURSTS_MODEL, tmp_path / "bursts")
     assert stored_dtype(folder) == torch.float16
     assert not any("shared" in path.read_text() for path in folder.glob("*config.json"))
 
