@@ -1,11 +1,21 @@
 """The order of training episodes: those of a batch have about as many shots, so that little of a batch is padding."""
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 from torch.utils.data import Sampler
 
-from emoicl.training.episodes.episodes import EpisodeDataset
+
+class ItemsWithShots(Protocol):
+    """Training items with shots, drawn anew each epoch."""
+
+    seed: int
+    epoch: int
+
+    def __len__(self) -> int: ...
+
+    def num_shots(self, item: int) -> int: ...
 
 
 class ShotsSampler(Sampler[int]):
@@ -14,13 +24,13 @@ class ShotsSampler(Sampler[int]):
     order of the batches is random too, and depends on nothing but the seed and epoch of the episodes.
 
     Args:
-        episodes ([`EpisodeDataset`]): The episodes, whose `epoch` counts.
+        episodes ([`EpisodeDataset`] or [`MadeUpSpeakers`]): The episodes, whose `epoch` counts.
         batch_size (`int`): Episodes of a batch, over all processes that share it.
         fill_last (`bool`, *optional*, defaults to `False`):
             Whether the last batch is filled up with episodes that do not count. Processes need shares of one size.
     """
 
-    def __init__(self, episodes: EpisodeDataset, batch_size: int, fill_last: bool = False):
+    def __init__(self, episodes: ItemsWithShots, batch_size: int, fill_last: bool = False):
         self.episodes = episodes
         self.batch_size = batch_size
         self.num_fillers = -len(episodes) % batch_size if fill_last else 0

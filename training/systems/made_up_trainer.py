@@ -1,7 +1,7 @@
 """Teaches a language model to read enrollments by made-up speakers, as a Trainer of transformers."""
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers.modeling_outputs import BaseModelOutput
@@ -82,8 +82,9 @@ class MadeUpTrainer(EmoIclTrainer):
             **kwargs,
         )
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> ShotsSampler:
-        return ShotsSampler(train_dataset or self.train_dataset, self.args.train_batch_size * self.args.world_size)
+    def _get_train_sampler(self, train_dataset: MadeUpSpeakers | None = None) -> ShotsSampler:
+        contexts = cast(MadeUpSpeakers, train_dataset or self.train_dataset)
+        return ShotsSampler(contexts, self.args.train_batch_size * self.args.world_size)
 
     def compute_loss(
         self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], return_outputs: bool = False, **kwargs: Any
@@ -105,10 +106,15 @@ class MadeUpTrainer(EmoIclTrainer):
     def encode_targets(self, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """What the language model's encoder makes of the prompts, a row for each target, and which of it counts."""
         base = self.model.model
-        prompt = ("input_ids", "attention_mask", "sequence_ids", "segment_ids", "utterance_index")
-        query_embeds = base.voice_token(inputs["voice_embeds"])
         # Without the evidence of the speaker adaptation, which is of one target.
-        hidden = base.encode_prompt(*(inputs[name] for name in prompt), query_embeds).last_hidden_state
+        hidden = base.encode_prompt(
+            inputs["input_ids"],
+            inputs["attention_mask"],
+            inputs["sequence_ids"],
+            inputs["segment_ids"],
+            inputs["utterance_index"],
+            base.voice_token(inputs["voice_embeds"]),
+        ).last_hidden_state
         num_contexts, length, _ = hidden.shape
         num_targets = len(inputs["labels"]) // num_contexts
         num_target_tokens = num_targets * self.processor.num_query_tokens

@@ -10,6 +10,7 @@ from transformers.models.t5.modeling_t5 import T5Attention
 
 from emoicl.training.data.corpus import Corpus
 from emoicl.training.data.features import FeatureCache
+from emoicl.training.episodes.made_up_speakers import Difficulty
 from emoicl.training.evaluation.evaluate import evaluate
 from emoicl.training.evaluation.recognition import SpeechLmRecognizer
 from emoicl.training.systems.adaptation import fit_statistics
@@ -30,7 +31,7 @@ def compose_reader(whisper, **fields: Any) -> Any:
 def make_trainer(whisper, corpus, tmp_path):
     """Makes the trainer of a new tiny model, the same each time."""
 
-    def make(model_fields=None, ready=True, train_dataset=corpus, eval_dataset=corpus, **arguments) -> MadeUpTrainer:
+    def make(model_fields=None, ready=True, **arguments: Any) -> Any:
         torch.manual_seed(0)
         model, processor = compose_reader(whisper, **(model_fields or {}))
         features = FeatureCache(model, processor.feature_extractor, tmp_path / "cache")
@@ -38,8 +39,9 @@ def make_trainer(whisper, corpus, tmp_path):
             fit_statistics(model, corpus, features)
             prepare_to_read(model)
         defaults: dict[str, Any] = THREE_STEPS | {"output_dir": str(tmp_path / "run"), "contexts_per_epoch": 20}
-        args = MadeUpTrainingArguments(**(defaults | {"num_targets": 3, "max_shots": 4} | arguments))
-        return MadeUpTrainer(model, args, train_dataset, processor, eval_dataset, features)
+        defaults |= {"num_targets": 3, "max_shots": 4}
+        args = MadeUpTrainingArguments(**(defaults | arguments))
+        return MadeUpTrainer(model, args, corpus, processor, corpus, features)
 
     return make
 
@@ -49,7 +51,7 @@ def weights(model):
 
 
 def test_the_loss_falls(make_trainer):
-    easy = {"matching_steps": 1000, "first_noise": 0.01, "noise": 0.01, "wide_share": 0.0}
+    easy: dict[str, Any] = {"matching_steps": 1000, "first_noise": 0.01, "noise": 0.01, "wide_share": 0.0}
     trainer = make_trainer(max_steps=60, **easy, per_device_train_batch_size=20, learning_rate=1e-2)
     trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
@@ -123,7 +125,12 @@ def test_evidence_does_not_disturb_the_training(make_trainer):
 @pytest.mark.parametrize("interrupted_at", [3, 5, 7])
 def test_a_resumed_run_ends_like_an_uninterrupted_one(make_trainer, tmp_path, interrupted_at):
     # An epoch has 3 steps; the first two have unknown words alone, and noise rises until the fourth has ended.
-    arguments = {"max_steps": 11, "matching_steps": 6, "easing_share": 0.9, "lr_scheduler_type": "cosine"}
+    arguments: dict[str, Any] = {
+        "max_steps": 11,
+        "matching_steps": 6,
+        "easing_share": 0.9,
+        "lr_scheduler_type": "cosine",
+    }
     whole = make_trainer(**arguments, save_strategy="steps", save_steps=interrupted_at)
     whole.train()
     resumed = make_trainer(**arguments)
@@ -173,22 +180,20 @@ def test_evaluate(make_trainer, corpus):
 
 
 def test_contexts_get_harder(tmp_path):
-    fields: dict[str, Any] = {"contexts_per_epoch": 100, "per_device_train_batch_size": 10, "use_cpu": True}
-    fields |= {"max_steps": 100, "easing_share": 0.5, "matching_steps": 25, "first_noise": 0.1, "noise": 10.0}
-    found = difficulties(MadeUpTrainingArguments(str(tmp_path), **fields))
+    def of(**changes: Any) -> list[Difficulty]:
+        fields: dict[str, Any] = {"contexts_per_epoch": 100, "per_device_train_batch_size": 10, "use_cpu": True}
+        fields |= {"max_steps": 100, "easing_share": 0.5, "matching_steps": 25, "first_noise": 0.1, "noise": 10.0}
+        return difficulties(MadeUpTrainingArguments(str(tmp_path), **(fields | changes)))
+
+    found = of()
     # An epoch has 10 steps.
     assert [difficulty.only_matching for difficulty in found] == [True] * 3 + [False] * (len(found) - 3)
     np.testing.assert_allclose([d.noise for d in found[:6]], 0.1 * 100 ** np.array([0, 0.2, 0.4, 0.6, 0.8, 1]))
     assert all(difficulty.noise == 10.0 for difficulty in found[5:])
     # With batches that are accumulated, an epoch has fewer steps.
-    accumulated = MadeUpTrainingArguments(str(tmp_path), **fields, gradient_accumulation_steps=2)
-    assert difficulties(accumulated)[:10:2] == found[:5]
-    by_epochs = MadeUpTrainingArguments(str(tmp_path), **(fields | {"max_steps": -1, "num_train_epochs": 10}))
-    assert difficulties(by_epochs) == found
-    at_once = difficulties(
-        MadeUpTrainingArguments(str(tmp_path), **(fields | {"easing_share": 0, "matching_steps": 0}))
-    )
-    assert {(d.noise, d.only_matching) for d in at_once} == {(10.0, False)}
+    assert of(gradient_accumulation_steps=2)[:10:2] == found[:5]
+    assert of(max_steps=-1, num_train_epochs=10) == found
+    assert {(d.noise, d.only_matching) for d in of(easing_share=0, matching_steps=0)} == {(10.0, False)}
 
 
 def test_attention_goes_to_what_is_alike_from_the_first_step(make_trainer):

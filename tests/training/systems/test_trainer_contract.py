@@ -76,7 +76,8 @@ def make_trainer(kind, whisper, corpus, tmp_path):
         reader = READER | {"max_shots": 13, "num_open_labels": len(LABELS)}
         model, processor = compose_tiny(whisper, **(reader if kind is MadeUpTrainer else {}))
         features = FeatureCache(model, processor.feature_extractor, tmp_path / "cache")
-        return kind(model=model, processing_class=processor, features=features, **options)
+        of_speech_lm: Any = kind
+        return of_speech_lm(model=model, processing_class=processor, features=features, **options)
 
     return make
 
