@@ -71,7 +71,7 @@ def describe(name: str, corpus: Corpus, table: str | Path | None) -> str:
     if name == "speech":
         return (
             f"{size}, vocal bursts of EmoGator.\nIt learned from sentences and never heard a burst: this is a corpus "
-            "that it was not made for. Sentences are not bundled; give a table of them by --speech-corpus."
+            "that it was not made for.\nSentences are not bundled; give a table of them by --speech-corpus."
         )
     return f"{size}, vocal bursts of EmoGator by people whom the model has never heard."
 

@@ -16,8 +16,8 @@ class ShotsAlone:
     Multinomial logistic regression on the shots of an episode and nothing else, in speech features that these shots
     normalize: a [`Recognizer`] without training speakers. What it gains by an enrollment takes no meta-training.
 
-    An utterance has one of the `m` enrolled labels with probability `m / num_labels`, and each other label alike: nothing
-    is known without shots, or with shots of one label.
+    An utterance has one of the `m` enrolled labels with probability `m / num_labels`, and each other label alike:
+    without shots, or with shots of one label, nothing is known.
 
     Args:
         pooled ([`PooledFeatures`] or `Callable`): Gives the features of a corpus.
