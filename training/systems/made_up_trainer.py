@@ -107,14 +107,15 @@ class MadeUpTrainer(EmoIclTrainer):
         """What the language model's encoder makes of the prompts, a row for each target, and which of it counts."""
         base = self.model.model
         # Without the evidence of the speaker adaptation, which is of one target.
-        hidden = base.encode_prompt(
+        encoded = base.encode_prompt(
             inputs["input_ids"],
             inputs["attention_mask"],
             inputs["sequence_ids"],
             inputs["segment_ids"],
             inputs["utterance_index"],
             base.voice_token(inputs["voice_embeds"]),
-        ).last_hidden_state
+        )
+        hidden: Any = encoded.last_hidden_state
         num_contexts, length, _ = hidden.shape
         num_targets = len(inputs["labels"]) // num_contexts
         num_target_tokens = num_targets * self.processor.num_query_tokens

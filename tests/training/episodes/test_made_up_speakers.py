@@ -66,7 +66,7 @@ def unknown_words(context: MadeUpContext) -> set[str]:
     return set(context.candidate_labels) - set(LABELS)
 
 
-def is_near(share: float, expected: float, number: int = MANY) -> bool:
+def is_near(share: Any, expected: float, number: int = MANY) -> bool:
     """Whether a share of random items is within 5 standard deviations."""
     return abs(share - expected) <= 5 * math.sqrt(expected * (1 - expected) / number)
 
