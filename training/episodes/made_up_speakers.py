@@ -69,7 +69,7 @@ class MadeUpSpeakers(Dataset[MadeUpContext]):
         shots (`tuple[int, int]`): Smallest and largest number of shots.
         num_targets (`int`): Targets of a context.
         wide_share (`float`): Share of wide contexts.
-        unknown_share (`float`): Share of contexts with labels of unknown words.
+        open_share (`float`): Share of contexts with labels of unknown words.
         unlabeled_share (`float`): Share of contexts with shots that lack their label.
         difficulties (`Sequence[Difficulty]`): Of each epoch; the last one is that of all later ones.
         num_contexts (`int`): Contexts of an epoch.
@@ -87,7 +87,7 @@ class MadeUpSpeakers(Dataset[MadeUpContext]):
         shots: tuple[int, int],
         num_targets: int,
         wide_share: float,
-        unknown_share: float,
+        open_share: float,
         unlabeled_share: float,
         difficulties: Sequence[Difficulty],
         num_contexts: int,
@@ -109,7 +109,7 @@ class MadeUpSpeakers(Dataset[MadeUpContext]):
         self.shots = shots
         self.num_targets = num_targets
         self.wide_share = wide_share
-        self.unknown_share = unknown_share
+        self.open_share = open_share
         self.unlabeled_share = unlabeled_share
         self.difficulties = list(difficulties)
         self.num_contexts = num_contexts
@@ -139,7 +139,7 @@ class MadeUpSpeakers(Dataset[MadeUpContext]):
         rng = np.random.default_rng((self.seed, self.epoch, item, 8))
         matching = self.difficulty.only_matching
         is_wide = rng.random() < self.wide_share
-        has_unknown = matching or rng.random() < self.unknown_share
+        has_unknown = matching or rng.random() < self.open_share
         words, means = self._draw_labels(rng, is_wide, has_unknown)
         if not matching and rng.random() < 0.3:
             kept = np.sort(rng.permutation(len(words))[: rng.integers(2, len(words) + 1)])

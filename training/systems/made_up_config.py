@@ -16,7 +16,7 @@ class MadeUpTrainingArguments(ShotsEvaluationArguments):
         num_targets (`int`, *optional*, defaults to 7): Targets that share an enrollment.
         wide_share (`float`, *optional*, defaults to 0.5):
             Share of the contexts in which room, voices and noise are not those of the training speakers.
-        unknown_share (`float`, *optional*, defaults to 0.25): Share of the contexts with labels of unknown words.
+        open_share (`float`, *optional*, defaults to 0.25): Share of the contexts with labels of unknown words.
         unlabeled_share (`float`, *optional*, defaults to 0.4): Share of those with shots that lack their label.
         noise (`float`, *optional*, defaults to 2.0):
             Variance of noise, relative to that of the training speakers: dimensions are not as independent as the
@@ -34,7 +34,7 @@ class MadeUpTrainingArguments(ShotsEvaluationArguments):
         "max_shots": (0, 10_000),
         "num_targets": (1, 10_000),
         "wide_share": (0, 1),
-        "unknown_share": (0, 1),
+        "open_share": (0, 1),
         "unlabeled_share": (0, 1),
         "noise": (0.001, 1000),
         "first_noise": (0.001, 1000),
@@ -47,7 +47,7 @@ class MadeUpTrainingArguments(ShotsEvaluationArguments):
     max_shots: int = field(default=7, metadata={"help": "Largest number of shots."})
     num_targets: int = field(default=7, metadata={"help": "Targets that share an enrollment."})
     wide_share: float = field(default=0.5, metadata={"help": "Share of contexts unlike the training speakers."})
-    unknown_share: float = field(default=0.25, metadata={"help": "Share of contexts with labels of unknown words."})
+    open_share: float = field(default=0.25, metadata={"help": "Share of contexts with labels of unknown words."})
     unlabeled_share: float = field(default=0.4, metadata={"help": "Share of contexts with shots without labels."})
     noise: float = field(default=2.0, metadata={"help": "Variance of noise, relative to the training speakers'."})
     first_noise: float = field(default=0.05, metadata={"help": "The same, at the beginning."})

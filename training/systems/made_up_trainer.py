@@ -64,7 +64,7 @@ class MadeUpTrainer(EmoIclTrainer):
             (args.min_shots, args.max_shots),
             args.num_targets,
             args.wide_share,
-            args.unknown_share,
+            args.open_share,
             args.unlabeled_share,
             difficulties(args),
             args.contexts_per_epoch,

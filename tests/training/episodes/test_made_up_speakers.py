@@ -47,7 +47,7 @@ def made_up(**fields: Any) -> MadeUpSpeakers:
         "shots": (0, 7),
         "num_targets": 3,
         "wide_share": 0.5,
-        "unknown_share": 0.25,
+        "open_share": 0.25,
         "unlabeled_share": 0.4,
         "difficulties": [HARD],
         "num_contexts": MANY,
@@ -119,7 +119,7 @@ def test_shares_hold():
 
 def test_the_share_with_unknown_words_holds():
     none, some, all_ = (
-        [unknown_words(made_up(unknown_share=share)[item]) for item in range(MANY)] for share in (0.0, 0.25, 1.0)
+        [unknown_words(made_up(open_share=share)[item]) for item in range(MANY)] for share in (0.0, 0.25, 1.0)
     )
     assert not any(none)
     # A few of those that may have some have none: all labels mean what they say.
@@ -130,7 +130,7 @@ def test_the_share_with_unknown_words_holds():
 
 def test_no_more_unknown_words_than_there_are_reserved_tokens():
     for max_unknown in (3, 4, 9):
-        speakers = made_up(unknown_share=1.0, max_unknown=max_unknown)
+        speakers = made_up(open_share=1.0, max_unknown=max_unknown)
         found = [unknown_words(speakers[item]) for item in range(MANY)]
         assert max(map(len, found)) <= max_unknown
         assert set().union(*found) == {UNKNOWN_WORD.format(number) for number in range(max_unknown)}
@@ -142,7 +142,7 @@ def test_a_narrow_context_has_the_statistics_it_was_drawn_from():
     module = adaptation()
     means = module.label_means[0].detach().numpy()
     of = {name: module.variance(name)[0].detach().numpy() for name in ("speaker", "speaker_label", "noise")}
-    speakers = made_up(wide_share=0.0, unknown_share=0.0, unlabeled_share=0.0, shots=(6, 6), num_targets=6)
+    speakers = made_up(wide_share=0.0, open_share=0.0, unlabeled_share=0.0, shots=(6, 6), num_targets=6)
     deviations, offsets, label_means = [], [], {word: [] for word in LABELS}
     for item in range(MANY):
         context = speakers[item]
@@ -164,7 +164,7 @@ def test_a_narrow_context_has_the_statistics_it_was_drawn_from():
 
 def test_noise_is_that_of_the_difficulty():
     def deviation(noise: float) -> float:
-        speakers = made_up(difficulties=[Difficulty(noise, False)], wide_share=0.0, unknown_share=0.0, num_targets=9)
+        speakers = made_up(difficulties=[Difficulty(noise, False)], wide_share=0.0, open_share=0.0, num_targets=9)
         found = []
         for item in range(300):
             context = speakers[item]
@@ -217,7 +217,7 @@ def decode(processor, ids):
 
 def test_prompts_of_several_targets(processor):
     """As of one target, but that all of them stand at the end, behind the padding."""
-    speakers = made_up(unknown_share=0.8, shots=(0, 5))
+    speakers = made_up(open_share=0.8, shots=(0, 5))
     contexts = [speakers[item] for item in range(40)]
     batch = MadeUpCollator(processor)(contexts)
     num_contexts, length = batch["input_ids"].shape
@@ -259,7 +259,7 @@ def test_placeholders_and_voices_match(processor):
 
 
 def test_labels_of_unknown_words_are_the_reserved_tokens_of_the_prompt(processor):
-    speakers = made_up(unknown_share=1.0, shots=(7, 7), unlabeled_share=0.0)
+    speakers = made_up(open_share=1.0, shots=(7, 7), unlabeled_share=0.0)
     contexts = [speakers[item] for item in range(40)]
     batch = MadeUpCollator(processor)(contexts)
     labels = batch["labels"].unflatten(0, (40, 3))
