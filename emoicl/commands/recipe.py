@@ -38,9 +38,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run_list(options: argparse.Namespace) -> None:
-    from emoicl.training.experiments.loading import RECIPES, recipe_names
+    from emoicl.training.experiments.loading import BUILDING_BLOCKS, RECIPES, recipe_names
 
-    names = [name for name in recipe_names() if not name.startswith("sizes/")]
+    names = [name for name in recipe_names() if not name.startswith(BUILDING_BLOCKS)]
     for name in sorted(names, key=lambda name: ("/" in name, name)):
         first_line = (RECIPES / f"{name}.yaml").read_text().partition("\n")[0]
         print(f"{name:32}{first_line.removeprefix('# ')}")

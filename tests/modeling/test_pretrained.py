@@ -215,6 +215,7 @@ def test_a_checkpoint_carries_its_code(tmp_path):
             "modeling",
             "outputs",
             "pretrained",
+            "prompt",
             "qformer",
             "self_supervised_encoder",
             "speech_encoder",

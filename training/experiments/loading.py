@@ -52,6 +52,10 @@ YamlLoader.add_implicit_resolver(
 )
 
 
+# What recipes extend, and is none itself.
+BUILDING_BLOCKS = ("sizes/", "layouts/")
+
+
 def recipe_names() -> list[str]:
     """The recipes that come with the package, such as `"base-emogator"` and `"systems/proposed"`."""
     return sorted(path.relative_to(RECIPES).with_suffix("").as_posix() for path in RECIPES.rglob("*.yaml"))

@@ -307,7 +307,7 @@ class MadeUpSpeakersStage(Stage):
         if not (model["voice_token"] and model["bind_labels"]) or model["enrollment_sees_target"]:
             raise ValueError(
                 f"{self.name} teaches a model with `voice_token`, `bind_labels` and `enrollment_sees_target: false`; "
-                "recipes of such models extend sizes/reader."
+                "recipes of such models extend layouts/reader."
             )
         if recipe.language_model is not None or recipe.num_open_labels < len(recipe.labels):
             raise ValueError(

@@ -185,8 +185,8 @@ def test_a_table_left_out_that_is_absent_is_found_before_training(write):
     [
         ({"stages.made_up.size": 33}, "stages.made_up.size is 33, but .* have 32 dimensions"),
         ({"stages.adaptation.size": 5}, "stages.adaptation.size is 5, and stages.made_up.size is 4"),
-        ({"model.bind_labels": False}, "made_up teaches a model with `voice_token`, .* extend sizes/reader"),
-        ({"model.enrollment_sees_target": True}, "made_up teaches a model with .* extend sizes/reader"),
+        ({"model.bind_labels": False}, "made_up teaches a model with `voice_token`, .* extend layouts/reader"),
+        ({"model.enrollment_sees_target": True}, "made_up teaches a model with .* extend layouts/reader"),
         ({"num_open_labels": 2}, "set `num_open_labels` to 3 or more"),
         ({"language_model": "t5", "text": {}}, "made_up teaches a language model from scratch"),
         ({"stages.made_up.min_shots": 4}, "stages.made_up: `min_shots` is 4, more than `max_shots`, 3"),
