@@ -24,6 +24,7 @@ from numpy.random import Generator
 from tiny import LABELS, tiny_model, tiny_processor
 from tiny_classifier import tiny_classifier
 
+from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
 from emoicl.processing import EmoIclFeatureExtractor
 from emoicl.processing.audio_emoicl import decode_audio, stream_audio
 from emoicl.processing.profile_emoicl import SpeakerProfile
@@ -383,30 +384,34 @@ def write_recipe(rng: Generator, folder: Path) -> Path:
     return path
 
 
+def feature_cache(folder: Path) -> FeatureCache:
+    """A cache that keeps its shards in a folder itself."""
+    cache = FeatureCache(reader_of_features(), tiny_processor().feature_extractor)
+    cache.shards.folder = folder
+    return cache
+
+
 @cache
-def feature_cache() -> FeatureCache:
-    return FeatureCache(tiny_model().eval(), tiny_processor().feature_extractor, "")
+def reader_of_features() -> EmoIclForConditionalGeneration:
+    return tiny_model().eval()
 
 
 def write_features(rng: Generator, folder: Path) -> Path:
-    """What a feature cache in the folder keeps of a clip."""
-    cache = feature_cache()
-    cache.folder = folder
-    clip = clip_of_features()
-    cache.fill([clip])
-    path = cache.path(clip)
+    """What a feature cache in the folder keeps of two clips."""
+    feature_cache(folder).fill(clips_of_features())
+    [path] = folder.glob("*.safetensors")
     path.write_bytes(damage_safetensors(rng, path.read_bytes()))
     return path
 
 
-def clip_of_features() -> Utterance:
-    return Utterance(recordings()["wav"][0], "Joy", "ravdess/01", "a.wav")
+def clips_of_features() -> list[Utterance]:
+    return [Utterance(recordings()[kind][0], "Joy", "ravdess/01", f"a.{kind}") for kind in ("wav", "flac")]
 
 
 KINDS = {
     "audio": Kind(write_audio, read_audio),
     "table": Kind(write_table, read_table, ("a.wav", "b.wav")),
-    "features": Kind(write_features, lambda path: feature_cache().load([clip_of_features()])),
+    "features": Kind(write_features, lambda path: feature_cache(path.parent).load(clips_of_features())),
     "profile": Kind(write_profile, SpeakerProfile.load),
     "checkpoint": Kind(write_checkpoint, lambda path: load_pipeline(path.parent)),
     "card": Kind(write_card, lambda path: checkpoint_card(path.parent).encode()),

@@ -3,19 +3,18 @@
 import logging
 import os
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from accelerate import PartialState
 from tqdm.auto import tqdm
 
 from emoicl.modeling.pretrained_emoicl import EmoIclPreTrainedModel
 from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
 from emoicl.processing.profile_emoicl import digest_weights
 from emoicl.training.data.corpus import Utterance
-from emoicl.training.data.writing import write_aside
+from emoicl.training.data.feature_shards import FeatureShards
 
 
 logger = logging.getLogger(__name__)
@@ -56,50 +55,53 @@ class FeatureCache:
         self.feature_extractor = feature_extractor
         root = default_cache_folder() if folder is None else Path(folder)
         self.folder = root / "speech_features" / fingerprint(model, feature_extractor)
-
-    def path(self, utterance: Utterance) -> Path:
-        digest = utterance.audio_sha256
-        return self.folder / digest[:2] / f"{digest}.safetensors"
+        self.shards = FeatureShards(self.folder, model.config.speech_config.hidden_size)
 
     def fill(self, utterances: Iterable[Utterance], batch_size: int = 8) -> None:
         """Computes the features that are missing, with a progress bar. Interrupted, it goes on where it stopped."""
-        missing = [utterance for utterance in utterances if not self.path(utterance).exists()]
+        by_key = {key_of(utterance): utterance for utterance in utterances}
+        absent = self.shards.absent(list(by_key))
+        missing = [utterance for key, utterance in by_key.items() if key in absent]
         if not missing:
             return
         logger.info("Computing the speech features of %d utterances into %s.", len(missing), self.folder)
-        with tqdm(total=len(missing), desc="Speech features", unit="utt", disable=None) as progress:
+        progress = tqdm(total=len(missing), desc="Speech features", unit="utt", disable=None)
+        with self.shards.writer() as writer, progress:
             for start in range(0, len(missing), batch_size):
                 batch = missing[start : start + batch_size]
                 for utterance, features in zip(batch, self._compute(batch), strict=True):
-                    self._save(utterance, features)
+                    writer.add(key_of(utterance), features)
                 progress.update(len(batch))
 
+    def fill_together(self, utterances: Sequence[Utterance]) -> None:
+        """[`fill`] by all processes that `accelerate launch` started, each of which computes a share."""
+        processes = PartialState()
+        self.fill(utterances[processes.process_index :: processes.num_processes])
+        processes.wait_for_everyone()
+
     def load(self, utterances: Sequence[Utterance]) -> dict[str, torch.Tensor]:
-        """Reads the features of a batch, after computing what is missing.
+        """Reads the features of a batch, after computing what is missing or damaged.
 
         Returns:
             `dict` of `speech_features`, float16 of shape `(num_utterances, num_frames, speech_hidden_size)`, and
             `speech_features_mask` of shape `(num_utterances, num_frames)`.
         """
         self.fill(utterances)
-        features = [self._read(utterance) for utterance in utterances]
-        lengths = torch.tensor([len(of_utterance) for of_utterance in features])
-        mask = torch.arange(int(lengths.max())) < lengths[:, None]
-        padded = torch.nn.utils.rnn.pad_sequence(features, batch_first=True)
-        return {"speech_features": padded, "speech_features_mask": mask.long()}
-
-    def _read(self, utterance: Utterance) -> torch.Tensor:
-        """Features `(num_frames, speech_hidden_size)` as they were kept, or anew where the file is damaged."""
-        path = self.path(utterance)
-        with suppress(SafetensorError, KeyError, OSError):
-            features = load_file(path)["features"]
-            width = self.model.config.speech_config.hidden_size
-            if features.dtype == DTYPE and features.dim() == 2 and features.shape[1] == width and len(features):
-                return features
-        logger.warning("%s is damaged: the features of %s are computed again.", path, utterance.name)
-        [features] = self._compute([utterance])
-        self._save(utterance, features)
-        return features
+        keys = [key_of(utterance) for utterance in utterances]
+        frames = self.shards.read(keys)
+        if damaged := [utterance for utterance, found in zip(utterances, frames, strict=True) if found is None]:
+            names = ", ".join(utterance.name for utterance in damaged)
+            logger.warning("%s: features in %s are damaged, and are computed again.", names, self.folder)
+            return self.load(utterances)
+        lengths = np.array([len(of_utterance) for of_utterance in frames])
+        padded = np.zeros((len(frames), lengths.max(), self.shards.width), np.float16)
+        for row, of_utterance in zip(padded, frames, strict=True):
+            row[: len(of_utterance)] = of_utterance
+        mask = np.arange(lengths.max()) < lengths[:, None]
+        return {
+            "speech_features": torch.from_numpy(padded),
+            "speech_features_mask": torch.from_numpy(mask.astype(np.int64)),
+        }
 
     @torch.no_grad()
     def _compute(self, utterances: Sequence[Utterance]) -> list[torch.Tensor]:
@@ -110,9 +112,10 @@ class FeatureCache:
         lengths = mask.sum(1).tolist()
         return [row[:length].to(DTYPE).cpu() for row, length in zip(features, lengths, strict=True)]
 
-    def _save(self, utterance: Utterance, features: torch.Tensor) -> None:
-        with write_aside(self.path(utterance)) as unfinished:
-            save_file({"features": features.contiguous()}, unfinished)
+
+def key_of(utterance: Utterance) -> bytes:
+    """What the features of an utterance are kept under: the same for equal clips."""
+    return bytes.fromhex(utterance.audio_sha256)
 
 
 def fingerprint(model: EmoIclPreTrainedModel, feature_extractor: EmoIclFeatureExtractor) -> str:

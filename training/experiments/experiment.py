@@ -43,8 +43,7 @@ def train(recipe: Recipe) -> EvaluationReport:
         context = run_stages(context)
         if context.speech_lm is not None:
             for corpus in split.test.values():
-                context.speech_lm.features.fill(corpus.utterances[processes.process_index :: processes.num_processes])
-            processes.wait_for_everyone()
+                context.speech_lm.features.fill_together(corpus.utterances)
         outcome = next(iter(measure(recipe, context.recognizer, split.test, output / "tests").values()))
         if outcome.report is None:
             raise ValueError(f"{recipe.tests[0].name} cannot be tested: {next(iter(outcome.reasons.values()))}")

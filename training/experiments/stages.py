@@ -124,7 +124,7 @@ class Context:
         """The speech LM, which is new if no stage has made one, with such a speaker adaptation if given."""
         if self.speech_lm is not None:
             return self.speech_lm
-        recipe, processes = self.recipe, PartialState()
+        recipe = self.recipe
         set_seed(recipe.seed)
         model, processor = compose(
             self.pretrained(),
@@ -143,8 +143,7 @@ class Context:
             model.get_encoder(modality="audio").load_state_dict(self.speech_encoder.state_dict())
         features = FeatureCache(model, processor.feature_extractor, recipe.cache_folder)
         for corpus in (self.training, self.validation):
-            features.fill(corpus.utterances[processes.process_index :: processes.num_processes])
-        processes.wait_for_everyone()
+            features.fill_together(corpus.utterances)
         if not model.config.voice_token:
             fit_feature_normalization(model, self.training, features)
         return SpeechLm(model, processor, features)

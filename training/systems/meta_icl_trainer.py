@@ -65,8 +65,7 @@ class MetaIclTrainer(EmoIclTrainer):
     ):
         self.processor = processing_class
         self.features = features or FeatureCache(model, processing_class.feature_extractor)
-        # Each process computes its share; all wait for each other below.
-        self.features.fill(train_dataset.utterances[args.process_index :: args.world_size])
+        self.features.fill_together(train_dataset.utterances)
         super().__init__(
             model=model,
             args=args,
@@ -86,7 +85,6 @@ class MetaIclTrainer(EmoIclTrainer):
             compute_loss_func=self.mean_token_loss,
             **kwargs,
         )
-        self.accelerator.wait_for_everyone()
 
     def mean_token_loss(
         self, outputs: Mapping[str, torch.Tensor], labels: torch.Tensor, num_items_in_batch: torch.Tensor | int
