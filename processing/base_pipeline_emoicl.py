@@ -1,20 +1,24 @@
 """What the pipelines have in common: one utterance, or a recording and the windows of it, and the enrollment."""
 
+import dataclasses
 import math
 import numbers
 import os
 import types
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from transformers.dynamic_module_utils import custom_object_save
 from transformers.pipelines.base import ChunkPipeline
+from transformers.utils import logging
 
 from .audio_emoicl import AudioLike, check_not_shorter, is_silent, naming, stream_audio
 from .enrollment_emoicl import (
+    NAME,
     DigestedBlocks,
     Utterance,
+    as_request,
     decode_enrollment,
     decode_target,
     refuse_digest,
@@ -56,6 +60,10 @@ class EmoIclBasePipeline(ChunkPipeline):
         elif isinstance(audio, types.GeneratorType):
             # A generator again: that is how transformers tells a stream.
             audio = named_requests(audio)
+        elif hasattr(audio, "column_names") and hasattr(audio, "features"):
+            answers = super().__call__(named_requests(encoded_rows(audio)), **kwargs)
+            total = getattr(audio, "num_rows", None)
+            return logging.tqdm(answers, total=total, desc="Recognizing", unit="utterance", disable=None)
         return super().__call__(audio, **kwargs)
 
     def _sanitize_parameters(self, enrollment=None, top_k=None, window_s=None, hop_s=None, **unknown):
@@ -88,7 +96,7 @@ class EmoIclBasePipeline(ChunkPipeline):
         window, hop = self.window_samples(window_s, hop_s)
         request = as_request(input_)
         try:
-            if unknown := request.keys() - {"audio", "enrollment", "profile", "name"}:
+            if unknown := request.keys() - {"audio", "enrollment", "profile", NAME}:
                 raise ValueError(f'unknown key {min(unknown)!r}; a request has "audio", and "enrollment" or "profile"')
             speaker = self.speaker_of(request, **parameters)
             if window is None or hop is None:
@@ -99,7 +107,7 @@ class EmoIclBasePipeline(ChunkPipeline):
             for target, timeline in self._windows(request["audio"], window, hop, speaker):
                 yield {"target": target, **speaker, "timeline": timeline, "is_last": timeline is not None}
         except ValueError as error:
-            raise ValueError(f"{request.get('name', '')}{error}") from error
+            raise ValueError(f"{request.get(NAME, '')}{error}") from error
 
     def _windows(
         self, audio: AudioLike, window: int, hop: int, speaker: dict
@@ -230,15 +238,25 @@ class EmoIclBasePipeline(ChunkPipeline):
         custom_object_save(self, save_directory)
 
 
-def as_request(item: Any) -> dict:
-    """A dictionary with "audio" asks about an utterance with its own enrollment; any other input is an utterance."""
-    return dict(item) if isinstance(item, Mapping) and "audio" in item else {"audio": item}
+def encoded_rows(dataset: Any) -> Iterator[dict]:
+    """The rows of a data set of `datasets`. Its audio is not decoded, for which it needs torchcodec and FFmpeg."""
+    # Those of a stream may not be known.
+    columns = dataset.column_names or ["audio"]
+    if "audio" not in columns:
+        raise ValueError(
+            f"The data set lacks the column 'audio'; it has {columns}. Rename the one that holds audio, or give "
+            "`KeyDataset(dataset, column)`."
+        )
+    feature = (dataset.features or {}).get("audio")
+    if getattr(feature, "decode", False):
+        dataset = dataset.cast_column("audio", dataclasses.replace(feature, decode=False))
+    yield from dataset.select_columns(["audio"])
 
 
 def named_requests(items: Iterable) -> Iterator[dict]:
     """The requests of a list or stream, which know their place in it: an error is to name it."""
     for i, item in enumerate(items):
-        yield {**as_request(item), "name": f"inputs[{i}]: "}
+        yield {**as_request(item), NAME: f"inputs[{i}]: "}
 
 
 def given(**parameters: Any) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """A target utterance and its enrollment as a user gives them -> checked waveforms, each decoded and hashed once."""
 
+import difflib
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,6 +24,11 @@ MIN_CORRELATION = 0.8
 # In samples: more than any period of a voice.
 HUM_SHIFT = 800
 MAX_ELSEWHERE = 0.85
+
+
+# What a request may have; its name is added where it is one of several.
+AUDIO, ENROLLMENT, PROFILE = "audio", "enrollment", "profile"
+NAME = "name of the request"
 
 
 @dataclass(eq=False)
@@ -49,9 +55,38 @@ class Utterance:
         return hashlib.sha256(self.waveform.tobytes()).hexdigest()
 
 
+def display_label(emotion: str) -> str:
+    """The word that is shown for an emotion: `"joy"` is `"Joy"`, `"surprise_negative"` is `"Surprise negative"`."""
+    return emotion.replace("_", " ").strip().capitalize()
+
+
+def as_request(item: Any) -> dict:
+    """
+    A dictionary with "audio" asks about an utterance, perhaps with its own enrollment, and may be a row of a data set,
+    whose other columns are passed over; any other input is an utterance. What seems to be an enrollment by another
+    name is kept, so that it can be refused.
+    """
+    if not (isinstance(item, Mapping) and AUDIO in item):
+        return {AUDIO: item}
+    return {
+        key: value
+        for key, value in item.items()
+        if key in (AUDIO, ENROLLMENT, PROFILE, NAME) or _is_like_enrollment(key, value)
+    }
+
+
+def _is_like_enrollment(key: Any, value: Any) -> bool:
+    is_list = isinstance(value, (list, tuple)) and bool(value)
+    holds_audio = is_list and isinstance(value[0], Mapping) and AUDIO in value[0]
+    return holds_audio or bool(difflib.get_close_matches(str(key).lower(), (ENROLLMENT, PROFILE), cutoff=0.75))
+
+
 def decode_target(extractor: EmoIclFeatureExtractor, audio: AudioLike) -> Utterance:
-    """Decodes the utterance whose label is asked for, in any form that [`decode_audio`] reads."""
-    return Utterance(extractor.decode(audio, name="audio"))
+    """Decodes the utterance whose label is asked for, in any form that [`decode_audio`] reads, or a row with it."""
+    request = as_request(audio)
+    if unknown := [key for key in request if key != AUDIO]:
+        raise ValueError(f"audio: unknown key {unknown[0]!r} of an utterance")
+    return Utterance(extractor.decode(request[AUDIO], name="audio"))
 
 
 def decode_enrollment(extractor: EmoIclFeatureExtractor, enrollment: Sequence[Any]) -> list[Utterance]:
@@ -62,8 +97,9 @@ def decode_enrollment(extractor: EmoIclFeatureExtractor, enrollment: Sequence[An
         extractor ([`EmoIclFeatureExtractor`]):
             Decodes the utterances.
         enrollment (`list[dict]`):
-            Utterances `{"audio": ..., "label": ...}`, or `{"audio": ...}` where the label is not known. What this
-            function returned is an enrollment too.
+            Utterances `{"audio": ..., "label": ...}`, or `{"audio": ...}` where the label is not known; or rows of a
+            data set with "audio" and "emotion", whose other columns are passed over. What this function returned is
+            an enrollment too.
 
     Returns:
         `list[Utterance]`
@@ -95,9 +131,21 @@ def _decode_shot(extractor: EmoIclFeatureExtractor, item: Any, name: str) -> Utt
         found = f"the keys {list(item)}" if isinstance(item, Mapping) else f"{type(item).__name__!r}"
         raise ValueError(f'{name}: must be a dictionary with "audio" and, if it is known, "label"; got {found}')
     # A misspelt "label" would make an utterance without one.
-    if unknown := [key for key in item if key not in ("audio", "label")]:
+    is_row = "label" in item or "emotion" in item
+    if unknown := [key for key in item if key not in ("audio", "label") and not (is_row and isinstance(key, str))]:
         raise ValueError(f'{name}: unknown key {unknown[0]!r}; an item has "audio" and, if it is known, "label"')
-    return Utterance(extractor.decode(item["audio"], name=name), item.get("label"))
+    return Utterance(extractor.decode(item["audio"], name=name), _label_of(item, name))
+
+
+def _label_of(item: Mapping, name: str) -> str | None:
+    if "label" in item or item.get("emotion") is None:
+        return item.get("label")
+    if not isinstance(item["emotion"], str):
+        raise ValueError(
+            f"{name}: emotion {item['emotion']!r} is no text; a data set knows the names of its numbers: "
+            "dataset.features['emotion'].int2str"
+        )
+    return display_label(item["emotion"])
 
 
 def refuse_enrolled(
@@ -213,10 +261,13 @@ def unknown_label(label: Any, candidates: Sequence[str], kind: str = "candidate"
 
 
 __all__ = [
+    "NAME",
     "DigestedBlocks",
     "Utterance",
+    "as_request",
     "decode_enrollment",
     "decode_target",
+    "display_label",
     "index_utterances",
     "is_same_recording",
     "refuse_digest",

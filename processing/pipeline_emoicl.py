@@ -62,13 +62,14 @@ class EmoIclPipeline(EmoIclBasePipeline):
         Args:
             audio (`str`, `os.PathLike`, `bytes`, `np.ndarray`, `torch.Tensor`, `dict`, or a `list` of these):
                 The utterances, in any form that [`decode_audio`] reads, or dictionaries `{"audio": ...,
-                "enrollment": ...}` or `{"audio": ..., "profile": ...}` for utterances of different speakers. A
-                generator, or [`~transformers.pipelines.pt_utils.KeyDataset`] of a dataset, is streamed: its answers
-                are a generator too.
+                "enrollment": ...}` or `{"audio": ..., "profile": ...}` for utterances of different speakers. A row of
+                a data set is one of an utterance. A `datasets.Dataset` with the column `audio` is streamed, with a
+                progress bar, and so is a generator or a [`~transformers.pipelines.pt_utils.KeyDataset`]: the answers
+                come one by one.
             enrollment (`list[dict]`, *optional*):
-                Utterances `{"audio": ..., "label": ...}` of the speaker, for every utterance that does not bring its
-                own. They are encoded once for all of them. One whose label is not known is `{"audio": ...}`: it tells
-                of the voice alone.
+                Utterances `{"audio": ..., "label": ...}` of the speaker, or rows of a data set with "audio" and
+                "emotion", for every utterance that does not bring its own. They are encoded once for all of them. One
+                whose label is not known is `{"audio": ...}`: it tells of the voice alone.
             profile ([`SpeakerProfile`], `str` or `os.PathLike`, *optional*):
                 In place of `enrollment`, what [`~EmoIclPipeline.enroll`] made of it, or the file it was saved to.
             candidate_labels (`list[str]`, *optional*):

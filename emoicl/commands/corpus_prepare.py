@@ -84,10 +84,7 @@ def open_generic(options: argparse.Namespace) -> "CorpusReader":
     }
     columns = parse_pairs("--columns", options.columns)
     if options.hub_dataset:
-        try:
-            import datasets
-        except ImportError as error:
-            raise ValueError("--hub-dataset needs the package datasets: `pip install datasets`.") from error
+        import datasets
 
         return HubDataset(datasets.load_dataset(options.hub_dataset, split=options.split), columns=columns, **fields)
     if options.source.is_dir():

@@ -4,6 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
+import datasets
 from bundled_models import needs_bundled
 
 from emoicl.bundled import BUNDLED_CLIPS
@@ -17,9 +18,10 @@ README = (Path(__file__).parents[2] / "README.md").read_text()
 def test_the_python_snippets_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EMOICL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")
     shutil.copy(BUNDLED_CLIPS, tmp_path / "my_corpus.parquet")
     snippets = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    assert len(snippets) == 6
+    assert len(snippets) == 7
     names = {}
     for snippet in snippets:
         if "my-org/my-model" in snippet:

@@ -2,6 +2,7 @@
 
 import io
 
+import datasets
 import numpy as np
 import pytest
 import soundfile
@@ -15,6 +16,15 @@ from emoicl.processing.audio_emoicl import stream_audio
 
 
 ROWS = [{"audio": Decoder(samples), "label": shot["label"]} for samples, shot in zip(SHOTS, ENROLLMENT, strict=True)]
+
+
+def encoded_targets() -> datasets.Dataset:
+    rows = []
+    for number, samples in enumerate(TARGETS):
+        file = io.BytesIO()
+        soundfile.write(file, samples, 16000, "FLOAT", format="WAV")
+        rows.append({"audio": {"bytes": file.getvalue(), "path": "a.wav"}, "emotion": "joy", "take": number})
+    return datasets.Dataset.from_list(rows).cast_column("audio", datasets.Audio())
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +81,39 @@ def test_processor_and_feature_extractor_take_rows(recognizer):
     assert inputs["input_features"].equal(recognizer.processor(TARGETS[0], enrollment=ENROLLMENT)["input_features"])
 
 
+def test_other_columns_of_a_row_are_passed_over(recognizer):
+    votes = [{"emotion": "joy", "votes": 2.0}]
+    row = {"audio": Decoder(TARGETS[0]), "emotion": "joy", "speaker_id": "ann", "name": "a.wav", "votes": votes}
+    shots = [{**shot, "emotion": shot["label"].lower(), "file": "a.wav"} for shot in ROWS]
+    for shot in shots:
+        shot.pop("label")
+    expected = recognizer(TARGETS[0], enrollment=ENROLLMENT)
+    assert_same(recognizer(row, enrollment=shots), expected)
+    assert_same(recognizer([row], enrollment=shots)[0], expected)
+    inputs = recognizer.processor(row, enrollment=shots)
+    assert inputs["input_ids"].equal(recognizer.processor(TARGETS[0], enrollment=ENROLLMENT)["input_ids"])
+    with pytest.raises(ValueError, match=r"^enrollment\[0\]: emotion 3 is no text; a data set knows the names"):
+        recognizer(row, enrollment=[{**row, "emotion": 3}])
+    for key in ("Enrolment", "shots"):
+        with pytest.raises(ValueError, match=f"^unknown key '{key}'; a request has"):
+            recognizer({**row, key: shots})
+    with pytest.raises(ValueError, match="^audio: unknown key 'enrollment'"):
+        recognizer.processor({**row, "enrollment": shots})
+
+
+def test_a_data_set_is_streamed_and_not_decoded(recognizer):
+    # Neither torchcodec nor FFmpeg is asked for.
+    dataset = encoded_targets()
+    expected = [recognizer(samples, enrollment=ENROLLMENT) for samples in TARGETS]
+    for rows in (dataset, dataset.to_iterable_dataset()):
+        answers = recognizer(rows, enrollment=ENROLLMENT, batch_size=2)
+        assert not isinstance(answers, list)
+        for of_row, of_samples in zip(answers, expected, strict=True):
+            assert_same(of_row, of_samples)
+    with pytest.raises(ValueError, match=r"lacks the column 'audio'; it has \['file', .*KeyDataset"):
+        list(recognizer(dataset.rename_column("audio", "file")))
+
+
 def test_windows_of_a_row(recognizer):
     timeline = recognizer(Decoder(tone(seconds=2.0)), window_s=1.0)
     assert [window["start"] for window in timeline] == [0.0, 0.5, 1.0]
@@ -79,13 +122,7 @@ def test_windows_of_a_row(recognizer):
 def test_a_data_set_with_torchcodec(recognizer):
     # Without FFmpeg, it is there and cannot be imported.
     pytest.importorskip("torchcodec", exc_type=Exception)  # pyright: ignore[reportArgumentType]
-    datasets = pytest.importorskip("datasets")
-    rows = []
-    for samples in TARGETS:
-        file = io.BytesIO()
-        soundfile.write(file, samples, 16000, "FLOAT", format="WAV")
-        rows.append({"audio": {"bytes": file.getvalue(), "path": "a.wav"}})
-    dataset = datasets.Dataset.from_list(rows).cast_column("audio", datasets.Audio())
+    dataset = encoded_targets()
     for answers, samples in zip(recognizer(KeyDataset(dataset, "audio")), TARGETS, strict=True):
         assert_same(answers, recognizer(samples))
     assert_same(

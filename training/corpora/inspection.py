@@ -16,8 +16,10 @@ from tqdm.auto import tqdm
 from emoicl.training.corpora.clip_checks import ClipCheck, check_clips
 from emoicl.training.corpora.near_duplicates import find_near_duplicates
 from emoicl.training.corpora.sentence_leakage import SentenceLeakage, measure_leakage
-from emoicl.training.data.corpus import COLUMNS, Corpus, Utterance, corpus_of, display_label
+from emoicl.training.data.corpus import Corpus, Utterance, display_label
+from emoicl.training.data.sources import REQUIRED
 from emoicl.training.data.tables import Table, open_tables
+from emoicl.training.data.utterances import corpus_of
 from emoicl.training.episodes.enrollment import speaker_max_shots
 
 
@@ -198,7 +200,7 @@ def inspect_tables(sources: Sequence[str | Path], workers: int = 1) -> Inspectio
     Raises:
         `ValueError`: If a table cannot be read or lacks a column, or if no row is complete.
     """
-    tables = open_tables(sources, COLUMNS)
+    tables = open_tables(sources, REQUIRED)
     findings: dict[str, dict[str, str]] = {kind: {} for kind in FINDINGS}
     clips = []
     names = _table_names(tables)
@@ -260,12 +262,12 @@ def _stem(table: Table, table_name: str) -> str:
 
 
 def _read(table: Table, table_name: str, findings: dict[str, dict[str, str]]) -> Iterator[_Batch]:
-    for batch in table.row_batches(COLUMNS[1:] + OPTIONAL):
+    for batch in table.row_batches(REQUIRED[1:] + OPTIONAL):
         read = _Batch([], [])
         for row in batch:
             called = row.path or row.texts["source_id"]
             name = f"{table_name} row {row.number}" + (f" ({called})" if called else "")
-            lacking = [column for column in COLUMNS[1:] if not row.texts[column]] + ["audio"] * (row.clip is None)
+            lacking = [column for column in REQUIRED[1:] if not row.texts[column]] + ["audio"] * (row.clip is None)
             if row.clip is None or lacking:
                 findings["incomplete"][name] = f"no {', no '.join(lacking)}"
                 continue

@@ -36,7 +36,9 @@ SCHEMA = pa.schema(
         "source_id": pa.string(),
         "native_label": pa.string(),
         **dict.fromkeys(TEXT_COLUMNS, pa.string()),
-    }
+    },
+    # By this, `datasets` and the viewer of the Hub know what can be played.
+    metadata={"huggingface": json.dumps({"info": {"features": {"audio": {"_type": "Audio"}}}})},
 )
 VOTES_TYPE = pa.list_(pa.struct({"emotion": pa.string(), "votes": pa.float64()}))
 

@@ -12,8 +12,8 @@ import pyarrow.parquet
 from tqdm.auto import tqdm
 
 from emoicl.training.corpora.prepare import GROUP_SIZE
-from emoicl.training.data.corpus import corpus_of
 from emoicl.training.data.tables import AUDIO_TYPE, Row, Table, path_of, read_clip
+from emoicl.training.data.utterances import corpus_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from emoicl.training.corpora.split_rules import (
     separate_sentences,
 )
 from emoicl.training.corpora.split_tables import SplitRow, list_rows, write_parts
-from emoicl.training.data.corpus import COLUMNS
+from emoicl.training.data.sources import REQUIRED
 from emoicl.training.data.speaker_splits import PARTS, Speaker, split_by_lists, split_by_share, split_into_folds
 from emoicl.training.data.tables import open_tables
 from emoicl.training.data.writing import write_aside
@@ -134,7 +134,7 @@ def split_corpus(
         raise ValueError(f"{output}: there is something already; name a new folder.")
     if num_folds is not None and speaker_lists is not None:
         raise ValueError("Either speakers are dealt to folds, or their parts are given.")
-    tables = open_tables(paths, COLUMNS)
+    tables = open_tables(paths, REQUIRED)
     for table in tables:
         table.require([*(stratify or ()), *(["sentence_id"] if sentence_disjoint else [])])
     strata = list(STRATIFY if stratify is None else stratify)

@@ -1,59 +1,35 @@
-"""A corpus: labeled utterances of named speakers, read from parquet, JSONL or CSV tables."""
+"""A corpus: labeled utterances of named speakers, in which no clip occurs twice."""
 
-import hashlib
 import logging
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Union
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from torch.utils.data import Dataset
 
-from emoicl.training.data.tables import Table, is_file, read_clip
+from emoicl.processing.enrollment_emoicl import display_label
+from emoicl.training.data.clips import digest_files
+from emoicl.training.data.sources import read_source
+from emoicl.training.data.utterances import StoredUtterances, Utterance
 
+
+if TYPE_CHECKING:
+    import datasets
 
 logger = logging.getLogger(__name__)
 
-COLUMNS = ("audio", "emotion", "speaker_id")
-
-
-@dataclass(frozen=True)
-class Utterance:
-    """
-    One recorded, labeled utterance.
-
-    Args:
-        audio (`bytes` or `Path`): The encoded clip (wav, flac, ogg/opus, mp3), or the file that holds it.
-        label (`str`): The emotion as a display word, for example `"Joy"`.
-        speaker_id (`str`): Who speaks. Unique over everything that is loaded together, as in `"ravdess/01"`.
-        name (`str`): What messages call this utterance: its file name, or its row in the table.
-        corpus (`str`, *optional*): Which corpus it is of; by default what [`corpus_of`] tells.
-    """
-
-    audio: bytes | Path = field(repr=False)
-    label: str
-    speaker_id: str
-    name: str
-    corpus: str = ""
-
-    def __post_init__(self):
-        if not self.corpus:
-            object.__setattr__(self, "corpus", corpus_of(self.speaker_id))
-
-    @cached_property
-    def audio_sha256(self) -> str:
-        """The identity of the clip: the SHA-256 of its encoded bytes, as 64 hexadecimal digits."""
-        return hashlib.sha256(read_clip(self.audio)).hexdigest()
-
-    @property
-    def num_bytes(self) -> int:
-        return len(self.audio) if isinstance(self.audio, bytes) else self.audio.stat().st_size
+# What a corpus is read from.
+CorpusLike = Union["Corpus", "datasets.Dataset", "datasets.DatasetDict", str, Path, Sequence[Any]]  # noqa: UP007
 
 
 class Corpus(Dataset[Utterance]):
     """
-    An indexable collection of utterances in which no clip occurs twice.
+    An indexable collection of utterances in which no clip occurs twice. Clips stay where they are, on disk as a rule,
+    until they are asked for.
 
     A clip that is byte-identical to an earlier one is left out, with a logged count: as an enrollment of its own copy
     it would give the answer away.
@@ -62,6 +38,7 @@ class Corpus(Dataset[Utterance]):
         utterances (`Iterable[Utterance]`): The utterances, in the order in which they are indexed.
 
     Attributes:
+        utterances (`Sequence[Utterance]`): The utterances; slices of it are lists.
         labels (`list[str]`): The label of each utterance.
         speaker_ids (`list[str]`): The speaker of each utterance.
         by_speaker (`dict[str, list[int]]`): The indices of each speaker's utterances.
@@ -73,21 +50,41 @@ class Corpus(Dataset[Utterance]):
     """
 
     def __init__(self, utterances: Iterable[Utterance]):
-        self.utterances = _drop_duplicates(list(utterances))
-        if not self.utterances:
+        stored = _drop_duplicates(StoredUtterances.of(utterances))
+        if not stored:
             raise ValueError("The corpus holds no utterances.")
-        self.labels = [utterance.label for utterance in self.utterances]
-        self.speaker_ids = [utterance.speaker_id for utterance in self.utterances]
-        self.by_speaker: dict[str, list[int]] = {}
-        self.corpus_of: dict[str, str] = {}
-        for index, utterance in enumerate(self.utterances):
-            speaker_id = utterance.speaker_id
-            self.by_speaker.setdefault(speaker_id, []).append(index)
-            if self.corpus_of.setdefault(speaker_id, utterance.corpus) != utterance.corpus:
-                raise ValueError(
-                    f"The speaker {speaker_id} is of the corpora {self.corpus_of[speaker_id]!r} and "
-                    f"{utterance.corpus!r}: give the speaker of each corpus another speaker_id."
-                )
+        self.utterances: Sequence[Utterance] = stored
+        self.labels = _texts(stored, "label")
+        self.speaker_ids = _texts(stored, "speaker_id")
+        speaker, speakers = _codes(stored, "speaker_id")
+        order = np.argsort(speaker, kind="stable")
+        of_speakers = np.split(order, np.cumsum(np.bincount(speaker))[:-1])
+        self.by_speaker: dict[str, list[int]] = {
+            name: indices.tolist() for name, indices in zip(speakers, of_speakers, strict=True)
+        }
+        corpus, corpora = _codes(stored, "corpus")
+        first = corpus[[indices[0] for indices in of_speakers]]
+        for index in np.flatnonzero(corpus != first[speaker])[:1]:
+            name = self.speaker_ids[index]
+            raise ValueError(
+                f"The speaker {name} is of the corpora {corpora[first[speaker[index]]]!r} and "
+                f"{corpora[corpus[index]]!r}: give the speaker of each corpus another speaker_id."
+            )
+        self.corpus_of: dict[str, str] = {
+            name: corpora[code] for name, code in zip(speakers, first.tolist(), strict=True)
+        }
+
+    @cached_property
+    def by_label(self) -> dict[str, dict[str, np.ndarray]]:
+        """The indices of each speaker's utterances of each label."""
+        label, labels = _codes(StoredUtterances.of(self.utterances), "label")
+        by_label: dict[str, dict[str, np.ndarray]] = {}
+        for speaker_id, indices in self.by_speaker.items():
+            of_speaker = np.array(indices)
+            order = of_speaker[np.argsort(label[of_speaker], kind="stable")]
+            starts = np.flatnonzero(np.diff(label[order])) + 1
+            by_label[speaker_id] = {labels[label[part[0]]]: part for part in np.split(order, starts)}
+        return by_label
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -102,86 +99,79 @@ class Corpus(Dataset[Utterance]):
         return f"Corpus({len(self)} utterances, {len(self.by_speaker)} speakers, {len(set(self.labels))} labels)"
 
 
-def load_corpus(paths: str | Path | Sequence[str | Path], labels: Sequence[str] | None = None) -> Corpus:
+def load_corpus(
+    source: CorpusLike,
+    labels: Sequence[str] | None = None,
+    split: str | None = None,
+    column_names: Mapping[str, str] | None = None,
+) -> Corpus:
     """
-    Read a corpus from one or several tables with the columns `audio`, `emotion`, `speaker_id` and perhaps `corpus`.
+    Read a corpus: rows with the columns `audio`, `emotion`, `speaker_id` and perhaps `corpus`.
 
-    Other columns are ignored. `audio` is the bytes of a clip, a path (relative to the folder of its table), or a dict
-    `{"bytes", "path"}` of which the bytes count if they are there. Clips given as paths are read when they are
-    needed; clips inside a parquet file are held in memory, encoded. Nothing is decoded here.
+    Other columns are ignored. `audio` is the bytes of a clip, a path (relative to the folder of its table), a dict
+    `{"bytes", "path"}` of which the bytes count if they are there, as in the `Audio` columns of `datasets`, or a dict
+    `{"array", "sampling_rate"}`. Clips are read when they are needed. Those of a large parquet file or of decoded
+    columns are copied once into the cache (`$EMOICL_CACHE`), from where they are memory-mapped, and those of a
+    `datasets.Dataset` are where it has them. Nothing is decoded here, and neither torchcodec nor FFmpeg is needed.
 
     Args:
-        paths (`str`, `Path` or a sequence of them): `.parquet`, `.jsonl` or `.csv` files.
+        source (`str`, `Path`, `Dataset`, `DatasetDict`, or a sequence):
+            One or several tables (`.parquet`, `.jsonl` or `.csv`) or folders of them, a `datasets.Dataset`, the name
+            of a data set of the Hub, or a list of rows, which are dictionaries. A corpus is one, too.
         labels (`Sequence[str]`, *optional*): Keep only utterances with these labels (`"joy"` and `"Joy"` are the same
             label); the others are counted in the log. By default all are kept.
+        split (`str`, *optional*): Which split of a `DatasetDict` or of a data set of the Hub, if it has several.
+        column_names (`Mapping[str, str]`, *optional*): What the columns are called in `source`, as in
+            `{"emotion": "label", "speaker_id": "actor"}`.
 
     Returns:
         [`Corpus`]: The utterances, in the order of the tables and of their rows.
 
     Raises:
-        `ValueError`: If a table cannot be read, is empty or lacks a column, if rows have no emotion, no speaker or no
-            audio, if audio files are missing, or if no utterance has one of `labels`. The message names the table
-            and its rows (the first row is 1).
+        `ValueError`: If a source cannot be read, is empty or lacks a column, if rows have no emotion, no speaker or no
+            audio, if an emotion or speaker is a number (of a `ClassLabel`, the names count), if audio files are
+            missing, or if no utterance has one of `labels`. The message names the table and its rows (the first row
+            is 1).
     """
-    if isinstance(paths, (str, Path)):
-        paths = [paths]
-    utterances = [utterance for path in paths for utterance in _read_utterances(Path(path))]
+    if isinstance(source, Corpus):
+        if labels is None:
+            return source
+        utterances, name = source.utterances, "the corpus"
+    else:
+        utterances = read_source(source, split, column_names)
+        name = _name(source)
     try:
+        stored = StoredUtterances.of(utterances)
         if labels is not None:
-            utterances = _keep_labels(utterances, [display_label(label) for label in labels])
-        return Corpus(utterances)
+            stored = _keep_labels(stored, [display_label(label) for label in labels])
+        return Corpus(stored)
     except ValueError as error:
-        raise ValueError(f"{', '.join(map(str, paths)) or 'no tables'}: {' '.join(str(error).split())}") from None
+        raise ValueError(f"{name}: {' '.join(str(error).split())}") from None
 
 
-def display_label(emotion: str) -> str:
-    """The word that is shown for an emotion: `"joy"` is `"Joy"`, `"surprise_negative"` is `"Surprise negative"`."""
-    return emotion.replace("_", " ").strip().capitalize()
+def _name(source: Any) -> str:
+    if isinstance(source, (str, Path)):
+        return str(source)
+    if isinstance(source, Sequence) and all(isinstance(item, (str, Path)) for item in source):
+        return ", ".join(map(str, source)) or "no tables"
+    return "the rows" if isinstance(source, Sequence) else "the data set"
 
 
-def corpus_of(speaker_id: str) -> str:
-    """
-    The corpus of a speaker by the identifier alone: `"ravdess"` of `"ravdess/01"`. All identifiers that do not tell
-    count as one corpus, `""`.
-    """
-    corpus, slash, _ = speaker_id.partition("/")
-    return corpus if slash else ""
+def _codes(utterances: StoredUtterances, column: str) -> tuple[np.ndarray, list[str]]:
+    """A number for each value of a column, in the order in which they come first, and the values."""
+    encoded = utterances.facts[column].combine_chunks().dictionary_encode()
+    return encoded.indices.to_numpy(zero_copy_only=False), encoded.dictionary.to_pylist()
 
 
-def _read_utterances(path: Path) -> list[Utterance]:
-    rows = list(Table(path, COLUMNS).rows(["emotion", "speaker_id", "corpus"]))
-    names = [row.path or f"row {row.number} of {path.name}" for row in rows]
-    problems = {
-        "no emotion": [not row.texts["emotion"] for row in rows],
-        "no speaker_id": [not row.texts["speaker_id"] for row in rows],
-        "no audio, neither bytes nor a path": [row.clip is None for row in rows],
-        f"an audio path (from {path.parent}) where there is no file": [
-            isinstance(row.clip, Path) and not is_file(row.clip) for row in rows
-        ],
-    }
-    found = [
-        f"{sum(flags)} of {len(names)} rows have {what}: {_enumerate_rows(flags, names)}"
-        for what, flags in problems.items()
-        if any(flags)
-    ]
-    if found:
-        raise ValueError(f"{path}: {'; '.join(found)}. Complete these rows or remove them.")
-    return [
-        Utterance(row.clip, display_label(row.texts["emotion"]), row.texts["speaker_id"], name, row.texts["corpus"])
-        for row, name in zip(rows, names, strict=True)
-        if row.clip is not None
-    ]
+def _texts(utterances: StoredUtterances, column: str) -> list[str]:
+    """A column, each text of which is one object."""
+    codes, values = _codes(utterances, column)
+    return np.array(values, dtype=object)[codes].tolist()
 
 
-def _enumerate_rows(flags: list[bool], names: list[str], limit: int = 5) -> str:
-    """The first flagged rows, counted from 1, with what they are called."""
-    pairs = enumerate(zip(flags, names, strict=True), start=1)
-    rows = [f"{number} ({' '.join(name.split())})" for number, (flag, name) in pairs if flag]
-    return ", ".join(rows[:limit]) + (f" and {len(rows) - limit} more" if len(rows) > limit else "")
-
-
-def _keep_labels(utterances: list[Utterance], labels: list[str]) -> list[Utterance]:
-    counts = Counter(utterance.label for utterance in utterances)
+def _keep_labels(utterances: StoredUtterances, labels: list[str]) -> StoredUtterances:
+    codes, values = _codes(utterances, "label")
+    counts = dict(zip(values, np.bincount(codes, minlength=len(values)).tolist(), strict=True))
     left_out = {label: count for label, count in sorted(counts.items()) if label not in labels}
     if left_out:
         logger.info("Left out %d utterances of other labels: %s.", sum(left_out.values()), left_out)
@@ -190,24 +180,42 @@ def _keep_labels(utterances: list[Utterance], labels: list[str]) -> list[Utteran
         raise ValueError(f"No utterance is labeled {', '.join(labels)}; the corpus has {', '.join(sorted(counts))}.")
     if absent:
         logger.warning("No utterance is labeled %s; the corpus has %s.", ", ".join(absent), ", ".join(sorted(counts)))
-    return [utterance for utterance in utterances if utterance.label in labels]
+    kept = np.array([value in labels for value in values])
+    return utterances.take(np.flatnonzero(kept[codes]))
 
 
-def _drop_duplicates(utterances: list[Utterance]) -> list[Utterance]:
-    # Only clips of one size can be identical: the others are not read here.
-    sizes = [utterance.num_bytes for utterance in utterances]
-    occurrences = Counter(sizes)
-    first: dict[str, Utterance] = {}
-    kept, dropped = [], []
-    for utterance, size in zip(utterances, sizes, strict=True):
-        original = first.setdefault(utterance.audio_sha256, utterance) if occurrences[size] > 1 else utterance
-        if (original.label, original.speaker_id) != (utterance.label, utterance.speaker_id):
-            raise ValueError(
-                f"{original.name} ({original.label}, speaker {original.speaker_id}) and {utterance.name} "
-                f"({utterance.label}, speaker {utterance.speaker_id}) are the same clip: remove the wrong row."
-            )
-        (kept if original is utterance else dropped).append(utterance)
-    if dropped:
-        names = ", ".join(utterance.name for utterance in dropped[:5])
-        logger.warning("Left out %d clips that are byte-identical to an earlier one: %s.", len(dropped), names)
-    return kept
+def _drop_duplicates(utterances: StoredUtterances) -> StoredUtterances:
+    utterances = _with_digests(utterances)
+    codes = utterances.facts["sha256"].combine_chunks().dictionary_encode().indices
+    known = codes.is_valid().to_numpy(zero_copy_only=False)
+    places = np.flatnonzero(known)
+    # The first utterance of each clip, and itself where nobody has read the file.
+    original = np.arange(len(utterances))
+    _, first, code = np.unique(codes.drop_null().to_numpy(), return_index=True, return_inverse=True)
+    original[places] = places[first[code]]
+    labels, speakers = _codes(utterances, "label")[0], _codes(utterances, "speaker_id")[0]
+    differs = (labels != labels[original]) | (speakers != speakers[original])
+    for index in np.flatnonzero(differs)[:1].tolist():
+        one, other = utterances[int(original[index])], utterances[index]
+        raise ValueError(
+            f"{one.name} ({one.label}, speaker {one.speaker_id}) and {other.name} ({other.label}, speaker "
+            f"{other.speaker_id}) are the same clip: remove the wrong row."
+        )
+    dropped = np.flatnonzero(original != np.arange(len(utterances)))
+    if not len(dropped):
+        return utterances
+    names = ", ".join(utterances[index].name for index in dropped[:5].tolist())
+    logger.warning("Left out %d clips that are byte-identical to an earlier one: %s.", len(dropped), names)
+    return utterances.take(np.flatnonzero(original == np.arange(len(utterances))))
+
+
+def _with_digests(utterances: StoredUtterances) -> StoredUtterances:
+    """The hashes of files too, but for those of a size that no other clip has: they are nobody's copy."""
+    sha256 = utterances.facts["sha256"].combine_chunks()
+    if not sha256.null_count:
+        return utterances
+    sizes = utterances.sizes()
+    _, code, counts = np.unique(sizes, return_inverse=True, return_counts=True)
+    unread = sha256.is_null().to_numpy(zero_copy_only=False) & (counts[code] > 1)
+    digests = digest_files(utterances.facts["file"].filter(pa.array(unread)).to_pylist())
+    return utterances.with_sha256(pc.replace_with_mask(sha256, pa.array(unread), digests))

@@ -1,7 +1,6 @@
 """Features of the frozen speech encoder, computed once for each clip and kept on disk."""
 
 import logging
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -15,16 +14,12 @@ from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
 from emoicl.processing.profile_emoicl import digest_weights
 from emoicl.training.data.corpus import Utterance
 from emoicl.training.data.feature_shards import FeatureShards
+from emoicl.training.data.writing import default_cache_folder
 
 
 logger = logging.getLogger(__name__)
 
 DTYPE = torch.float16
-
-
-def default_cache_folder() -> Path:
-    """Where features are kept if nothing else is said: `$EMOICL_CACHE`, or `~/.cache/emoicl`."""
-    return Path(os.environ.get("EMOICL_CACHE", Path.home() / ".cache" / "emoicl"))
 
 
 class FeatureCache:

@@ -1,6 +1,6 @@
 """Tables with a row for each clip or text: parquet, JSON or CSV, read a few rows at a time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path, PureWindowsPath
@@ -36,7 +36,7 @@ class Row(NamedTuple):
     texts: dict[str, str]
 
 
-# pyarrow rather than `datasets`, whose readers copy every table into a cache and decode audio columns with torchcodec.
+# pyarrow rather than `datasets`, which takes seconds to import and copies every table into a cache.
 class Table:
     """
     A table. The clips inside a parquet file are never held as a whole.
@@ -76,11 +76,7 @@ class Table:
 
     def require(self, columns: Sequence[str]) -> None:
         """Refuses a table that lacks one of the columns, or whose `audio` is something else."""
-        if missing := [name for name in columns if name not in self.schema.names]:
-            raise ValueError(
-                f"{self.path}: lacks the columns {missing}; it has {self.schema.names}. Add them or rename others to "
-                "them."
-            )
+        require_columns(str(self.path), self.schema.names, columns)
         if "audio" in columns and not _is_audio(kind := self.schema.field("audio").type):
             kind = " ".join(str(kind).split())
             raise ValueError(f"{self.path}: audio is of type {kind}; it should be bytes, a path or {{bytes, path}}.")
@@ -92,6 +88,13 @@ class Table:
                 yield from file.iter_batches(BATCH_SIZE, columns=columns)
         else:
             yield from (self._rows.select(columns) if columns else self._rows).to_batches(BATCH_SIZE)
+
+    def columns(self, columns: Sequence[str]) -> pa.Table:
+        """Some of its columns, whole."""
+        if self.is_parquet:
+            with naming_parquet(self.path), pyarrow.parquet.ParquetFile(self.path) as file:
+                return file.read(list(columns))
+        return self._rows.select(columns)
 
     def row_batches(self, columns: Sequence[str]) -> Iterator[list[Row]]:
         """Its rows in order, a few at a time, with some columns of text, of which any may be absent."""
@@ -135,10 +138,21 @@ class Table:
             return None
         if isinstance(audio, bytes):
             return audio
-        path = self.path.parent / audio
-        if "\\" in audio and not is_file(path):
-            path = self.path.parent / PureWindowsPath(audio).as_posix()
-        return path
+        return resolve_clip(self.path.parent, audio)
+
+
+def resolve_clip(folder: Path, path: str) -> Path:
+    """The file that a table in a folder means by a path, which may be one of Windows."""
+    file = folder / path
+    return folder / PureWindowsPath(path).as_posix() if "\\" in path and not is_file(file) else file
+
+
+def require_columns(name: str, present: Sequence[str], columns: Iterable[str]) -> None:
+    """Refuses a table that lacks one of the columns."""
+    if missing := [column for column in columns if column not in present]:
+        raise ValueError(
+            f"{name}: lacks the columns {missing}; it has {list(present)}. Add them or rename others to them."
+        )
 
 
 @contextmanager

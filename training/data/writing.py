@@ -13,6 +13,11 @@ from filelock import FileLock, Timeout
 LOCK_NAME = ".lock"
 
 
+def default_cache_folder() -> Path:
+    """Where what is computed once is kept, if nothing else is said: `$EMOICL_CACHE`, or `~/.cache/emoicl`."""
+    return Path(os.environ.get("EMOICL_CACHE", Path.home() / ".cache" / "emoicl"))
+
+
 @contextmanager
 def write_aside(path: str | Path) -> Iterator[Path]:
     """

@@ -118,9 +118,10 @@ class ClassifierDataset(Dataset[Episode]):
         return Episode(item, enrollment, labels[item], [labels[i] for i in enrollment], self.candidate_labels, seed)
 
     def _draw(self, target: int, rng: np.random.Generator) -> list[int]:
-        others = [index for index in self.corpus.by_speaker[self.corpus.speaker_ids[target]] if index != target]
-        of_labels = ([i for i in others if self.corpus.labels[i] == label] for label in self.enrollment_labels)
-        return [int(rng.choice(indices)) for indices in of_labels if indices]
+        by_label = self.corpus.by_label[self.corpus.speaker_ids[target]]
+        of_labels = (by_label[label] for label in self.enrollment_labels if label in by_label)
+        others = (indices[indices != target] for indices in of_labels)
+        return [int(rng.choice(indices)) for indices in others if len(indices)]
 
 
 class SpeakerSampler(Sampler[int]):

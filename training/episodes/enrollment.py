@@ -128,23 +128,23 @@ def speaker_max_shots(corpus: Corpus, speaker_id: str) -> dict[str, int]:
 
 def _pool(
     corpus: Corpus, target: int, setting: EnrollmentSetting, speaker_id: str, label: str | None
-) -> dict[str, list[int]]:
-    """The utterances that may be drawn, by label."""
+) -> dict[str, np.ndarray]:
+    """The utterances that may be drawn, by label, in the order in which these come first."""
     if label is not None and str(setting) != "TU+LO":
         raise ValueError(f"label={label!r} fixes the one emotion of TU+LO; it has no meaning with {setting}.")
     if speaker_id not in corpus.by_speaker:
         raise EnrollmentError(f"The corpus has no speaker {speaker_id!r}.")
     only = corpus.labels[target] if str(setting) == "TO+LO" else label
-    pool: dict[str, list[int]] = {}
-    for index in corpus.by_speaker[speaker_id]:
-        if index != target and only in (None, corpus.labels[index]):
-            pool.setdefault(corpus.labels[index], []).append(index)
-    if setting.target == "TE":
-        pool.pop(corpus.labels[target], None)
-    return pool
+    emotion = corpus.labels[target]
+    pool = {}
+    for of_label, indices in corpus.by_label[speaker_id].items():
+        others = indices[indices != target] if of_label == emotion else indices
+        if len(others) and only in (None, of_label) and not (setting.target == "TE" and of_label == emotion):
+            pool[of_label] = others
+    return dict(sorted(pool.items(), key=lambda item: item[1][0]))
 
 
-def _limit(emotion: str, setting: EnrollmentSetting, pool: dict[str, list[int]]) -> int:
+def _limit(emotion: str, setting: EnrollmentSetting, pool: dict[str, np.ndarray]) -> int:
     if setting.target == "TO" and emotion not in pool:
         return 0
     if setting.label == "LD":
@@ -153,14 +153,14 @@ def _limit(emotion: str, setting: EnrollmentSetting, pool: dict[str, list[int]])
     return sum(sizes) if setting.label == "LU" else max(sizes, default=0)
 
 
-def _draw(rng: np.random.Generator, pool: dict[str, list[int]], k: int, setting: EnrollmentSetting) -> list[int]:
+def _draw(rng: np.random.Generator, pool: dict[str, np.ndarray], k: int, setting: EnrollmentSetting) -> list[int]:
     if setting.label == "LU":
-        return rng.permutation(sum(pool.values(), [])).tolist()[:k]
+        return rng.permutation(np.concatenate(list(pool.values())))[:k].tolist()
     if setting.label == "LD":
         labels = rng.permutation(list(pool)).tolist()[:k]
         return [int(rng.choice(pool[label])) for label in labels]
     eligible = [label for label in pool if len(pool[label]) >= k]
-    return rng.permutation(pool[rng.choice(eligible)]).tolist()[:k]
+    return rng.permutation(pool[rng.choice(eligible)])[:k].tolist()
 
 
 def _explain(

@@ -101,6 +101,7 @@ class EpisodeDataset(Dataset):
         self.enrollment_label = enrollment_label
         self.seed = seed
         self.epoch = 0
+        self._shots_of_epoch: tuple[int, np.ndarray] | None = None
 
     def set_epoch(self, epoch: int) -> None:
         """Called before each epoch, so that it draws other enrollments."""
@@ -111,8 +112,15 @@ class EpisodeDataset(Dataset):
 
     def num_shots(self, item: int) -> int:
         """Number of shots of an episode, where its speaker has utterances enough."""
-        fewest, most = self.shots
-        return int(np.random.default_rng((self.seed, self.epoch, item, 1)).integers(fewest, most + 1))
+        return int(self.all_shots()[item])
+
+    def all_shots(self) -> np.ndarray:
+        """Number of shots of each episode of the epoch, `(num_episodes,)`: a generator for each takes too long."""
+        if self._shots_of_epoch is None or self._shots_of_epoch[0] != self.epoch:
+            fewest, most = self.shots
+            rng = np.random.default_rng((self.seed, self.epoch, 1))
+            self._shots_of_epoch = self.epoch, rng.integers(fewest, most + 1, size=len(self))
+        return self._shots_of_epoch[1]
 
     def __getitem__(self, item: int) -> Episode:
         """The episode of an item; a negative one, `~item`, is that episode without counting."""

@@ -135,6 +135,10 @@ class MadeUpSpeakers(Dataset[MadeUpContext]):
         fewest, most = self.shots
         return int(np.random.default_rng((self.seed, self.epoch, item, 7)).integers(fewest, most + 1))
 
+    def all_shots(self) -> np.ndarray:
+        """Number of shots of each context of the epoch, `(num_contexts,)`."""
+        return np.array([self.num_shots(item) for item in range(len(self))])
+
     def __getitem__(self, item: int) -> MadeUpContext:
         rng = np.random.default_rng((self.seed, self.epoch, item, 8))
         matching = self.difficulty.only_matching

@@ -15,7 +15,7 @@ class ItemsWithShots(Protocol):
 
     def __len__(self) -> int: ...
 
-    def num_shots(self, item: int) -> int: ...
+    def all_shots(self) -> np.ndarray: ...
 
 
 class ShotsSampler(Sampler[int]):
@@ -41,8 +41,7 @@ class ShotsSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         rng = np.random.default_rng((self.episodes.seed, self.episodes.epoch))
         order = rng.permutation(len(self.episodes))
-        shots = np.array([self.episodes.num_shots(int(item)) for item in order])
-        order = order[np.argsort(shots, kind="stable")]
+        order = order[np.argsort(self.episodes.all_shots()[order], kind="stable")]
         batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
         # The last batch may be short and stays last: batches are counted off in steps of `batch_size`.
         for batch in [*rng.permutation(len(batches) - 1), len(batches) - 1]:

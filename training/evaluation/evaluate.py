@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from tqdm.auto import tqdm
 
-from emoicl.training.data.corpus import Corpus
+from emoicl.training.data.corpus import Corpus, CorpusLike, load_corpus
 from emoicl.training.episodes.enrollment import EnrollmentSetting, max_shots, select_enrollment
 from emoicl.training.episodes.episodes import Episode
 from emoicl.training.evaluation.recognition import Recognizer
@@ -25,7 +25,7 @@ ALL_CONTROLS = (*CONTROLS, UNLABELED)
 
 def evaluate(
     recognizer: Recognizer,
-    corpus: Corpus,
+    corpus: CorpusLike,
     shots: Iterable[int] = range(8),
     setting: str | EnrollmentSetting = "TU+LD",
     seeds: Sequence[int] = range(5),
@@ -39,7 +39,8 @@ def evaluate(
 
     Args:
         recognizer ([`Recognizer`]): The system, such as a [`SpeechLmRecognizer`].
-        corpus ([`Corpus`]): Utterances of speakers that the system was not trained on.
+        corpus ([`Corpus`] or what [`load_corpus`] reads, such as a `datasets.Dataset`):
+            Utterances of speakers that the system was not trained on.
         shots (`Iterable[int]`, *optional*, defaults to 0 ... 7): Numbers of shots.
         setting (`str` or [`EnrollmentSetting`], *optional*, defaults to `"TU+LD"`): How enrollments are drawn.
         seeds (`Sequence[int]`, *optional*, defaults to 0 ... 4): Enrollment seeds.
@@ -60,6 +61,7 @@ def evaluate(
         `EnrollmentError`: If a speaker lacks the utterances that `setting` asks for. Nothing is run then.
         `ValueError`: If the corpus has labels that are not among the candidates, or an argument is out of range.
     """
+    corpus = load_corpus(corpus)
     shots, seeds, controls = list(shots), list(seeds), _usable_controls(corpus, controls)
     setting = EnrollmentSetting.parse(setting)
     if not shots or not seeds or orders < 1:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from emoicl.training.corpora.licenses import STRICTNESS, hub_license, strictest
 from emoicl.training.corpora.markdown import load_template, plain
 from emoicl.training.corpora.readers import CORPORA
-from emoicl.training.data.corpus import corpus_of
+from emoicl.training.data.utterances import corpus_of
 from emoicl.training.publishing.checkpoint import describe_parts, describe_storage, label_words, read_config
 from emoicl.training.publishing.provenance import (
     PLOT_NAME,

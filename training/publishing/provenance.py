@@ -19,7 +19,8 @@ from transformers.utils.hub import cached_file
 
 from emoicl.processing.audio_emoicl import naming
 from emoicl.processing.audio_file_emoicl import read_blocks
-from emoicl.training.data.corpus import Corpus, corpus_of
+from emoicl.training.data.corpus import Corpus
+from emoicl.training.data.utterances import corpus_of
 from emoicl.training.publishing.schema import mismatch, one_line, read_json, shown
 
 

@@ -1,5 +1,6 @@
 """What the trainers of this package share."""
 
+from collections.abc import Mapping
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -8,7 +9,7 @@ from torch.utils.data import DataLoader
 from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerCallback, TrainerState, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput
 
-from emoicl.training.data.corpus import Corpus
+from emoicl.training.data.corpus import Corpus, CorpusLike, load_corpus
 from emoicl.training.evaluation.reports import EvaluationReport
 from emoicl.training.publishing.card_callback import ModelCardCallback
 from emoicl.training.systems.base_config import EmoIclTrainingArguments
@@ -51,7 +52,9 @@ class EmoIclTrainer(ResumableTrainer):
         args ([`EmoIclTrainingArguments`]): How to train.
         train_dataset ([`Corpus`]): Utterances of the training speakers.
         items ([`DrawnAnew`]): The training items that are drawn from it.
-        eval_dataset ([`Corpus`] or `dict[str, Corpus]`, *optional*): Utterances of other speakers.
+        eval_dataset ([`Corpus`] or what [`load_corpus`] reads, or a `dict` of them, *optional*):
+            Utterances of other speakers.
+        column_names (`Mapping[str, str]`, *optional*): What the columns are called, see [`load_corpus`].
         **kwargs: Further arguments of [`~transformers.Trainer`].
 
     Raises:
@@ -66,15 +69,21 @@ class EmoIclTrainer(ResumableTrainer):
         args: EmoIclTrainingArguments,
         train_dataset: Corpus,
         items: Any,
-        eval_dataset: Corpus | dict[str, Corpus] | None = None,
+        eval_dataset: CorpusLike | dict[str, CorpusLike] | None = None,
+        column_names: Mapping[str, str] | None = None,
         **kwargs: Any,
     ):
+        self.column_names = column_names
         if isinstance(eval_dataset, dict):
             _check_best_metric(args.metric_for_best_model, list(eval_dataset))
-            validation = Corpus(dict.fromkeys(clip for corpus in eval_dataset.values() for clip in corpus))
+            corpora = {name: load_corpus(corpus, column_names=column_names) for name, corpus in eval_dataset.items()}
+            # An utterance may be in several of them.
+            clips = {(u.audio_sha256, u.label, u.speaker_id): u for corpus in corpora.values() for u in corpus}
+            evaluated, validation = corpora, Corpus(clips.values())
         else:
-            validation = eval_dataset
-        super().__init__(model=model, args=args, train_dataset=items, eval_dataset=cast(Any, eval_dataset), **kwargs)
+            validation = None if eval_dataset is None else load_corpus(eval_dataset, column_names=column_names)
+            evaluated = validation
+        super().__init__(model=model, args=args, train_dataset=items, eval_dataset=cast(Any, evaluated), **kwargs)
         self.add_callback(EpochCallback(items))
         self.card = ModelCardCallback(train_dataset, validation)
         self.add_callback(self.card)
@@ -108,11 +117,9 @@ class EmoIclTrainer(ResumableTrainer):
             metric_key_prefix (`str`, *optional*, defaults to `"eval"`): Put before the names of the metrics.
 
         Raises:
-            `ValueError`: If the dataset is no [`Corpus`].
+            `ValueError`: If the dataset is no [`Corpus`], nor can be read as one.
         """
-        corpus = dataloader.dataset
-        if not isinstance(corpus, Corpus):
-            raise ValueError(f"Evaluation needs a `Corpus`, not {type(corpus).__name__}: read one with `load_corpus`.")
+        corpus = load_corpus(cast(Any, dataloader.dataset), column_names=self.column_names)
         report = self.report_on(corpus)
         numbers = sorted({condition.shots for condition in report.conditions})
         measured = {shots: self._measure(report, shots) for shots in numbers}

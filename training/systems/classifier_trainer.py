@@ -1,10 +1,11 @@
 """Training of the paper's classifiers."""
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 from emoicl.modeling.classification_emoicl import EmoIclForAudioClassification
 from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
-from emoicl.training.data.corpus import Corpus
+from emoicl.training.data.corpus import Corpus, CorpusLike, load_corpus
 from emoicl.training.episodes.classifier_inputs import (
     ClassifierCollator,
     ClassifierDataset,
@@ -27,12 +28,14 @@ class ClassifierTrainer(EmoIclTrainer):
     Args:
         model ([`EmoIclForAudioClassification`]): The model.
         args ([`ClassifierTrainingArguments`]): How to train.
-        train_dataset ([`Corpus`]): Utterances of the training speakers.
+        train_dataset ([`Corpus`] or what [`load_corpus`] reads, such as a `datasets.Dataset`):
+            Utterances of the training speakers.
         processing_class ([`EmoIclFeatureExtractor`]): Turns clips into what the speech encoder reads.
-        eval_dataset ([`Corpus`] or `dict[str, Corpus]`, *optional*):
+        eval_dataset ([`Corpus`] or what [`load_corpus`] reads, or a `dict` of them, *optional*):
             Utterances of other speakers, for UA_spk during training.
         speech ([`FeatureCache`] or [`InputCache`], *optional*):
             Where utterances are taken from; by default see [`speech_source`].
+        column_names (`Mapping[str, str]`, *optional*): What the columns of both are called, see [`load_corpus`].
         **kwargs: Further arguments of [`~transformers.Trainer`].
 
     Raises:
@@ -61,12 +64,14 @@ class ClassifierTrainer(EmoIclTrainer):
         self,
         model: EmoIclForAudioClassification,
         args: ClassifierTrainingArguments,
-        train_dataset: Corpus,
+        train_dataset: CorpusLike,
         processing_class: EmoIclFeatureExtractor,
-        eval_dataset: Corpus | dict[str, Corpus] | None = None,
+        eval_dataset: CorpusLike | dict[str, CorpusLike] | None = None,
         speech: SpeechSource | None = None,
+        column_names: Mapping[str, str] | None = None,
         **kwargs: Any,
     ):
+        train_dataset = load_corpus(train_dataset, column_names=column_names)
         config: Any = model.config
         if args.frame_share < 1 and not config.freeze_speech_encoder:
             raise ValueError("`frame_share` takes features of a frozen speech encoder; this model trains it.")
@@ -85,6 +90,7 @@ class ClassifierTrainer(EmoIclTrainer):
                 seed=args.seed if args.data_seed is None else args.data_seed,
             ),
             eval_dataset=eval_dataset,
+            column_names=column_names,
             processing_class=processing_class,
             data_collator=ClassifierCollator(
                 train_dataset, self.speech, config.label2id, enrollment_labels, args.frame_share

@@ -5,7 +5,7 @@ such as Whisper's was trained to transcribe, which an emotion should not change.
 it will be used for: naming the emotion of an utterance after any number of labeled ones of its speaker.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 from emoicl.modeling.adaptation_emoicl import PLAIN_PRIOR, pool_statistics
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
 from emoicl.training.baselines.speaker_statistics import fit_adaptation
-from emoicl.training.data.corpus import Corpus
+from emoicl.training.data.corpus import Corpus, CorpusLike, load_corpus
 from emoicl.training.episodes.classifier_inputs import InputCache
 from emoicl.training.episodes.speaker_blocks import BlockCollator, SpeakerBlocks
 from emoicl.training.evaluation.evaluate import evaluate
@@ -35,11 +35,13 @@ class EncoderTrainer(EmoIclTrainer):
             A model on log-mel features, with `freeze_speech_encoder=False`, a speaker adaptation, and as its
             `label_words` all labels of the corpus.
         args ([`EncoderTrainingArguments`]): How to train and how utterances are drawn.
-        train_dataset ([`Corpus`]): Utterances of the training speakers, of the candidates and perhaps other labels.
+        train_dataset ([`Corpus`] or what [`load_corpus`] reads, such as a `datasets.Dataset`):
+            Utterances of the training speakers, of the candidates and perhaps other labels.
         candidate_labels (`Sequence[str]`): The labels that the model will be asked for.
         inputs ([`InputCache`]): Holds the log-mel features of the corpus.
-        eval_dataset ([`Corpus`] or `dict[str, Corpus]`, *optional*):
+        eval_dataset ([`Corpus`] or what [`load_corpus`] reads, or a `dict` of them, *optional*):
             Utterances of other speakers and of the candidates alone, for UA_spk during training.
+        column_names (`Mapping[str, str]`, *optional*): What the columns of both are called, see [`load_corpus`].
         **kwargs: Further arguments of [`~transformers.Trainer`].
 
     Raises:
@@ -54,12 +56,14 @@ class EncoderTrainer(EmoIclTrainer):
         self,
         model: EmoIclForConditionalGeneration,
         args: EncoderTrainingArguments,
-        train_dataset: Corpus,
+        train_dataset: CorpusLike,
         candidate_labels: Sequence[str],
         inputs: InputCache,
-        eval_dataset: Corpus | dict[str, Corpus] | None = None,
+        eval_dataset: CorpusLike | dict[str, CorpusLike] | None = None,
+        column_names: Mapping[str, str] | None = None,
         **kwargs: Any,
     ):
+        train_dataset = load_corpus(train_dataset, column_names=column_names)
         adaptation_config = model.config.adaptation_config
         if model.config.freeze_speech_encoder or adaptation_config is None or adaptation_config.sources:
             raise ValueError(
@@ -86,6 +90,7 @@ class EncoderTrainer(EmoIclTrainer):
             train_dataset=train_dataset,
             items=SpeakerBlocks(train_dataset, candidate_labels, args.open_share, args.seed),
             eval_dataset=eval_dataset,
+            column_names=column_names,
             data_collator=BlockCollator(train_dataset, inputs, adaptation_config.label_words, **changes),
             **kwargs,
         )

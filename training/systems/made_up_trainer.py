@@ -1,6 +1,7 @@
 """Teaches a language model to read enrollments by made-up speakers, as a Trainer of transformers."""
 
 import math
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
@@ -9,7 +10,7 @@ from transformers.models.t5.modeling_t5 import T5Attention
 
 from emoicl.modeling.modeling_emoicl import IGNORED, EmoIclForConditionalGeneration
 from emoicl.processing.processing_emoicl import EmoIclProcessor
-from emoicl.training.data.corpus import Corpus
+from emoicl.training.data.corpus import Corpus, CorpusLike, load_corpus
 from emoicl.training.data.features import FeatureCache
 from emoicl.training.episodes.made_up_speakers import Difficulty, MadeUpCollator, MadeUpSpeakers
 from emoicl.training.episodes.sampling import ShotsSampler
@@ -30,10 +31,13 @@ class MadeUpTrainer(EmoIclTrainer):
             A model with `voice_token`, `bind_labels` and without `enrollment_sees_target`, whose speaker adaptation
             is fitted.
         args ([`MadeUpTrainingArguments`]): How to train and how contexts are drawn.
-        train_dataset ([`Corpus`]): Utterances of the training speakers, which the adaptation was fitted to.
+        train_dataset ([`Corpus`] or what [`load_corpus`] reads, such as a `datasets.Dataset`):
+            Utterances of the training speakers, which the adaptation was fitted to.
         processing_class ([`EmoIclProcessor`]): Lays out the prompts; it has `known_labels`.
-        eval_dataset ([`Corpus`] or `dict[str, Corpus]`, *optional*): Utterances of other speakers.
+        eval_dataset ([`Corpus`] or what [`load_corpus`] reads, or a `dict` of them, *optional*):
+            Utterances of other speakers.
         features ([`FeatureCache`], *optional*): Holds their speech features.
+        column_names (`Mapping[str, str]`, *optional*): What the columns of both are called, see [`load_corpus`].
         **kwargs: Further arguments of [`~transformers.Trainer`].
 
     Raises:
@@ -47,12 +51,14 @@ class MadeUpTrainer(EmoIclTrainer):
         self,
         model: EmoIclForConditionalGeneration,
         args: MadeUpTrainingArguments,
-        train_dataset: Corpus,
+        train_dataset: CorpusLike,
         processing_class: EmoIclProcessor,
-        eval_dataset: Corpus | dict[str, Corpus] | None = None,
+        eval_dataset: CorpusLike | dict[str, CorpusLike] | None = None,
         features: FeatureCache | None = None,
+        column_names: Mapping[str, str] | None = None,
         **kwargs: Any,
     ):
+        train_dataset = load_corpus(train_dataset, column_names=column_names)
         check_reader(model, processing_class)
         check_lengths(model, args)
         self.processor = processing_class
@@ -77,6 +83,7 @@ class MadeUpTrainer(EmoIclTrainer):
             train_dataset=train_dataset,
             items=items,
             eval_dataset=eval_dataset,
+            column_names=column_names,
             processing_class=processing_class,
             data_collator=MadeUpCollator(processing_class),
             **kwargs,

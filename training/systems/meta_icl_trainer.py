@@ -7,7 +7,7 @@ import torch
 
 from emoicl.modeling.modeling_emoicl import IGNORED, EmoIclForConditionalGeneration
 from emoicl.processing.processing_emoicl import EmoIclProcessor
-from emoicl.training.data.corpus import Corpus
+from emoicl.training.data.corpus import Corpus, CorpusLike, load_corpus
 from emoicl.training.data.features import FeatureCache
 from emoicl.training.episodes.collation import EpisodeCollator
 from emoicl.training.episodes.episodes import EpisodeDataset
@@ -29,11 +29,13 @@ class MetaIclTrainer(EmoIclTrainer):
     Args:
         model ([`EmoIclForConditionalGeneration`]): The model, its speech encoder frozen, or its `PeftModel`.
         args ([`MetaIclTrainingArguments`]): How to train and how to draw episodes.
-        train_dataset ([`Corpus`]): Utterances of the training speakers.
+        train_dataset ([`Corpus`] or what [`load_corpus`] reads, such as a `datasets.Dataset`):
+            Utterances of the training speakers.
         processing_class ([`EmoIclProcessor`]): Lays out the prompts; its `candidate_labels` are the labels.
-        eval_dataset ([`Corpus`] or `dict[str, Corpus]`, *optional*):
+        eval_dataset ([`Corpus`] or what [`load_corpus`] reads, or a `dict` of them, *optional*):
             Utterances of other speakers, for UA_spk during training.
         features ([`FeatureCache`], *optional*): Where speech features are kept; by default the default folder.
+        column_names (`Mapping[str, str]`, *optional*): What the columns of both are called, see [`load_corpus`].
         **kwargs: Further arguments of [`~transformers.Trainer`].
 
     Example:
@@ -57,12 +59,14 @@ class MetaIclTrainer(EmoIclTrainer):
         self,
         model: EmoIclForConditionalGeneration,
         args: MetaIclTrainingArguments,
-        train_dataset: Corpus,
+        train_dataset: CorpusLike,
         processing_class: EmoIclProcessor,
-        eval_dataset: Corpus | dict[str, Corpus] | None = None,
+        eval_dataset: CorpusLike | dict[str, CorpusLike] | None = None,
         features: FeatureCache | None = None,
+        column_names: Mapping[str, str] | None = None,
         **kwargs: Any,
     ):
+        train_dataset = load_corpus(train_dataset, column_names=column_names)
         self.processor = processing_class
         self.features = features or FeatureCache(model, processing_class.feature_extractor)
         self.features.fill_together(train_dataset.utterances)
@@ -80,6 +84,7 @@ class MetaIclTrainer(EmoIclTrainer):
                 seed=args.seed if args.data_seed is None else args.data_seed,
             ),
             eval_dataset=eval_dataset,
+            column_names=column_names,
             processing_class=processing_class,
             data_collator=EpisodeCollator(train_dataset, processing_class, model, self.features, args.frame_share),
             compute_loss_func=self.mean_token_loss,

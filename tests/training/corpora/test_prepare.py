@@ -113,6 +113,8 @@ def test_load_corpus_and_datasets_read_the_tables(source, tmp_path, format):
     dataset = load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
     assert dataset["emotion"] == [utterance.label.lower() for utterance in corpus]
     if format == "parquet":
+        assert isinstance(dataset.features["audio"], Audio)
+        assert [vars(u) | {"_stored": 0} for u in load_corpus(dataset)] == [vars(u) | {"_stored": 0} for u in corpus]
         dataset = dataset.cast_column("audio", Audio(decode=False))
         assert dataset[0]["audio"]["bytes"] == (source / PATHS[0]).read_bytes()
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from tiny_corpus import compose_tiny
 
-from emoicl.training.data.features import FeatureCache, default_cache_folder
+from emoicl.training.data.features import FeatureCache
+from emoicl.training.data.writing import default_cache_folder
 
 
 @pytest.fixture

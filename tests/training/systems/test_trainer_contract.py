@@ -4,6 +4,7 @@ import logging
 import warnings
 from typing import Any
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -63,7 +64,7 @@ def make_trainer(kind, whisper, corpus, tmp_path):
         if kind is not ClassifierTrainer:
             defaults["eval_shots"] = SHOTS[kind]
         args = ARGUMENTS[kind](**(defaults | (arguments or {})))
-        options |= {"args": args, "train_dataset": corpus, "eval_dataset": eval_dataset}
+        options = {"args": args, "train_dataset": corpus, "eval_dataset": eval_dataset} | options
         if kind is ClassifierTrainer:
             fields: dict[str, Any] = {"speech_layer": 2, **SIZES}
             model, extractor = compose_classifier(str(whisper), LABELS, LABELS, **fields)
@@ -109,6 +110,21 @@ def test_predict(make_trainer, kind, others):
     assert metrics[f"test_loss_{SHOTS[kind][-1]}_shot"] == pytest.approx(loss)
     assert {"test_ua_spk", "test_loss", "test_runtime"} <= metrics.keys()
     assert trainer.state.log_history == []
+
+
+def test_a_data_set_is_a_corpus(make_trainer, kind, corpus):
+    names = {"audio": "file", "emotion": "label", "speaker_id": "who"}
+    rows = [{"file": u.audio, "label": u.label.lower(), "who": u.speaker_id} for u in corpus]
+    dataset = datasets.Dataset.from_list(rows)
+    expected = make_trainer()
+    loss = expected.train().training_loss
+    trainer = make_trainer(dataset, train_dataset=dataset, column_names=names)
+    assert trainer.train().training_loss == loss
+    scores, label_ids, _ = trainer.predict(dataset)
+    np.testing.assert_array_equal(scores, expected.predict(corpus).predictions)
+    assert trainer.evaluate()["eval_ua_spk"] == trainer.evaluate(dataset)["eval_ua_spk"]
+    with pytest.raises(ValueError, match=r"lacks the columns \['audio', 'emotion', 'speaker_id'\]"):
+        make_trainer(train_dataset=dataset)
 
 
 def test_several_evaluation_corpora(make_trainer, others, tmp_path):

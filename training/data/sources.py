@@ -1,0 +1,298 @@
+"""What people have labeled utterances in: tables, data sets of `datasets` and of the Hub, and lists of rows."""
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet
+
+from emoicl.processing.enrollment_emoicl import display_label
+from emoicl.training.data.clips import (
+    CLIPS,
+    DIGESTS,
+    check_audio,
+    digest,
+    encode,
+    file_identity,
+    is_decoded,
+    split_audio,
+    store,
+    to_arrow,
+)
+from emoicl.training.data.tables import (
+    SUFFIXES,
+    Table,
+    is_file,
+    naming_parquet,
+    open_tables,
+    require_columns,
+    resolve_clip,
+)
+from emoicl.training.data.utterances import FACTS, StoredUtterances, corpus_of
+
+
+REQUIRED = ("audio", "emotion", "speaker_id")
+COLUMNS = (*REQUIRED, "corpus")
+# Rows whose clips are in memory at once.
+BATCH_SIZE = 100
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def read_source(source: Any, split: str | None, column_names: Mapping[str, str] | None) -> StoredUtterances:
+    """
+    The utterances of anything that [`load_corpus`] takes, clips that are twice there included.
+
+    Args:
+        source (`str`, `Path`, `Dataset`, `DatasetDict` or a sequence): See [`load_corpus`], as for all else.
+        split (`str`, *optional*): Which split of several.
+        column_names (`Mapping[str, str]`, *optional*): What the columns are called in `source`.
+
+    Raises:
+        `ValueError`: If it cannot be read, or a row is incomplete.
+    """
+    columns = _columns(column_names)
+    if isinstance(source, str) and _is_hub_name(source):
+        return _read_dataset(_load_from_hub(source, split), None, columns, source)
+    if isinstance(source, (str, Path)):
+        source = [source]
+    if hasattr(source, "column_names") or hasattr(source, "features"):
+        return _read_dataset(source, split, columns, "the data set")
+    if not isinstance(source, Sequence):
+        raise ValueError(
+            f"A corpus is read from tables, a `Dataset` or a list of rows, not from {type(source).__name__!r}."
+        )
+    if source and isinstance(source[0], Mapping):
+        return _read_rows(source, columns)
+    if split is not None:
+        raise ValueError(f"`split` names a part of a data set of the Hub or a `DatasetDict`; {source[0]} is a table.")
+    if other := [item for item in source if not isinstance(item, (str, Path))]:
+        raise ValueError(f"A corpus is read from paths of tables or from rows, dictionaries; one is {other[0]!r:.80}.")
+    return StoredUtterances.join([_read_table(table, columns) for table in open_tables(source)])
+
+
+def _columns(column_names: Mapping[str, str] | None) -> dict[str, str]:
+    if unknown := sorted(set(column_names or ()) - set(COLUMNS)):
+        raise ValueError(
+            f"`column_names` says what {', '.join(COLUMNS)} are called, as in {{'emotion': 'label'}}; it has "
+            f"{unknown}."
+        )
+    return {name: name for name in COLUMNS} | dict(column_names or {})
+
+
+def _is_hub_name(source: str) -> bool:
+    is_table = source.lower().endswith(SUFFIXES)
+    return bool(HUB_NAME.fullmatch(source)) and not is_table and not os.path.exists(source)
+
+
+def _load_from_hub(name: str, split: str | None) -> Any:
+    from datasets import load_dataset
+
+    try:
+        return load_dataset(name, split=split)
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
+        raise ValueError(
+            f"{name}: there is no such table or folder, and as a data set of the Hub it cannot be had: "
+            f"{' '.join(str(error).split())}"
+        ) from error
+
+
+def _one_split(dataset: Any, split: str | None, name: str) -> Any:
+    """The data set that is meant of a `DatasetDict`."""
+    if not isinstance(dataset, Mapping):
+        return dataset
+    if split is None and len(dataset) == 1:
+        return next(iter(dataset.values()))
+    if split not in dataset:
+        given = "none is named" if split is None else f"not {split!r}"
+        raise ValueError(f"{name}: has the splits {', '.join(map(str, dataset))}; name one as `split`, {given}.")
+    return dataset[split]
+
+
+def _read_table(table: Table, columns: Mapping[str, str]) -> StoredUtterances:
+    name, audio = str(table.path), columns["audio"]
+    require_columns(name, table.schema.names, [columns[column] for column in REQUIRED])
+    check_audio(name, table.schema.field(audio).type)
+    with naming_parquet(table.path):
+        texts = table.columns([columns[column] for column in COLUMNS[1:] if columns[column] in table.schema.names])
+    label_names = _label_names(table.schema)
+    told = {}
+    for column in COLUMNS[1:]:
+        if columns[column] in texts.schema.names:
+            values = texts[columns[column]]
+            # In JSON, a number is text like all else.
+            values = values if table.is_parquet or pa.types.is_nested(values.type) else values.cast(pa.string())
+            told[column] = _as_text(name, columns[column], values, label_names.get(columns[column]))
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in table.batches([audio]):
+            clips, paths = split_audio(batch[audio])
+            yield pa.record_batch([clips, paths, digest(clips)], CLIPS)
+
+    num_bytes = table.path.stat().st_size if table.is_parquet else 0
+    clips = store((*file_identity(table.path), audio), CLIPS, batches, num_bytes)
+    return _complete(table.path.name, name, clips, np.arange(table.num_rows), clips["sha256"], told, table.path.parent)
+
+
+def _label_names(schema: pa.Schema) -> dict[str, list[str]]:
+    """The names of the numbers of each `ClassLabel` column, as `datasets` writes them into a file."""
+    metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    features = metadata.get("info", {}).get("features", {})
+    return {name: feature["names"] for name, feature in features.items() if feature.get("_type") == "ClassLabel"}
+
+
+def _read_dataset(dataset: Any, split: str | None, columns: Mapping[str, str], name: str) -> StoredUtterances:
+    dataset = _one_split(dataset, split, name)
+    if not hasattr(dataset, "num_rows"):
+        raise ValueError(f"{name}: is streamed; enrollments need all of it: load it with `streaming=False`.")
+    require_columns(name, dataset.column_names, [columns[column] for column in REQUIRED])
+    if not len(dataset):
+        raise ValueError(f"{name}: has no rows.")
+    # Columns as they are stored, of which a data set may have selected rows: nothing is decoded or copied.
+    indices = dataset._indices
+    rows = np.arange(len(dataset)) if indices is None else indices.column(0).to_numpy()
+    told = {}
+    for column in COLUMNS[1:]:
+        if (called := columns[column]) in dataset.column_names:
+            values = dataset.data.column(called).take(pa.array(rows))
+            told[column] = _as_text(name, called, values, getattr(dataset.features[called], "names", None))
+    audio = dataset.data.column(columns["audio"])
+    check_audio(name, audio.type)
+    key, batches = (dataset._fingerprint, columns["audio"]), np.split(rows, range(BATCH_SIZE, len(rows), BATCH_SIZE))
+    if is_decoded(audio.type):
+
+        def encoded() -> Iterator[pa.RecordBatch]:
+            for batch in batches:
+                clips, paths = to_arrow(encode(audio[row].as_py()) for row in batch.tolist())
+                yield pa.record_batch([clips, paths, digest(clips)], CLIPS)
+
+        clips = store(key, CLIPS, encoded, audio.nbytes)
+        return _complete(name, name, clips, np.arange(len(rows)), clips["sha256"], told, Path())
+    parts = [split_audio(chunk) for chunk in audio.chunks]
+    stored = pa.chunked_array([clips for clips, _ in parts])
+    clips = pa.table({"audio": stored, "path": pa.chunked_array([paths for _, paths in parts])})
+
+    def digests() -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            yield pa.record_batch([digest(stored[row] for row in batch.tolist())], DIGESTS)
+
+    sha256 = store(key, DIGESTS, digests, audio.nbytes)["sha256"]
+    return _complete(name, name, clips, rows, sha256, told, Path())
+
+
+def _read_rows(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> StoredUtterances:
+    name = "the rows"
+    present = list(dict.fromkeys(column for row in rows for column in row))
+    require_columns(name, present, [columns[column] for column in REQUIRED])
+    told = {
+        column: _as_text(name, columns[column], _array(name, columns[column], rows))
+        for column in COLUMNS[1:]
+        if columns[column] in present
+    }
+
+    audio = (_encode(row.get(columns["audio"]), f"{name}: row {number}") for number, row in enumerate(rows, start=1))
+    clips, paths = to_arrow(audio)
+    table = pa.table([clips, paths, digest(clips)], CLIPS)
+    return _complete(name, name, table, np.arange(len(rows)), table["sha256"], told, Path())
+
+
+def _encode(audio: Any, name: str) -> tuple[bytes | None, str | None]:
+    try:
+        return encode(audio)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}.") from error
+
+
+def _array(name: str, column: str, rows: Sequence[Mapping[str, Any]]) -> pa.ChunkedArray:
+    values = [row.get(column) for row in rows]
+    if kinds := sorted({type(value).__name__ for value in values if not isinstance(value, (str, type(None)))}):
+        raise ValueError(f"{name}: {column} is of type {', '.join(kinds)}; it should be text.")
+    return pa.chunked_array([pa.array(values, pa.string())])
+
+
+def _as_text(name: str, column: str, values: pa.ChunkedArray, label_names: Sequence[str] | None = None) -> pa.Array:
+    """A column as strings without blanks around them: `""` where nothing is known. Numbers are no text."""
+    kind = values.type
+    if label_names is not None:
+        # -1 where there is no label.
+        known = pc.if_else(pc.greater_equal(values, 0), values, pa.scalar(None, kind))
+        values = pc.take(pa.array(label_names, pa.string()), known)
+    elif not any(is_kind(kind) for is_kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_null)):
+        if not (pa.types.is_dictionary(kind) and pa.types.is_string(kind.value_type)):
+            kind_in_words = " ".join(str(kind).split())
+            raise ValueError(
+                f"{name}: {column} is of type {kind_in_words}; it should be text, or numbers of a `ClassLabel`. Cast "
+                f"it, as in dataset.cast_column({column!r}, Value('string'))."
+            )
+    texts = pc.fill_null(pc.utf8_trim_whitespace(values.cast(pa.string())), "")
+    return texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
+
+
+def _complete(
+    short_name: str,
+    name: str,
+    clips: pa.Table,
+    rows: np.ndarray,
+    sha256: pa.ChunkedArray,
+    told: Mapping[str, pa.Array],
+    folder: Path,
+) -> StoredUtterances:
+    """Utterances with all that is known of them; refuses what lacks something."""
+    paths = pc.take(clips["path"].combine_chunks(), pa.array(rows))
+    has_clip = clips["audio"].is_valid().to_numpy()[rows]
+    numbers = pa.array(np.arange(1, len(rows) + 1)).cast(pa.string())
+    names = pc.coalesce(
+        paths, pc.binary_join_element_wise(pa.scalar("row"), numbers, pa.scalar(f"of {short_name}"), " ")
+    )
+    files: list[bytes | None] = [None] * len(rows)
+    is_absent = np.zeros(len(rows), bool)
+    for index in np.flatnonzero(~has_clip & paths.is_valid().to_numpy(zero_copy_only=False)).tolist():
+        file = resolve_clip(folder, paths[index].as_py())
+        files[index] = os.fsencode(file)
+        is_absent[index] = not is_file(file)
+    beside = f" (from {folder})" if folder != Path() else ""
+    problems = {
+        "no emotion": pc.equal(told["emotion"], "").to_numpy(zero_copy_only=False),
+        "no speaker_id": pc.equal(told["speaker_id"], "").to_numpy(zero_copy_only=False),
+        "no audio, neither bytes nor a path": ~has_clip & paths.is_null().to_numpy(zero_copy_only=False),
+        f"an audio path{beside} where there is no file": is_absent,
+    }
+    found = [
+        f"{flags.sum()} of {len(rows)} rows have {what}: {_enumerate_rows(np.flatnonzero(flags), names)}"
+        for what, flags in problems.items()
+        if flags.any()
+    ]
+    if found:
+        raise ValueError(f"{name}: {'; '.join(found)}. Complete these rows or remove them.")
+    speakers = told["speaker_id"]
+    own = _map_unique(speakers, corpus_of)
+    given = told.get("corpus")
+    facts = {
+        "row": pa.array(rows, pa.int64(), mask=~has_clip),
+        "file": pa.array(files, pa.binary()),
+        "name": names,
+        "label": _map_unique(told["emotion"], display_label),
+        "speaker_id": speakers,
+        "corpus": own if given is None else pc.if_else(pc.equal(given, ""), own, given),
+        "sha256": sha256,
+    }
+    return StoredUtterances(clips["audio"], pa.table(facts, FACTS))
+
+
+def _map_unique(values: pa.Array, function: Any) -> pa.Array:
+    """Calls a function once for each distinct text."""
+    encoded = values.dictionary_encode()
+    return pc.take(
+        pa.array([function(value) for value in encoded.dictionary.to_pylist()], pa.string()), encoded.indices
+    )
+
+
+def _enumerate_rows(indices: Iterable[int], names: pa.Array, limit: int = 5) -> str:
+    """The first rows, counted from 1, with what they are called."""
+    rows = [f"{index + 1} ({' '.join(names[int(index)].as_py().split())})" for index in indices]
+    return ", ".join(rows[:limit]) + (f" and {len(rows) - limit} more" if len(rows) > limit else "")
