@@ -69,6 +69,7 @@ class SpeakerPosterior(NamedTuple):
         variance (`torch.Tensor` of shape `(..., size)`): Variance of `speaker`.
         prototypes (`torch.Tensor` of shape `(..., num_slots, size)`): Means of utterances of each label.
         spreads (`torch.Tensor` of shape `(..., num_slots, size)`): Their variances.
+        label_shots (`torch.Tensor` of shape `(num_sources, batch_size, num_slots, size)`): Mean of a label's shots.
         enrolled (`torch.Tensor` of shape `(batch_size, num_slots)`): Which labels have shots.
         log_likelihood (`torch.Tensor` of shape `(...)`): Log-density of the enrollment, up to a constant.
     """
@@ -77,6 +78,7 @@ class SpeakerPosterior(NamedTuple):
     variance: torch.Tensor
     prototypes: torch.Tensor
     spreads: torch.Tensor
+    label_shots: torch.Tensor
     enrolled: torch.Tensor
     log_likelihood: torch.Tensor
 
@@ -133,7 +135,8 @@ class EmoIclSpeakerAdaptation(nn.Module):
     1. *Centered probe*: log-probabilities of two linear classifiers of the target less the posterior mean of
        `speaker`, mixed by the share of the speaker's variance that the enrollment explains: one that was trained on
        utterances as they are, and one that was trained on centered ones. Without enrollment it is the first alone.
-       Labels outside `config.label_words` are not in it; they count as one of average probability.
+       A label outside `config.label_words` has the probabilities of the known ones, by how probable each makes its
+       shots: it is one of them by a name that nobody knows, or lies among them.
     2. *Prototypes*: `log p(x | label, enrollment) - log p(x | label, speaker)`, which is 0 for labels not enrolled. Of
        labels outside `config.label_words` nobody knows the second term; that of an average known label's prototype
        takes its place. All of it counts by `config.enrolled_share_exponent` for less while few labels are enrolled.
@@ -325,10 +328,12 @@ class EmoIclSpeakerAdaptation(nn.Module):
         # Less what is expected of it, as the digits of a large sum would be lost.
         expected = shot_mask.sum(1)[:, None]
         log_likelihood = -0.5 * (within + between + shift - expected).sum(-1)
-        return SpeakerPosterior(center, variance, prototypes, spreads, num_shots[..., 0] > 0, log_likelihood)
+        enrolled = num_shots[..., 0] > 0
+        return SpeakerPosterior(center, variance, prototypes, spreads, label_shots, enrolled, log_likelihood)
 
     def probe_evidence(self, target: torch.Tensor, posterior: SpeakerPosterior, prior: SpeakerPrior) -> torch.Tensor:
-        """Log-probabilities of the known labels by the probes, and that of an average one for others, weighted.
+        """Log-probabilities of the known labels by the probes, weighted. Another label is a known one by a name that
+        nobody knows: which one, the probes tell by its shots.
 
         Returns:
             `torch.Tensor` of shape `(..., num_slots)`.
@@ -337,12 +342,18 @@ class EmoIclSpeakerAdaptation(nn.Module):
         if not num_known:
             return target.new_zeros(*target.shape[:-1], num_slots)
         certainty = 1 - posterior.variance.sum(-1, keepdim=True) / prior.speaker.sum(-1, keepdim=True)
-        centered = target - posterior.center
-        plain, personal = (probe(centered).log_softmax(-1) for probe in (self.probe, self.centered_probe))
-        known = (1 - certainty) * plain + certainty * personal
-        average = known.logsumexp(-1, keepdim=True) - math.log(num_known)
-        others = average.expand(*average.shape[:-1], num_slots - num_known)
+        known = self.probe_log_probabilities(target - posterior.center, certainty)
+        # The linear layers take two axes of utterances as one.
+        shots = posterior.label_shots[..., num_known:, :] - posterior.center[..., None, :]
+        meant = self.probe_log_probabilities(shots.flatten(-3, -2), certainty.repeat_interleave(shots.shape[-2], -2))
+        others = (meant.unflatten(-2, shots.shape[-3:-1]) + known[..., None, :]).logsumexp(-1)
         return prior.probe_weight * torch.cat([known, others], dim=-1)
+
+    def probe_log_probabilities(self, centered: torch.Tensor, certainty: torch.Tensor) -> torch.Tensor:
+        """Log-probabilities `(..., num_known)` of centered voice embeddings, by both probes as far as the speaker is
+        known, `certainty` `(..., 1)`."""
+        plain, personal = (probe(centered).log_softmax(-1) for probe in (self.probe, self.centered_probe))
+        return ((1 - certainty) * plain + certainty * personal).log_softmax(-1)
 
     def prototype_evidence(
         self, target: torch.Tensor, posterior: SpeakerPosterior, prior: SpeakerPrior, log_densities: torch.Tensor

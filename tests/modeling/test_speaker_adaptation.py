@@ -130,11 +130,19 @@ def brute_force(module, voices, labels, shots, target, label, scales=(1.0, 1.0, 
     prior = variance, means = scaled_prior(module, scales)
     center, uncertainty = conditional(prior, voices, labels, shots)
     certainty = 1 - uncertainty.sum() / variance["speaker"].sum()
-    plain, personal = (
-        probe((x - center)[None])[0, 0].log_softmax(-1) for probe in (module.probe, module.centered_probe)
-    )
-    probe = (1 - certainty) * plain + certainty * personal
-    by_probe = probe[KNOWN.index(label)] if label in KNOWN else probe.exp().mean().log()
+
+    def probed(utterance):
+        plain, personal = (
+            probe((utterance - center)[None])[0, 0].log_softmax(-1) for probe in (module.probe, module.centered_probe)
+        )
+        return ((1 - certainty) * plain + certainty * personal).softmax(-1)
+
+    if label in KNOWN:
+        by_probe = probed(x)[KNOWN.index(label)].log()
+    else:
+        # Each known label may be the one that is meant.
+        said = torch.stack([voices[shot] for one, shot in zip(labels, shots, strict=True) if one == label])
+        by_probe = (probed(said.mean(0)) @ probed(x)).log()
 
     share = len(set(labels)) / len(set(KNOWN) | set(labels))
     weight = PROTOTYPE_WEIGHT * min(scales[1], 1) ** 2 * share**module.config.enrolled_share_exponent
