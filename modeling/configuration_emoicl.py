@@ -219,6 +219,9 @@ class EmoIclConfig(PreTrainedConfig):
         voice_token (`bool`, *optional*, defaults to `False`):
             Whether an utterance is one token in the prompt, a linear map of its voice embedding (mean and standard
             deviation over time, from the speaker adaptation), in place of the query tokens of a Q-Former.
+        voice_token_size (`int`, *optional*):
+            How many dimensions of the voice embedding that token holds, the most telling first; by default all. Of a
+            hundred that tell little a language model hears the noise.
         bind_labels (`bool`, *optional*, defaults to `False`):
             Whether the embedding of a shot's label is added to the tokens of its utterance too, and one that stands
             for no label to those of other utterances. A language model so learns which label is whose much sooner.
@@ -258,6 +261,7 @@ class EmoIclConfig(PreTrainedConfig):
     audio_token_id: int = 3
     adaptation_config: Any = None
     voice_token: bool = False
+    voice_token_size: int | None = None
     bind_labels: bool = False
     enrollment_sees_target: bool = True
     initializer_range: float | int = 0.02
@@ -288,6 +292,12 @@ class EmoIclConfig(PreTrainedConfig):
         keep_speech_layers(self.speech_config, self.speech_layer)
         if self.adaptation_config is not None:
             self.adaptation_config.set_feature_size(2 * self.speech_config.hidden_size)
+            size = self.adaptation_config.size
+            if not 1 <= (size if self.voice_token_size is None else self.voice_token_size) <= size:
+                raise ValueError(
+                    f"`voice_token_size` is {self.voice_token_size}; it must be from 1 to "
+                    f"{size}, the size of the voice embeddings, or None for all of them."
+                )
         self.qformer_config.encoder_hidden_size = self.speech_config.hidden_size
         self.pad_token_id = self.text_config.pad_token_id
         self.eos_token_id = self.text_config.eos_token_id

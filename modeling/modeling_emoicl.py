@@ -63,7 +63,8 @@ class EmoIclModel(EmoIclPreTrainedModel):
         self.speech_encoder = build_speech_encoder(config.speech_config, normalize=config.speech_layer is None)
         adaptation_config = config.adaptation_config
         if config.voice_token:
-            self.voice_token = EmoIclVoiceToken(adaptation_config.size, text_hidden_size)
+            voice_token_size = config.voice_token_size or adaptation_config.size
+            self.voice_token = EmoIclVoiceToken(voice_token_size, text_hidden_size)
         else:
             self.qformer = EmoIclQFormer(config, text_hidden_size)
         self.segment_embeddings = nn.Embedding(2, text_hidden_size)

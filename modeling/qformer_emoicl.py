@@ -53,7 +53,7 @@ class EmoIclVoiceToken(nn.Module):
     voice embedding: attention over one frame is 1.
 
     Args:
-        size (`int`): Number of dimensions of the voice embeddings.
+        size (`int`): Number of dimensions of the voice embeddings that it holds, the first ones.
         text_hidden_size (`int`): Width of the language model's embeddings.
     """
 
@@ -71,8 +71,8 @@ class EmoIclVoiceToken(nn.Module):
         Returns:
             `torch.Tensor` of shape `(num_utterances, 1, text_hidden_size)`.
         """
-        of_all_sources = voice_embeds[:, : len(self.feature_scale)].to(self.feature_scale.dtype)
-        return self.projection(of_all_sources * self.feature_scale)[:, None]
+        heard = voice_embeds[:, : len(self.feature_scale)].to(self.feature_scale.dtype)
+        return self.projection(heard * self.feature_scale)[:, None]
 
 
 __all__ = ["EmoIclQFormer", "EmoIclVoiceToken"]

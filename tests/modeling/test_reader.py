@@ -173,11 +173,21 @@ def test_several_targets_share_a_prompt(fields):
     [
         ({"adaptation_config": None}, "`voice_token` makes .* of the speaker adaptation: give an `adaptation_config`"),
         ({"num_query_tokens": 8}, "`voice_token` makes one token .* set `num_query_tokens` to 1 instead of 8"),
+        ({"voice_token_size": 0}, "`voice_token_size` is 0; it must be from 1 to"),
+        ({"voice_token_size": 10_000}, "`voice_token_size` is 10000; it must be from 1 to .*, the size of the voice"),
     ],
 )
 def test_a_voice_token_needs_an_adaptation_and_is_one(fields, message):
     with pytest.raises(ValueError, match=message):
         tiny_config(**(READER | fields))
+
+
+def test_a_voice_token_holds_the_first_dimensions():
+    base = tiny_model(**READER, voice_token_size=2).model
+    voices = torch.randn(3, base.adaptation.config.size)
+    tokens = base.voice_token(voices)
+    assert_close(tokens, base.voice_token(voices.index_fill(1, torch.arange(2, voices.shape[1]), 9.0)))
+    assert not torch.allclose(tokens, base.voice_token(voices.index_fill(1, torch.tensor([1]), 9.0)))
 
 
 def test_the_layout_is_kept_by_the_configuration(tmp_path):

@@ -65,6 +65,7 @@ class MadeUpSpeakers(Dataset[MadeUpContext]):
 
     Args:
         adaptation ([`EmoIclSpeakerAdaptation`]): Statistics of the training speakers.
+        size (`int`): Number of dimensions of the voice embeddings that are drawn, the first ones.
         num_speakers (`int`): How many these were: so far the means of the labels are known.
         shots (`tuple[int, int]`): Smallest and largest number of shots.
         num_targets (`int`): Targets of a context.
@@ -83,6 +84,7 @@ class MadeUpSpeakers(Dataset[MadeUpContext]):
     def __init__(
         self,
         adaptation: EmoIclSpeakerAdaptation,
+        size: int,
         num_speakers: int,
         shots: tuple[int, int],
         num_targets: int,
@@ -101,9 +103,9 @@ class MadeUpSpeakers(Dataset[MadeUpContext]):
                 f"and {max_unknown} unknown words."
             )
         # Those of all sources as one come first.
-        self.means = adaptation.label_means[0].detach().double().numpy()
+        self.means = adaptation.label_means[0, :, :size].detach().double().numpy()
         names = ("speaker", "speaker_label", "unknown_label", "noise")
-        self.variances = {name: adaptation.variance(name)[0].detach().double().numpy() for name in names}
+        self.variances = {name: adaptation.variance(name)[0, :size].detach().double().numpy() for name in names}
         self.words: list[str] = adaptation.config.label_words
         self.mean_spread = np.sqrt(self.variances["speaker_label"] / num_speakers)
         self.shots = shots

@@ -14,11 +14,11 @@ class MadeUpTrainingArguments(ShotsEvaluationArguments):
         min_shots (`int`, *optional*, defaults to 0): Smallest number of shots.
         max_shots (`int`, *optional*, defaults to 7): Largest number of shots.
         num_targets (`int`, *optional*, defaults to 7): Targets that share an enrollment.
-        wide_share (`float`, *optional*, defaults to 0.5):
+        wide_share (`float`, *optional*, defaults to 0.8):
             Share of the contexts in which room, voices and noise are not those of the training speakers.
         open_share (`float`, *optional*, defaults to 0.25): Share of the contexts with labels of unknown words.
         unlabeled_share (`float`, *optional*, defaults to 0.4): Share of those with shots that lack their label.
-        noise (`float`, *optional*, defaults to 2.0):
+        noise (`float`, *optional*, defaults to 1.2):
             Variance of noise, relative to that of the training speakers: dimensions are not as independent as the
             Gaussians have it.
         first_noise (`float`, *optional*, defaults to 0.05): The same, at the beginning.
@@ -46,10 +46,10 @@ class MadeUpTrainingArguments(ShotsEvaluationArguments):
     min_shots: int = field(default=0, metadata={"help": "Smallest number of shots."})
     max_shots: int = field(default=7, metadata={"help": "Largest number of shots."})
     num_targets: int = field(default=7, metadata={"help": "Targets that share an enrollment."})
-    wide_share: float = field(default=0.5, metadata={"help": "Share of contexts unlike the training speakers."})
+    wide_share: float = field(default=0.8, metadata={"help": "Share of contexts unlike the training speakers."})
     open_share: float = field(default=0.25, metadata={"help": "Share of contexts with labels of unknown words."})
     unlabeled_share: float = field(default=0.4, metadata={"help": "Share of contexts with shots without labels."})
-    noise: float = field(default=2.0, metadata={"help": "Variance of noise, relative to the training speakers'."})
+    noise: float = field(default=1.2, metadata={"help": "Variance of noise, relative to the training speakers'."})
     first_noise: float = field(default=0.05, metadata={"help": "The same, at the beginning."})
     easing_share: float = field(default=0.3, metadata={"help": "Share of the training in which it rises."})
     matching_steps: int = field(default=200, metadata={"help": "Steps with unknown words alone, at the beginning."})

@@ -66,6 +66,7 @@ class MadeUpTrainer(EmoIclTrainer):
         adaptation: Any = model.model.adaptation
         items = MadeUpSpeakers(
             adaptation,
+            model.config.voice_token_size or adaptation.config.size,
             len(train_dataset.by_speaker),
             (args.min_shots, args.max_shots),
             args.num_targets,
@@ -202,10 +203,11 @@ def prepare_to_read(model: EmoIclForConditionalGeneration) -> None:
         model ([`EmoIclForConditionalGeneration`]): A model with `voice_token`, its speaker adaptation fitted.
     """
     adaptation: Any = model.model.adaptation
-    variances = {name: adaptation.variance(name)[0] for name in ("unknown_label", "speaker_label", "noise")}
+    voice_token: Any = model.model.voice_token
+    size = len(voice_token.feature_scale)
+    variances = {name: adaptation.variance(name)[0, :size] for name in ("unknown_label", "speaker_label", "noise")}
     signal = variances["unknown_label"] + variances["speaker_label"]
     gain = (signal / (signal + variances["noise"])).sqrt()
-    voice_token: Any = model.model.voice_token
     voice_token.feature_scale.copy_(gain / gain.square().mean().sqrt() / variances["noise"].sqrt())
     voice_token.projection.weight.normal_(std=2 * len(gain) ** -0.5)
     voice_token.projection.bias.zero_()

@@ -43,6 +43,7 @@ def adaptation() -> EmoIclSpeakerAdaptation:
 
 def made_up(**fields: Any) -> MadeUpSpeakers:
     defaults: dict[str, Any] = {
+        "size": SIZE,
         "num_speakers": 20,
         "shots": (0, 7),
         "num_targets": 3,
@@ -69,6 +70,14 @@ def unknown_words(context: MadeUpContext) -> set[str]:
 def is_near(share: Any, expected: float, number: int = MANY) -> bool:
     """Whether a share of random items is within 5 standard deviations."""
     return abs(share - expected) <= 5 * math.sqrt(expected * (1 - expected) / number)
+
+
+def test_the_most_telling_dimensions_are_drawn():
+    few, all_of_them = made_up(size=2, num_targets=MANY, wide_share=0), made_up(num_targets=MANY, wide_share=0)
+    assert few[0].voices.shape == (few.num_shots(0) + MANY, 2)
+    assert np.array_equal(few.means, all_of_them.means[:, :2])
+    for name, variance in few.variances.items():
+        assert np.array_equal(variance, all_of_them.variances[name][:2])
 
 
 def test_contexts_are_those_of_seed_epoch_and_item():
