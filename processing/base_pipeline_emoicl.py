@@ -52,7 +52,7 @@ class EmoIclBasePipeline(ChunkPipeline):
     # The auto class that loads its model from a folder that it is saved to.
     auto_model: str
 
-    def __call__(self, audio: AudioLike | list, **kwargs: Any) -> Any:
+    def __call__(self, audio: AudioLike | Iterable, **kwargs: Any) -> Any:
         if isinstance(audio, list):
             if not audio:
                 return []

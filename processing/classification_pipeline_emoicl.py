@@ -1,5 +1,6 @@
 """The pipeline of the paper's classifiers: utterance and enrollment in, labels with scores out."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -39,14 +40,15 @@ class EmoIclClassificationPipeline(EmoIclBasePipeline):
     _load_tokenizer = False
     _load_image_processor = False
 
-    def __call__(self, audio: AudioLike | list, **kwargs: Any) -> Any:
+    def __call__(self, audio: AudioLike | Iterable, **kwargs: Any) -> Any:
         """
         Recognizes the emotion of one utterance or of several.
 
         Args:
-            audio (`str`, `os.PathLike`, `bytes`, `np.ndarray`, `torch.Tensor`, `dict`, or a `list` of these):
+            audio (`str`, `os.PathLike`, `bytes`, `np.ndarray`, `torch.Tensor`, `dict`, a `list` or data set of these):
                 The utterances, in any form that [`decode_audio`] reads, or dictionaries `{"audio": ...,
-                "enrollment": ...}` for utterances of different speakers.
+                "enrollment": ...}` for utterances of different speakers. A `datasets.Dataset` with the column `audio`
+                is streamed, with a progress bar.
             enrollment (`list[dict]`, *optional*):
                 Labeled utterances `{"audio": ..., "label": ...}` of the speaker, for every utterance that does not
                 bring its own. The labels are among the `enrollment_labels` of the model. It learns nothing from

@@ -1,6 +1,7 @@
 """The pipeline for personalized speech emotion recognition: utterance and enrollment in, labels with scores out."""
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -55,12 +56,12 @@ class EmoIclPipeline(EmoIclBasePipeline):
 
     _model_identity: ModelIdentity | None = None
 
-    def __call__(self, audio: AudioLike | list, **kwargs: Any) -> Any:
+    def __call__(self, audio: AudioLike | Iterable, **kwargs: Any) -> Any:
         """
         Recognizes the emotion of one utterance or of several.
 
         Args:
-            audio (`str`, `os.PathLike`, `bytes`, `np.ndarray`, `torch.Tensor`, `dict`, or a `list` of these):
+            audio (`str`, `os.PathLike`, `bytes`, `np.ndarray`, `torch.Tensor`, `dict`, a `list` or data set of these):
                 The utterances, in any form that [`decode_audio`] reads, or dictionaries `{"audio": ...,
                 "enrollment": ...}` or `{"audio": ..., "profile": ...}` for utterances of different speakers. A row of
                 a data set is one of an utterance. A `datasets.Dataset` with the column `audio` is streamed, with a

@@ -18,7 +18,7 @@ from emoicl.training.corpora.report import Report
 
 
 TEMPLATE = Path(__file__).parent / "dataset_card.md"
-SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M"}
+SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M", 10**7: "1M<n<10M"}
 
 
 def reader_card(reader: type[CorpusReader]) -> str:

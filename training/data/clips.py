@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import numbers
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -187,11 +188,14 @@ def encode(audio: Any) -> tuple[bytes | None, str | None]:
 def _as_file(samples: np.ndarray, sampling_rate: Any) -> bytes:
     if samples.dtype.name not in SUBTYPES:
         raise ValueError(f"samples of type {samples.dtype}; give floats in [-1, 1], int16 or int32")
-    if not isinstance(sampling_rate, int):
+    if not isinstance(sampling_rate, numbers.Integral):
         raise ValueError(f'"sampling_rate" must say the rate of "array" in Hz, a whole number; got {sampling_rate!r}')
     # Channels are few.
     channels_last = samples.T if samples.ndim == 2 and samples.shape[0] < samples.shape[1] else samples
     content = io.BytesIO()
     # Not WAV, where libsndfile writes the time beside floats: the same samples are the same bytes.
-    soundfile.write(content, channels_last, sampling_rate, SUBTYPES[samples.dtype.name], format="AU")
+    try:
+        soundfile.write(content, channels_last, int(sampling_rate), SUBTYPES[samples.dtype.name], format="AU")
+    except (soundfile.SoundFileError, ValueError, OverflowError) as error:
+        raise ValueError(f"samples of shape {samples.shape} at {sampling_rate} Hz are no audio: {error}") from error
     return content.getvalue()

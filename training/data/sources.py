@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -118,32 +119,38 @@ def _read_table(table: Table, columns: Mapping[str, str]) -> StoredUtterances:
     name, audio = str(table.path), columns["audio"]
     require_columns(name, table.schema.names, [columns[column] for column in REQUIRED])
     check_audio(name, table.schema.field(audio).type)
-    with naming_parquet(table.path):
-        texts = table.columns([columns[column] for column in COLUMNS[1:] if columns[column] in table.schema.names])
-    label_names = _label_names(table.schema)
-    told = {}
-    for column in COLUMNS[1:]:
-        if columns[column] in texts.schema.names:
-            values = texts[columns[column]]
-            # In JSON, a number is text like all else.
-            values = values if table.is_parquet or pa.types.is_nested(values.type) else values.cast(pa.string())
-            told[column] = _as_text(name, columns[column], values, label_names.get(columns[column]))
 
     def batches() -> Iterator[pa.RecordBatch]:
         for batch in table.batches([audio]):
-            clips, paths = split_audio(batch[audio])
+            try:
+                clips, paths = split_audio(batch[audio])
+            except ValueError as error:
+                raise ValueError(f"{name}: {' '.join(str(error).split())}") from error
             yield pa.record_batch([clips, paths, digest(clips)], CLIPS)
 
     num_bytes = table.path.stat().st_size if table.is_parquet else 0
     clips = store((*file_identity(table.path), audio), CLIPS, batches, num_bytes)
-    return _complete(table.path.name, name, clips, np.arange(table.num_rows), clips["sha256"], told, table.path.parent)
+    with naming_parquet(table.path):
+        texts = table.columns([columns[column] for column in COLUMNS[1:] if columns[column] in table.schema.names])
+        label_names = _label_names(table.schema)
+        told = {}
+        for column in COLUMNS[1:]:
+            if columns[column] in texts.schema.names:
+                values = texts[columns[column]]
+                # In JSON, a number is text like all else.
+                values = values if table.is_parquet or pa.types.is_nested(values.type) else values.cast(pa.string())
+                told[column] = _as_text(name, columns[column], values, label_names.get(columns[column]))
+        rows = np.arange(table.num_rows)
+        return _complete(table.path.name, name, clips, rows, clips["sha256"], told, table.path.parent)
 
 
 def _label_names(schema: pa.Schema) -> dict[str, list[str]]:
     """The names of the numbers of each `ClassLabel` column, as `datasets` writes them into a file."""
-    metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    features = metadata.get("info", {}).get("features", {})
-    return {name: feature["names"] for name, feature in features.items() if feature.get("_type") == "ClassLabel"}
+    # What is damaged there says nothing.
+    with suppress(ValueError, AttributeError, KeyError, TypeError):
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return {name: feature["names"] for name, feature in features.items() if feature.get("_type") == "ClassLabel"}
+    return {}
 
 
 def _read_dataset(dataset: Any, split: str | None, columns: Mapping[str, str], name: str) -> StoredUtterances:
@@ -168,7 +175,9 @@ def _read_dataset(dataset: Any, split: str | None, columns: Mapping[str, str], n
 
         def encoded() -> Iterator[pa.RecordBatch]:
             for batch in batches:
-                clips, paths = to_arrow(encode(audio[row].as_py()) for row in batch.tolist())
+                clips, paths = to_arrow(
+                    _encode(audio[row].as_py(), f"{name}: row {row + 1}") for row in batch.tolist()
+                )
                 yield pa.record_batch([clips, paths, digest(clips)], CLIPS)
 
         clips = store(key, CLIPS, encoded, audio.nbytes)
@@ -218,7 +227,11 @@ def _array(name: str, column: str, rows: Sequence[Mapping[str, Any]]) -> pa.Chun
 def _as_text(name: str, column: str, values: pa.ChunkedArray, label_names: Sequence[str] | None = None) -> pa.Array:
     """A column as strings without blanks around them: `""` where nothing is known. Numbers are no text."""
     kind = values.type
-    if label_names is not None:
+    if label_names is not None and pa.types.is_integer(kind):
+        if (largest := pc.max(values).as_py() or 0) >= len(label_names):
+            raise ValueError(
+                f"{name}: {column} is {largest} in a row, and a `ClassLabel` of {len(label_names)} names."
+            )
         # -1 where there is no label.
         known = pc.if_else(pc.greater_equal(values, 0), values, pa.scalar(None, kind))
         values = pc.take(pa.array(label_names, pa.string()), known)
@@ -244,6 +257,7 @@ def _complete(
 ) -> StoredUtterances:
     """Utterances with all that is known of them; refuses what lacks something."""
     paths = pc.take(clips["path"].combine_chunks(), pa.array(rows))
+    paths.validate(full=True)
     has_clip = clips["audio"].is_valid().to_numpy()[rows]
     numbers = pa.array(np.arange(1, len(rows) + 1)).cast(pa.string())
     names = pc.coalesce(

@@ -160,7 +160,7 @@ def naming_parquet(path: Path) -> Iterator[None]:
     """Turns whatever pyarrow raises of a damaged parquet file, which is found as late as a row is, into one line."""
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: cannot be read as parquet: {' '.join(str(error).split())}") from error
 
 

@@ -75,8 +75,9 @@ class EmoIclTrainer(ResumableTrainer):
     ):
         self.column_names = column_names
         if isinstance(eval_dataset, dict):
-            _check_best_metric(args.metric_for_best_model, list(eval_dataset))
-            corpora = {name: load_corpus(corpus, column_names=column_names) for name, corpus in eval_dataset.items()}
+            parts = cast(dict[str, CorpusLike], eval_dataset)
+            _check_best_metric(args.metric_for_best_model, list(parts))
+            corpora = {name: load_corpus(part, column_names=column_names) for name, part in parts.items()}
             # An utterance may be in several of them.
             clips = {(u.audio_sha256, u.label, u.speaker_id): u for corpus in corpora.values() for u in corpus}
             evaluated, validation = corpora, Corpus(clips.values())

@@ -1,5 +1,6 @@
 """A corpus is the same, whatever its utterances were in."""
 
+import json
 import logging
 
 import datasets
@@ -102,6 +103,12 @@ def test_class_labels_are_their_names(tmp_path):
     numbers.to_parquet(tmp_path / "t.parquet")
     for source in (numbers, tmp_path / "t.parquet"):
         assert told(load_corpus(source)) == EXPECTED
+    features = {"emotion": {"_type": "ClassLabel", "names": ["joy"]}}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    few = pa.table({"audio": CLIPS, "emotion": [0, 1, 0], "speaker_id": SPEAKERS}).replace_schema_metadata(metadata)
+    pyarrow.parquet.write_table(few, tmp_path / "few.parquet")
+    with pytest.raises(ValueError, match="few.parquet: emotion is 1 in a row, and a `ClassLabel` of 1 names"):
+        load_corpus(tmp_path / "few.parquet")
     unknown = numbers.map(lambda row: {"emotion": -1 if row["emotion"] == 2 else row["emotion"]})
     with pytest.raises(ValueError, match=r"the data set: 1 of 3 rows have no emotion: 3 \(row 3 of the data set\)"):
         load_corpus(unknown)
@@ -161,6 +168,9 @@ def test_decoded_columns(cache, monkeypatch):
     np.testing.assert_array_equal(decode_audio(utterance.audio), decode_audio(stereo))
     with pytest.raises(ValueError, match='row 1: "sampling_rate" must say the rate of "array" in Hz'):
         load_corpus(rows([{"array": samples[0]}], ["joy"], ["x"]))
+    for array, rate in (([0.1], 0), ([[[0.1]]], 16000)):
+        with pytest.raises(ValueError, match=f"row 1: samples of shape .* at {rate} Hz are no audio"):
+            load_corpus(rows([{"array": array, "sampling_rate": rate}], ["joy"], ["x"]))
     with pytest.raises(ValueError, match="row 1: samples of type int64; give floats"):
         load_corpus(rows([{"array": [1, 2], "sampling_rate": 16000}], ["joy"], ["x"]))
 
@@ -205,6 +215,7 @@ def test_clips_are_not_copied_by_parts_of_a_corpus():
     stores = [corpus.utterances for corpus in (corpus, part, both)]
     places = {store.clips.chunk(0).buffers()[2].address for store in stores if isinstance(store, StoredUtterances)}
     assert len(places) == 1
+    assert not any("audio" in vars(utterance) for utterance in corpus)
 
 
 def test_indices_by_label():
