@@ -110,7 +110,7 @@ def load_corpus(
 
     Other columns are ignored. `audio` is the bytes of a clip, a path (relative to the folder of its table), a dict
     `{"bytes", "path"}` of which the bytes count if they are there, as in the `Audio` columns of `datasets`, or a dict
-    `{"array", "sampling_rate"}`. Clips are read when they are needed. Those of a large parquet file or of decoded
+    `{"array", "sampling_rate"}`. Clips are read when they are needed. Those of large parquet files or of decoded
     columns are copied once into the cache (`$EMOICL_CACHE`), from where they are memory-mapped, and those of a
     `datasets.Dataset` are where it has them. Nothing is decoded here, and neither torchcodec nor FFmpeg is needed.
 

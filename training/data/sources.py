@@ -74,7 +74,10 @@ def read_source(source: Any, split: str | None, column_names: Mapping[str, str] 
         raise ValueError(f"`split` names a part of a data set of the Hub or a `DatasetDict`; {source[0]} is a table.")
     if other := [item for item in source if not isinstance(item, (str, Path))]:
         raise ValueError(f"A corpus is read from paths of tables or from rows, dictionaries; one is {other[0]!r:.80}.")
-    return StoredUtterances.join([_read_table(table, columns) for table in open_tables(source)])
+    tables = open_tables(source)
+    # Together, many small tables are a large one.
+    num_bytes = sum(table.path.stat().st_size for table in tables if table.is_parquet)
+    return StoredUtterances.join([_read_table(table, columns, num_bytes) for table in tables])
 
 
 def _columns(column_names: Mapping[str, str] | None) -> dict[str, str]:
@@ -115,7 +118,7 @@ def _one_split(dataset: Any, split: str | None, name: str) -> Any:
     return dataset[split]
 
 
-def _read_table(table: Table, columns: Mapping[str, str]) -> StoredUtterances:
+def _read_table(table: Table, columns: Mapping[str, str], num_bytes: int) -> StoredUtterances:
     name, audio = str(table.path), columns["audio"]
     require_columns(name, table.schema.names, [columns[column] for column in REQUIRED])
     check_audio(name, table.schema.field(audio).type)
@@ -128,8 +131,7 @@ def _read_table(table: Table, columns: Mapping[str, str]) -> StoredUtterances:
                 raise ValueError(f"{name}: {' '.join(str(error).split())}") from error
             yield pa.record_batch([clips, paths, digest(clips)], CLIPS)
 
-    num_bytes = table.path.stat().st_size if table.is_parquet else 0
-    clips = store((*file_identity(table.path), audio), CLIPS, batches, num_bytes)
+    clips = store((*file_identity(table.path), audio), CLIPS, batches, num_bytes if table.is_parquet else 0)
     with naming_parquet(table.path):
         texts = table.columns([columns[column] for column in COLUMNS[1:] if columns[column] in table.schema.names])
         label_names = _label_names(table.schema)

@@ -193,6 +193,17 @@ def test_large_tables_are_read_once(tmp_path, cache, monkeypatch):
     assert [utterance.audio for utterance in load_corpus(path)] == [b"1", b"22", b"333"]
 
 
+def test_many_small_tables_are_a_large_one(tmp_path, cache, monkeypatch):
+    paths = [tmp_path / f"{number}.parquet" for number in range(2)]
+    for path, clips in zip(paths, (CLIPS, [b"1", b"22", b"333"]), strict=True):
+        pyarrow.parquet.write_table(pa.table({"audio": clips, "emotion": EMOTIONS, "speaker_id": SPEAKERS}), path)
+    monkeypatch.setattr(clips_in_arrow, "LARGE", 1.5 * paths[0].stat().st_size)
+    assert told(load_corpus(paths[0])) == EXPECTED
+    assert not cache.exists()
+    assert told(load_corpus(paths))[:3] == EXPECTED
+    assert len(list(cache.iterdir())) == 2
+
+
 def test_files_that_seem_copies_are_read_once(tmp_path, cache, monkeypatch, caplog):
     monkeypatch.setattr(clips_in_arrow, "LARGE", 0)
     for name, content in (("a", b"same"), ("b", b"same"), ("c", b"size")):
