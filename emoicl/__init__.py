@@ -28,6 +28,7 @@ from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
 from emoicl.processing.pipeline_emoicl import TASK, EmoIclPipeline
 from emoicl.processing.processing_emoicl import EmoIclProcessor
 from emoicl.processing.profile_emoicl import SpeakerProfile
+from emoicl.task_pipeline import TaskPipeline
 
 
 if TYPE_CHECKING:
@@ -77,8 +78,8 @@ AutoModelForAudioClassification.register(EmoIclClassifierConfig, EmoIclForAudioC
 AutoFeatureExtractor.register(EmoIclClassifierConfig, EmoIclFeatureExtractor, exist_ok=True)
 PIPELINE_REGISTRY.register_pipeline(
     TASK,
-    pipeline_class=EmoIclPipeline,
-    pt_model=AutoModelForSpeechSeq2Seq,
+    pipeline_class=TaskPipeline,
+    pt_model=(AutoModelForSpeechSeq2Seq, AutoModelForAudioClassification),
     # With its revision, which a folder has not.
     default={"model": (str(SPEECH_MODEL), None)},
     type="multimodal",

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from .audio_file_emoicl import BLOCK_SIZE, check_not_longer, read_blocks
+from .foreign_audio_emoicl import container_of, fetch, has_ffmpeg, is_url, read_with_ffmpeg, torchcodec_decoder
 
 
 @runtime_checkable
@@ -55,7 +56,8 @@ def decode_audio(
 
     Args:
         audio (`str`, `os.PathLike`, `bytes`, `dict`, `np.ndarray`, `torch.Tensor` or `AudioDecoder`):
-            - a path, or the bytes of a file: wav, flac, ogg (opus or vorbis), mp3;
+            - a path, a URL, or the bytes of a file: wav, flac, ogg (opus or vorbis), mp3, and where FFmpeg or
+              torchcodec is installed m4a, mp4, aac, webm, amr and wma too;
             - `{"bytes": ..., "path": ...}` as in `datasets`: the bytes if there are any, else the path;
             - `{"array": ..., "sampling_rate": ...}` (or `"raw"` for `"array"`, as in the pipelines of transformers);
             - an array or a tensor, taken to be at `sampling_rate`;
@@ -117,6 +119,13 @@ def naming(audio: AudioLike, name: str | None) -> Iterator[None]:
         raise ValueError(f"{_describe(audio, name)}: {error}") from error
 
 
+def with_rate(audio: AudioLike, sampling_rate: int | None) -> AudioLike:
+    """An array or a tensor with the sampling rate that it was recorded at. Files and dictionaries carry their own."""
+    if sampling_rate is None or not isinstance(audio, (np.ndarray, torch.Tensor)):
+        return audio
+    return {"array": audio, "sampling_rate": sampling_rate}
+
+
 def _describe(audio: AudioLike, name: str | None) -> str:
     path = audio.get("path") if isinstance(audio, Mapping) else audio
     if isinstance(path, (str, os.PathLike)):
@@ -152,13 +161,23 @@ def _load(audio: AudioLike, default_rate: int, name: str, max_duration: float) -
     if isinstance(audio, AudioDecoder):
         return _decode(audio, max_duration)
     if isinstance(audio, (str, os.PathLike)):
-        audio = Path(audio)
+        audio = fetch(audio) if isinstance(audio, str) and is_url(audio) else Path(audio)
     if isinstance(audio, (bytes, Path)):
-        return read_blocks(audio, name, max_duration)
+        return _read(audio, name, max_duration)
     raise ValueError(
         f"cannot read audio from {type(audio).__name__!r}; give a path, the bytes of a file, an array, "
         '{"array", "sampling_rate"} or {"bytes", "path"}'
     )
+
+
+def _read(source: Path | bytes, name: str, max_duration: float) -> Iterator[tuple[np.ndarray, int]]:
+    """Blocks of a file, decoded by libsndfile or, if it does not know the container, by what there is that does."""
+    if container := container_of(source):
+        if has_ffmpeg():
+            return read_with_ffmpeg(source, container, max_duration)
+        if decoder := torchcodec_decoder(source):
+            return _decode(decoder, max_duration)
+    return read_blocks(source, name, max_duration)
 
 
 def _decode(decoder: AudioDecoder, max_duration: float) -> Iterator[tuple[np.ndarray, int]]:
@@ -322,4 +341,13 @@ def trim_silence(waveform: np.ndarray, sampling_rate: int, threshold: float, mar
     return waveform[max(0, heard[0] * size - kept) : (heard[-1] + 1) * size + kept]
 
 
-__all__ = ["AudioLike", "check_not_shorter", "decode_audio", "is_silent", "naming", "stream_audio", "trim_silence"]
+__all__ = [
+    "AudioLike",
+    "check_not_shorter",
+    "decode_audio",
+    "is_silent",
+    "naming",
+    "stream_audio",
+    "trim_silence",
+    "with_rate",
+]

@@ -73,7 +73,7 @@ def read_blocks(source: Path | bytes, name: str, max_duration: float) -> Iterato
         size = len(source) if isinstance(source, bytes) else source.stat().st_size
         raise ValueError(
             f"{size} bytes that are not readable audio, or are damaged ({reason}); wav, flac, ogg (opus, vorbis) and "
-            "mp3 are read; convert m4a, aac or webm with `ffmpeg -i in.m4a -ar 16000 out.wav`"
+            "mp3 are read, m4a, aac and webm where FFmpeg or torchcodec is installed"
         ) from error
 
 

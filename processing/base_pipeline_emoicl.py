@@ -13,10 +13,11 @@ from transformers.dynamic_module_utils import custom_object_save
 from transformers.pipelines.base import ChunkPipeline
 from transformers.utils import logging
 
-from .audio_emoicl import AudioLike, check_not_shorter, is_silent, naming, stream_audio
+from .audio_emoicl import AudioLike, check_not_shorter, is_silent, naming, stream_audio, with_rate
 from .enrollment_emoicl import (
     NAME,
     DigestedBlocks,
+    EnrolledTargetError,
     Utterance,
     as_request,
     decode_enrollment,
@@ -32,6 +33,10 @@ from .windows_emoicl import cut_windows
 # tell everybody to ask for it. The speech language models' own is known to the installed package alone, which then
 # takes its own classes and asks for no trust.
 SAVED_TASK = "audio-classification"
+
+
+# How the scores of labels are told: `"softmax"` for probabilities, `"none"` for their logarithms.
+FUNCTIONS = ("softmax", "none")
 
 
 class EmoIclBasePipeline(ChunkPipeline):
@@ -66,22 +71,42 @@ class EmoIclBasePipeline(ChunkPipeline):
             return logging.tqdm(answers, total=total, desc="Recognizing", unit="utterance", disable=None)
         return super().__call__(audio, **kwargs)
 
-    def _sanitize_parameters(self, enrollment=None, top_k=None, window_s=None, hop_s=None, **unknown):
+    def _sanitize_parameters(
+        self,
+        enrollment=None,
+        top_k=None,
+        window_s=None,
+        hop_s=None,
+        sampling_rate=None,
+        function_to_apply=None,
+        **unknown,
+    ):
         if unknown:
             raise TypeError(f"Unknown parameters: {', '.join(unknown)}.")
+        if function_to_apply not in (None, *FUNCTIONS):
+            raise ValueError(
+                '`function_to_apply` is "softmax" for probabilities or "none" for their logarithms; labels exclude '
+                f"each other. Got {function_to_apply!r}."
+            )
         if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
             raise ValueError(f"`top_k` is the number of labels to return, an integer of at least 1; got {top_k!r}.")
         # Decoded here, once for all targets of the call.
-        shots = None if enrollment is None else self.decode_enrollment(enrollment)
-        return given(enrollment=shots, window_s=window_s, hop_s=hop_s), {}, given(top_k=top_k)
+        shots = None if enrollment is None else self.decode_enrollment(enrollment, sampling_rate)
+        return (
+            given(enrollment=shots, window_s=window_s, hop_s=hop_s, sampling_rate=sampling_rate),
+            {},
+            given(top_k=top_k, function_to_apply=function_to_apply),
+        )
 
-    def decode_enrollment(self, enrollment: list) -> list[Utterance]:
+    def decode_enrollment(self, enrollment: list, sampling_rate: int | None = None) -> list[Utterance]:
         """
         Decodes and checks an enrollment, so that several calls can share it.
 
         Args:
             enrollment (`list[dict]`):
                 Utterances `{"audio": ..., "label": ...}` of the speaker; those without a label are `{"audio": ...}`.
+            sampling_rate (`int`, *optional*):
+                Sampling rate of arrays and tensors, by default that of the model.
 
         Returns:
             `list[Utterance]`: an enrollment again.
@@ -90,22 +115,26 @@ class EmoIclBasePipeline(ChunkPipeline):
             `ValueError`: If an utterance cannot be used or its label is unknown. The message names the item.
         """
         # While the constructor runs, that of the processor is not here yet.
-        return decode_enrollment(self.feature_extractor or self.processor.feature_extractor, enrollment)
+        extractor = self.feature_extractor or self.processor.feature_extractor
+        return decode_enrollment(extractor, enrollment, sampling_rate)
 
-    def preprocess(self, input_, window_s=None, hop_s=None, **parameters) -> Iterator[dict]:
+    def preprocess(self, input_, window_s=None, hop_s=None, sampling_rate=None, **parameters) -> Iterator[dict]:
         window, hop = self.window_samples(window_s, hop_s)
         request = as_request(input_)
         try:
             if unknown := request.keys() - {"audio", "enrollment", "profile", NAME}:
                 raise ValueError(f'unknown key {min(unknown)!r}; a request has "audio", and "enrollment" or "profile"')
-            speaker = self.speaker_of(request, **parameters)
+            audio = with_rate(request["audio"], sampling_rate)
+            speaker = self.speaker_of(request, sampling_rate=sampling_rate, **parameters)
             if window is None or hop is None:
-                target = decode_target(self.feature_extractor, request["audio"])
+                target = decode_target(self.feature_extractor, audio)
                 refuse_enrolled(target, speaker["enrollment"], self.digests_of(**speaker))
                 yield {"target": target, **speaker, "timeline": None, "is_last": True}
                 return
-            for target, timeline in self._windows(request["audio"], window, hop, speaker):
+            for target, timeline in self._windows(audio, window, hop, speaker):
                 yield {"target": target, **speaker, "timeline": timeline, "is_last": timeline is not None}
+        except EnrolledTargetError as error:
+            raise EnrolledTargetError(f"{request.get(NAME, '')}{error}") from error
         except ValueError as error:
             raise ValueError(f"{request.get(NAME, '')}{error}") from error
 
@@ -183,7 +212,9 @@ class EmoIclBasePipeline(ChunkPipeline):
         outputs = self.recognize(episodes, **parameters)
         return {**outputs, "timeline": input_tensors["timeline"], "is_last": input_tensors["is_last"]}
 
-    def postprocess(self, model_outputs, top_k=None, **parameters):
+    def postprocess(self, model_outputs, top_k=None, function_to_apply="softmax", **parameters):
+        if function_to_apply == "softmax":
+            model_outputs = [{**output, "scores": output["scores"].exp()} for output in model_outputs]
         answers = [
             sorted(self.answers(output, **parameters), key=lambda answer: answer["score"], reverse=True)[:top_k]
             for output in model_outputs
@@ -210,7 +241,7 @@ class EmoIclBasePipeline(ChunkPipeline):
     @abstractmethod
     def recognize(self, episodes: list[dict], **parameters: Any) -> dict:
         """Runs the model on a batch of episodes, `target` and what is known of its speaker, to tensors of shape
-        `(batch_size, ...)`.
+        `(batch_size, ...)`, among them the `scores` of labels or texts, logarithms of probabilities.
         """
 
     @abstractmethod
@@ -236,6 +267,18 @@ class EmoIclBasePipeline(ChunkPipeline):
         # A processor brings its feature extractor.
         (self.processor or self.feature_extractor).save_pretrained(save_directory)
         custom_object_save(self, save_directory)
+
+
+def saved_beside(model: Any, kind: Any) -> Any:
+    """The processor or feature extractor that lies where a model was loaded from.
+
+    Raises:
+        `ValueError`: If it was loaded from nowhere.
+    """
+    if not model.name_or_path:
+        name = "feature_extractor" if issubclass(kind, EmoIclFeatureExtractor) else "processor"
+        raise ValueError(f"`{name}` is missing: this model was not loaded from a folder or the Hub, so give one.")
+    return kind.from_pretrained(model.name_or_path, revision=getattr(model.config, "_commit_hash", None))
 
 
 def encoded_rows(dataset: Any) -> Iterator[dict]:
@@ -264,4 +307,4 @@ def given(**parameters: Any) -> dict[str, Any]:
     return {name: value for name, value in parameters.items() if value is not None}
 
 
-__all__ = ["EmoIclBasePipeline", "given"]
+__all__ = ["EmoIclBasePipeline", "given", "saved_beside"]

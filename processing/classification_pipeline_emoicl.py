@@ -7,8 +7,9 @@ import torch
 from transformers.feature_extraction_utils import BatchFeature
 
 from .audio_emoicl import AudioLike
-from .base_pipeline_emoicl import EmoIclBasePipeline
-from .enrollment_emoicl import Utterance, index_utterances, unknown_label
+from .base_pipeline_emoicl import EmoIclBasePipeline, saved_beside
+from .enrollment_emoicl import Utterance, index_utterances, match_label
+from .feature_extraction_emoicl import EmoIclFeatureExtractor
 
 
 class EmoIclClassificationPipeline(EmoIclBasePipeline):
@@ -22,12 +23,10 @@ class EmoIclClassificationPipeline(EmoIclBasePipeline):
     Example:
 
     ```python
-    >>> from emoicl import EmoIclClassificationPipeline
+    >>> from emoicl import TASK
     >>> from transformers import pipeline
 
-    >>> recognizer = pipeline(
-    ...     "audio-classification", model="path/to/model", pipeline_class=EmoIclClassificationPipeline
-    ... )
+    >>> recognizer = pipeline(TASK, model="path/to/model")
     >>> recognizer("what.wav", enrollment=[{"audio": "calm.wav", "label": "Neutral"}], top_k=2)
     [{'label': 'Surprise', 'score': 0.61}, {'label': 'Fear', 'score': 0.21}]
     ```
@@ -36,9 +35,15 @@ class EmoIclClassificationPipeline(EmoIclBasePipeline):
     auto_model = "AutoModelForAudioClassification"
 
     _load_processor = False
-    _load_feature_extractor = True
+    # As far as transformers can: it does not ask a model that is loaded already where it came from.
+    _load_feature_extractor = None
     _load_tokenizer = False
     _load_image_processor = False
+
+    def __init__(self, model: Any, *args: Any, feature_extractor: EmoIclFeatureExtractor | None = None, **kwargs: Any):
+        if feature_extractor is None:
+            feature_extractor = saved_beside(model, EmoIclFeatureExtractor)
+        super().__init__(model, *args, feature_extractor=feature_extractor, **kwargs)
 
     def __call__(self, audio: AudioLike | Iterable, **kwargs: Any) -> Any:
         """
@@ -60,6 +65,11 @@ class EmoIclClassificationPipeline(EmoIclBasePipeline):
                 of any length, and without it of 30 s.
             hop_s (`float`, *optional*, defaults to half of `window_s`):
                 Time from the start of one window to that of the next, in seconds.
+            sampling_rate (`int`, *optional*):
+                Sampling rate of arrays and tensors, the enrollment's too, by default that of the model. Files and
+                dictionaries carry their own.
+            function_to_apply (`str`, *optional*, defaults to `"softmax"`):
+                `"softmax"` for probabilities, `"none"` for their logarithms.
 
         Return:
             A list of dictionaries, or for a list of inputs a list of such lists, most probable label first:
@@ -75,8 +85,8 @@ class EmoIclClassificationPipeline(EmoIclBasePipeline):
         """
         return super().__call__(audio, **kwargs)
 
-    def decode_enrollment(self, enrollment: list) -> list[Utterance]:
-        shots = super().decode_enrollment(enrollment)
+    def decode_enrollment(self, enrollment: list, sampling_rate: int | None = None) -> list[Utterance]:
+        shots = super().decode_enrollment(enrollment, sampling_rate)
         known = self.model.config.enrollment_labels
         if shots and known is None:
             raise ValueError("enrollment: this classifier takes none (its `config.enrollment_labels` is None)")
@@ -86,13 +96,15 @@ class EmoIclClassificationPipeline(EmoIclBasePipeline):
                     f"enrollment[{i}]: has no label, and a classifier learns nothing from an utterance without one; "
                     "take it out, or use a speech language model"
                 )
-            if shot.label not in known:
-                raise ValueError(f"enrollment[{i}]: {unknown_label(shot.label, known, 'enrollment')}")
+            try:
+                shot.label = match_label(shot.label, known, "enrollment")
+            except ValueError as error:
+                raise ValueError(f"enrollment[{i}]: {error}") from None
         return shots
 
-    def speaker_of(self, request, enrollment=None) -> dict:
+    def speaker_of(self, request, enrollment=None, sampling_rate=None) -> dict:
         if "enrollment" in request:
-            enrollment = self.decode_enrollment(request["enrollment"] or [])
+            enrollment = self.decode_enrollment(request["enrollment"] or [], sampling_rate)
         return {"enrollment": enrollment or []}
 
     def recognize(self, episodes) -> dict:
@@ -106,7 +118,7 @@ class EmoIclClassificationPipeline(EmoIclBasePipeline):
             "utterance_index": torch.tensor([[-1] * (most_shots + 1 - len(rows)) + rows for rows in index]),
             "enrollment_label_ids": torch.tensor([[0] * (most_shots - len(ids)) + ids for ids in label_ids]).long(),
         }
-        return {"scores": self.model(**BatchFeature(inputs).to(self.device)).logits.float().softmax(-1)}
+        return {"scores": self.model(**BatchFeature(inputs).to(self.device)).logits.float().log_softmax(-1)}
 
     def answers(self, output) -> list[dict]:
         labels = self.model.config.id2label

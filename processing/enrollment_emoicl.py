@@ -31,6 +31,10 @@ AUDIO, ENROLLMENT, PROFILE = "audio", "enrollment", "profile"
 NAME = "name of the request"
 
 
+class EnrolledTargetError(ValueError):
+    """A target that is in its own enrollment, where its label is told."""
+
+
 @dataclass(eq=False)
 class Utterance:
     """
@@ -89,7 +93,9 @@ def decode_target(extractor: EmoIclFeatureExtractor, audio: AudioLike) -> Uttera
     return Utterance(extractor.decode(request[AUDIO], name="audio"))
 
 
-def decode_enrollment(extractor: EmoIclFeatureExtractor, enrollment: Sequence[Any]) -> list[Utterance]:
+def decode_enrollment(
+    extractor: EmoIclFeatureExtractor, enrollment: Sequence[Any], sampling_rate: int | None = None
+) -> list[Utterance]:
     """
     Decodes the enrollment of one speaker.
 
@@ -100,6 +106,8 @@ def decode_enrollment(extractor: EmoIclFeatureExtractor, enrollment: Sequence[An
             Utterances `{"audio": ..., "label": ...}`, or `{"audio": ...}` where the label is not known; or rows of a
             data set with "audio" and "emotion", whose other columns are passed over. What this function returned is
             an enrollment too.
+        sampling_rate (`int`, *optional*):
+            Sampling rate of arrays and tensors, by default that of the feature extractor.
 
     Returns:
         `list[Utterance]`
@@ -115,7 +123,7 @@ def decode_enrollment(extractor: EmoIclFeatureExtractor, enrollment: Sequence[An
         )
     shots: list[Utterance] = []
     for i, item in enumerate(enrollment):
-        shot = _decode_shot(extractor, item, f"enrollment[{i}]")
+        shot = _decode_shot(extractor, item, f"enrollment[{i}]", sampling_rate)
         for k, other in enumerate(shots):
             if is_same_recording(shot.waveform, other.waveform):
                 raise ValueError(f"enrollment[{i}]: is the recording of enrollment[{k}] again; take one of them out")
@@ -123,7 +131,7 @@ def decode_enrollment(extractor: EmoIclFeatureExtractor, enrollment: Sequence[An
     return shots
 
 
-def _decode_shot(extractor: EmoIclFeatureExtractor, item: Any, name: str) -> Utterance:
+def _decode_shot(extractor: EmoIclFeatureExtractor, item: Any, name: str, sampling_rate: int | None) -> Utterance:
     # Not its class: that of an installed package and that of a checkpoint from the Hub are not the same.
     if hasattr(item, "digest"):
         return item
@@ -134,7 +142,7 @@ def _decode_shot(extractor: EmoIclFeatureExtractor, item: Any, name: str) -> Utt
     is_row = "label" in item or "emotion" in item
     if unknown := [key for key in item if key not in ("audio", "label") and not (is_row and isinstance(key, str))]:
         raise ValueError(f'{name}: unknown key {unknown[0]!r}; an item has "audio" and, if it is known, "label"')
-    return Utterance(extractor.decode(item["audio"], name=name), _label_of(item, name))
+    return Utterance(extractor.decode(item["audio"], sampling_rate, name), _label_of(item, name))
 
 
 def _label_of(item: Mapping, name: str) -> str | None:
@@ -161,19 +169,19 @@ def refuse_enrolled(
         name (`str`, *optional*, defaults to `"the target"`): What to call the target.
 
     Raises:
-        `ValueError`: If one of them is the target.
+        [`EnrolledTargetError`]: If one of them is the target.
     """
     if digests:
         refuse_digest(target.digest, digests, name)
     for i, shot in enumerate(shots):
         if is_same_recording(target.waveform, shot.waveform):
-            raise ValueError(f"enrollment[{i}]: is {name} itself, encoded or cut otherwise; take it out")
+            raise EnrolledTargetError(f"enrollment[{i}]: is {name} itself, encoded or cut otherwise; take it out")
 
 
 def refuse_digest(digest: str, digests: Sequence[str], name: str) -> None:
     """Refuses a target whose digest is among those of its enrollment."""
     if digest in digests:
-        raise ValueError(
+        raise EnrolledTargetError(
             f"enrollment[{digests.index(digest)}]: is {name} itself, whose label is asked for; take it out"
         )
 
@@ -255,14 +263,33 @@ def index_utterances(episodes: Sequence[Sequence[Utterance]]) -> tuple[list[Utte
     return utterances, [[rows[utterance.digest] for utterance in episode] for episode in episodes]
 
 
-def unknown_label(label: Any, candidates: Sequence[str], kind: str = "candidate") -> str:
-    """What to say of a label that is none of the candidates."""
-    return f"label {label!r} is none of the {kind} labels {', '.join(candidates)} (case matters)"
+def same_label(label: str) -> str:
+    """What two labels have in common that differ by case or blanks alone, which no two labels of a model do."""
+    return " ".join(label.split()).casefold()
+
+
+def match_label(label: Any, candidates: Sequence[str], kind: str = "candidate") -> str:
+    """
+    The candidate that a label means: `"joy"` and `" Joy"` are `"Joy"`.
+
+    Raises:
+        `ValueError`: If it is none of them; the message names the nearest.
+    """
+    if label in candidates:
+        return label
+    known = {same_label(candidate): candidate for candidate in candidates}
+    wanted = same_label(str(label))
+    if wanted in known:
+        return known[wanted]
+    close = difflib.get_close_matches(wanted, known, n=1)
+    question = f"; did you mean {known[close[0]]!r}?" if close else ""
+    raise ValueError(f"label {label!r} is none of the {kind} labels {', '.join(candidates)}{question}")
 
 
 __all__ = [
     "NAME",
     "DigestedBlocks",
+    "EnrolledTargetError",
     "Utterance",
     "as_request",
     "decode_enrollment",
@@ -270,7 +297,8 @@ __all__ = [
     "display_label",
     "index_utterances",
     "is_same_recording",
+    "match_label",
     "refuse_digest",
     "refuse_enrolled",
-    "unknown_label",
+    "same_label",
 ]

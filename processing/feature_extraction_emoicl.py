@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import BatchFeature, SeamlessM4TFeatureExtractor, SequenceFeatureExtractor
 from transformers.audio_utils import mel_filter_bank
 
-from .audio_emoicl import MAX_RATE, MIN_RATE, AudioLike, decode_audio, trim_silence
+from .audio_emoicl import MAX_RATE, MIN_RATE, AudioLike, decode_audio, trim_silence, with_rate
 
 
 INPUT_TYPES = ("log_mel", "waveform", "filterbank")
@@ -176,9 +176,9 @@ class EmoIclFeatureExtractor(SequenceFeatureExtractor):
         Raises:
             `ValueError`: If the utterance cannot be used; see [`decode_audio`].
         """
-        if sampling_rate is not None and isinstance(audio, (np.ndarray, torch.Tensor)):
-            audio = {"array": audio, "sampling_rate": sampling_rate}
-        return decode_audio(audio, self.sampling_rate, name, self.min_duration, self.max_duration)
+        return decode_audio(
+            with_rate(audio, sampling_rate), self.sampling_rate, name, self.min_duration, self.max_duration
+        )
 
     def _log_mel(self, waveform: np.ndarray) -> torch.Tensor:
         """Log-mel features `(feature_size, n // hop_length)` of a waveform `(n,)`, with Whisper's dynamic range."""

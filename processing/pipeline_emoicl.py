@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from .audio_emoicl import AudioLike
-from .base_pipeline_emoicl import EmoIclBasePipeline, given
+from .base_pipeline_emoicl import EmoIclBasePipeline, given, saved_beside
 from .enrollment_emoicl import Utterance, index_utterances
 from .processing_emoicl import EmoIclProcessor
 from .profile_emoicl import ModelIdentity, SpeakerProfile, join_profiles
@@ -25,12 +25,10 @@ class EmoIclPipeline(EmoIclBasePipeline):
     Example:
 
     ```python
-    >>> from emoicl import EmoIclPipeline
+    >>> from emoicl import TASK
     >>> from transformers import pipeline
 
-    >>> recognizer = pipeline(
-    ...     "personalized-speech-emotion-recognition", model="path/to/model", pipeline_class=EmoIclPipeline
-    ... )
+    >>> recognizer = pipeline(TASK, model="path/to/model")
     >>> enrollment = [{"audio": "calm.wav", "label": "Neutral"}, {"audio": "great.wav", "label": "Joy"}]
     >>> recognizer("what.wav", enrollment=enrollment, top_k=2)
     [{'label': 'Surprise', 'score': 0.81}, {'label': 'Fear', 'score': 0.11}]
@@ -48,13 +46,21 @@ class EmoIclPipeline(EmoIclBasePipeline):
 
     auto_model = "AutoModelForSpeechSeq2Seq"
 
-    _load_processor = True
+    # As far as transformers can: it does not ask a model that is loaded already where it came from.
+    _load_processor = None
     # The processor brings its own.
     _load_feature_extractor = False
     _load_tokenizer = False
     _load_image_processor = False
 
     _model_identity: ModelIdentity | None = None
+
+    def __init__(self, model: Any, *args: Any, processor: EmoIclProcessor | None = None, **kwargs: Any):
+        processor = saved_beside(model, EmoIclProcessor) if processor is None else processor
+        # Where users look for them.
+        model.config.id2label = dict(enumerate(processor.candidate_labels))
+        model.config.label2id = {label: number for number, label in model.config.id2label.items()}
+        super().__init__(model, *args, processor=processor, **kwargs)
 
     def __call__(self, audio: AudioLike | Iterable, **kwargs: Any) -> Any:
         """
@@ -85,6 +91,11 @@ class EmoIclPipeline(EmoIclBasePipeline):
                 of any length, and without it of 30 s.
             hop_s (`float`, *optional*, defaults to half of `window_s`):
                 Time from the start of one window to that of the next, in seconds.
+            sampling_rate (`int`, *optional*):
+                Sampling rate of arrays and tensors, the enrollment's too, by default that of the model. Files and
+                dictionaries carry their own.
+            function_to_apply (`str`, *optional*, defaults to `"softmax"`):
+                `"softmax"` for probabilities, `"none"` for their logarithms.
             batch_size (`int`, *optional*, defaults to 1):
                 Number of utterances, or windows, that the model is given at once.
 
@@ -129,12 +140,12 @@ class EmoIclPipeline(EmoIclBasePipeline):
             raise ValueError("No utterances to enroll: the list is empty.")
         shots = self.decode_enrollment(examples)
         candidates = candidate_labels or self._preprocess_params.get("candidate_labels")
-        self.processor.check_enrollment_labels([shot.label for shot in shots], candidates)
+        labels = self.processor.match_enrollment_labels([shot.label for shot in shots], candidates)
         self.model.eval()
         with self.device_placement(), torch.no_grad():
             embeddings = {name: tensor.cpu() for name, tensor in self._embed(shots).items()}
         digests = [shot.digest for shot in shots]
-        return SpeakerProfile(self.model_identity, [shot.label for shot in shots], digests, embeddings)
+        return SpeakerProfile(self.model_identity, labels, digests, embeddings)
 
     @property
     def model_identity(self) -> ModelIdentity:
@@ -176,15 +187,15 @@ class EmoIclPipeline(EmoIclBasePipeline):
         profile.check_model(self.model_identity)
         return profile
 
-    def speaker_of(self, request, enrollment=None, profile=None, candidate_labels=None) -> dict:
+    def speaker_of(self, request, enrollment=None, profile=None, candidate_labels=None, sampling_rate=None) -> dict:
         if "enrollment" in request and "profile" in request:
             raise ValueError('"enrollment" and "profile" are both given; put the utterances in the profile')
         if "enrollment" in request:
-            enrollment, profile = self.decode_enrollment(request["enrollment"] or []), None
+            enrollment, profile = self.decode_enrollment(request["enrollment"] or [], sampling_rate), None
         elif "profile" in request:
             enrollment, profile = None, request["profile"] and self._check_profile(request["profile"])
         speaker = {"enrollment": enrollment or [], "profile": profile}
-        self.processor.check_enrollment_labels(labels_of(**speaker), candidate_labels)
+        self.processor.match_enrollment_labels(labels_of(**speaker), candidate_labels)
         return speaker
 
     def digests_of(self, enrollment, profile) -> list[str]:
@@ -199,10 +210,10 @@ class EmoIclPipeline(EmoIclBasePipeline):
         prompts = self.processor.build_prompts(index, labels, candidate_labels).to(self.device)
         if decoding == "beam":
             output = self.model.generate(**prompts, **embeddings, return_dict_in_generate=True, output_scores=True)
-            return {"sequences": output.sequences, "scores": output.sequences_scores.exp()}
+            return {"sequences": output.sequences, "scores": output.sequences_scores}
         candidates = candidate_labels or self.processor.candidate_labels
         label_ids = self.processor.label_ids(candidates, candidates)
-        return {"scores": self.model.score_labels(label_ids.to(self.device), **prompts, **embeddings).exp()}
+        return {"scores": self.model.score_labels(label_ids.to(self.device), **prompts, **embeddings)}
 
     def _embed(self, utterances: list[Utterance]) -> dict[str, torch.Tensor]:
         """What the model makes of utterances, a row for each: those that it has not met before are encoded."""

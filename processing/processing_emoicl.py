@@ -14,8 +14,9 @@ from .enrollment_emoicl import (
     decode_enrollment,
     decode_target,
     index_utterances,
+    match_label,
     refuse_enrolled,
-    unknown_label,
+    same_label,
 )
 
 
@@ -152,12 +153,14 @@ class EmoIclProcessor(ProcessorMixin):
         target = decode_target(self.feature_extractor, audio)
         shots = decode_enrollment(self.feature_extractor, enrollment or [])
         refuse_enrolled(target, shots, [shot.digest for shot in shots])
-        self.check_enrollment_labels([shot.label for shot in shots], candidate_labels)
+        self.match_enrollment_labels([shot.label for shot in shots], candidate_labels)
         return [*shots, target]
 
-    def check_enrollment_labels(self, labels: Sequence[str | None], candidate_labels: list[str] | None = None) -> None:
+    def match_enrollment_labels(
+        self, labels: Sequence[str | None], candidate_labels: list[str] | None = None
+    ) -> list[str | None]:
         """
-        Checks the labels of an enrollment.
+        The candidates that the labels of an enrollment mean, whatever their case and blanks.
 
         Args:
             labels (`list[str or None]`):
@@ -165,10 +168,13 @@ class EmoIclProcessor(ProcessorMixin):
             candidate_labels (`list[str]`, *optional*, defaults to `self.candidate_labels`):
                 The labels to choose from.
 
+        Returns:
+            `list[str or None]`: The labels as the candidates have them.
+
         Raises:
             `ValueError`: If a label is not among the candidates, or there are more than `max_shots`.
         """
-        self._check_labels(labels, self._resolve_candidates(candidate_labels))
+        return self._match_labels(labels, self._resolve_candidates(candidate_labels))
 
     def _decode_episodes(self, audio, enrollment, candidate_labels) -> list[list[Utterance]]:
         if not audio:
@@ -231,16 +237,17 @@ class EmoIclProcessor(ProcessorMixin):
             raise ValueError(f"Got {len(labels)} labels for {len(utterance_index)} targets.")
         spellings = [self._spell(words) for words in candidates]
         instructions = [self.instruction.replace("{labels}", ", ".join(written.values())) for written in spellings]
-        targets: list[str | None] = [None] * len(instructions) if labels is None else list(labels)
-        for i, (rows, shots, words, target) in enumerate(
-            zip(utterance_index, enrollment_labels, candidates, targets, strict=True)
-        ):
-            self._check_prompt(f"prompt {i}: ", rows, shots, words, target)
-
-        shots_as_written = [
-            [label and written[label] for label in shots]
-            for written, shots in zip(spellings, enrollment_labels, strict=True)
-        ]
+        shots_as_written: list[list[str | None]] = []
+        targets_as_written: list[str] = []
+        for i, (rows, shots, written) in enumerate(zip(utterance_index, enrollment_labels, spellings, strict=True)):
+            try:
+                self._check_prompt(rows, shots)
+                matched = self._match_labels(shots, list(written))
+                shots_as_written.append([label and written[label] for label in matched])
+                if labels is not None:
+                    targets_as_written.append(written[match_label(labels[i], list(written))])
+            except ValueError as error:
+                raise ValueError(f"prompt {i}: {error}") from error
         tokens = self._tokenize({*instructions, *(text for shots in shots_as_written for text in shots if text)})
         prompts = [
             self._lay_out(tokens[instruction], [tokens[text] if text else [] for text in shots])
@@ -256,9 +263,7 @@ class EmoIclProcessor(ProcessorMixin):
             "utterance_index": _pad([torch.tensor(rows) for rows in utterance_index], -1),
         }
         if labels is not None:
-            data["labels"] = self._label_ids(
-                [written[label] for written, label in zip(spellings, labels, strict=True)]
-            )
+            data["labels"] = self._label_ids(targets_as_written)
         return BatchFeature(data)
 
     def label_ids(self, labels: list[str], candidate_labels: list[str] | None = None) -> torch.Tensor:
@@ -282,9 +287,7 @@ class EmoIclProcessor(ProcessorMixin):
             return self._label_ids(labels)
         candidates = self._resolve_candidates(candidate_labels)
         written = {label: label for label in self.known_labels} | self._spell(candidates)
-        if unknown := [label for label in labels if label not in written]:
-            raise ValueError(unknown_label(unknown[0], candidates))
-        return self._label_ids([written[label] for label in labels])
+        return self._label_ids([written[match_label(label, list(written))] for label in labels])
 
     def _label_ids(self, texts: list[str]) -> torch.Tensor:
         tokens = self._tokenize(set(texts))
@@ -316,15 +319,17 @@ class EmoIclProcessor(ProcessorMixin):
 
     def _spell(self, candidates: Sequence[str]) -> dict[str, str]:
         """How each candidate is written: as its own text, or as a reserved token if its word is not known."""
-        known = candidates if self.known_labels is None else self.known_labels
-        unknown = [label for label in candidates if label not in known]
+        if self.known_labels is None:
+            return {label: label for label in candidates}
+        known = {same_label(label): label for label in self.known_labels}
+        unknown = [label for label in candidates if same_label(label) not in known]
         if len(unknown) > len(self.open_labels):
             raise ValueError(
-                f"{len(unknown)} of the candidate labels are none of the known labels {', '.join(known)}; this model "
-                f"can take {len(self.open_labels)} such labels at a time."
+                f"{len(unknown)} of the candidate labels are none of the known labels {', '.join(self.known_labels)}; "
+                f"this model can take {len(self.open_labels)} such labels at a time."
             )
         tokens = dict(zip(unknown, self.open_labels, strict=False))
-        return {label: tokens.get(label, label) for label in candidates}
+        return {label: tokens.get(label) or known[same_label(label)] for label in candidates}
 
     def _tokenize(self, texts: set[str]) -> dict[str, list[int]]:
         """Tokenizes each text on its own, so that it has the same tokens wherever it stands."""
@@ -356,8 +361,9 @@ class EmoIclProcessor(ProcessorMixin):
     def _check_words(self, labels: Sequence[str], kind: str) -> list[str]:
         if isinstance(labels, str) or not all(isinstance(label, str) and label.strip() for label in labels):
             raise ValueError(f"{kind} labels must be a list of non-empty strings; got {labels!r}.")
-        if duplicates := sorted({label for label in labels if list(labels).count(label) > 1}):
-            raise ValueError(f"{kind} labels occur more than once: {', '.join(duplicates)}.")
+        meanings = [same_label(label) for label in labels]
+        if duplicates := [label for label, meant in zip(labels, meanings, strict=True) if meanings.count(meant) > 1]:
+            raise ValueError(f"{kind} labels occur more than once: {', '.join(dict.fromkeys(duplicates))}.")
         special = {*self.tokenizer.all_special_tokens, *self.tokenizer.get_added_vocab()}
         for label in labels:
             if len(label) > MAX_LABEL_LENGTH:
@@ -377,23 +383,24 @@ class EmoIclProcessor(ProcessorMixin):
             raise ValueError(f"Got {len(candidate_labels)} lists of candidate labels for {num_prompts} targets.")
         return [self._check_candidates(words) for words in candidate_labels]
 
-    def _check_labels(self, labels: Sequence[str | None], candidates: list[str], name: str = "") -> None:
+    def _match_labels(self, labels: Sequence[str | None], candidates: list[str]) -> list[str | None]:
         if len(labels) > self.max_shots:
             raise ValueError(
-                f"{name}an enrollment of {len(labels)} utterances; at most {self.max_shots} (`max_shots`) are taken"
+                f"an enrollment of {len(labels)} utterances; at most {self.max_shots} (`max_shots`) are taken"
             )
+        matched: list[str | None] = []
         for i, label in enumerate(labels):
-            if label is not None and label not in candidates:
-                raise ValueError(f"{name}enrollment[{i}]: {unknown_label(label, candidates)}")
+            try:
+                matched.append(None if label is None else match_label(label, candidates))
+            except ValueError as error:
+                raise ValueError(f"enrollment[{i}]: {error}") from None
+        return matched
 
-    def _check_prompt(self, name, rows, labels, candidates, target) -> None:
+    def _check_prompt(self, rows: list[int], labels: Sequence[str | None]) -> None:
         if len(rows) != len(labels) + 1:
-            raise ValueError(f"{name}{len(rows)} utterances and {len(labels)} enrollment labels; expected one fewer")
+            raise ValueError(f"{len(rows)} utterances and {len(labels)} enrollment labels; expected one fewer")
         if rows[-1] in rows[:-1]:
-            raise ValueError(f"{name}enrollment[{rows.index(rows[-1])}]: is the target itself; take it out")
-        self._check_labels(labels, candidates, name)
-        if target is not None and target not in candidates:
-            raise ValueError(f"{name}{unknown_label(target, candidates)}")
+            raise ValueError(f"enrollment[{rows.index(rows[-1])}]: is the target itself; take it out")
 
 
 def _open_labels(tokenizer: Any) -> list[str]:

@@ -29,7 +29,7 @@ ISLAND_FILES = sorted(path for island in ISLANDS for path in (ROOT / island).glo
 PACKAGES = ("emoicl", "emoicl.training")
 LIBRARIES = {"numpy", "safetensors", "torch", "transformers", *sys.stdlib_module_names}
 # Imported where they are used: an import at the top of a file is asked of every user of a checkpoint.
-LIBRARIES_WITHIN_FUNCTIONS = {"soundfile", "torchaudio"}
+LIBRARIES_WITHIN_FUNCTIONS = {"soundfile", "torchaudio", "torchcodec"}
 
 
 def repository_files() -> list[Path]:

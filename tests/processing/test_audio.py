@@ -122,7 +122,7 @@ INFINITE[7] = -np.inf
         (np.asarray(0.5), r"shape \(\)"),
         (b"", "wav, flac, ogg"),
         (b"this is no audio, it is text" * 99, "wav, flac, ogg.*ffmpeg -i in.m4a"),
-        (b"\0\0\0\x20ftypM4A \0\0\0\0M4A mp42isom" + bytes(4000), "convert m4a"),
+        (b"\0\0\0\x20ftypM4A \0\0\0\0M4A mp42isom" + bytes(4000), "FFmpeg"),
         ({"array": tone()}, "sampling_rate.*None"),
         ({"array": tone(), "sampling_rate": 0}, "got 0"),
         ({"array": tone(), "sampling_rate": 16000.5}, r"16000\.5"),

@@ -13,7 +13,7 @@ from tiny_classifier import SYSTEMS, tiny_classifier
 from transformers import AutoFeatureExtractor, pipeline
 from transformers.pipelines.audio_classification import AudioClassificationPipeline
 
-from emoicl import EmoIclClassificationPipeline, EmoIclFeatureExtractor
+from emoicl import TASK, EmoIclClassificationPipeline, EmoIclFeatureExtractor
 
 
 TARGETS = [tone(frequency, seconds) for frequency, seconds in ((300, 0.3), (700, 0.55), (1100, 0.4))]
@@ -107,9 +107,8 @@ def folder(recognizer, tmp_path):
 
 
 def test_save_and_load(recognizer, folder):
-    loaded: Any = pipeline(
-        "audio-classification", folder, pipeline_class=EmoIclClassificationPipeline, device=torch.device("cpu")
-    )
+    loaded: Any = pipeline(TASK, folder, device=torch.device("cpu"))
+    assert type(loaded) is EmoIclClassificationPipeline
     assert_same(loaded(TARGETS[0], enrollment=ENROLLMENT), recognizer(TARGETS[0], enrollment=ENROLLMENT))
     assert type(AutoFeatureExtractor.from_pretrained(folder)) is EmoIclFeatureExtractor
 

@@ -85,7 +85,7 @@ def test_what_cannot_be_written_is_refused(processor, tokenizer):
     for refuse in (
         lambda: processor(TARGETS[0], candidate_labels=many),
         lambda: processor.label_ids(["Wut"], many),
-        lambda: processor.check_enrollment_labels([], many),
+        lambda: processor.match_enrollment_labels([], many),
         lambda: EmoIclProcessor(processor.feature_extractor, tokenizer, candidate_labels=many, known_labels=LABELS),
     ):
         with pytest.raises(

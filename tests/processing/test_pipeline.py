@@ -250,11 +250,52 @@ def test_a_target_that_is_enrolled_in_another_form_is_refused(recognizer):
     assert len(recognizer(TARGETS[0], enrollment=enrollment)) == len(LABELS)
 
 
+def test_a_model_from_nowhere_has_no_processor(model):
+    with pytest.raises(ValueError, match="`processor` is missing"):
+        pipeline(TASK, EmoIclForConditionalGeneration(model.config), device=CPU)
+
+
+def test_labels_are_matched_without_case_and_blanks(recognizer):
+    enrollment = [{**shot, "label": f" {shot['label'].upper()} "} for shot in ENROLLMENT]
+    expected = recognizer(TARGETS[0], enrollment=ENROLLMENT)
+    assert recognizer(TARGETS[0], enrollment=enrollment) == expected
+    assert recognizer.enroll(enrollment).labels == ["Joy", "Surprised!"]
+    with pytest.raises(ValueError, match=r"^enrollment\[0\]: label 'Joyful' .*; did you mean 'Joy'\?$"):
+        recognizer(TARGETS[0], enrollment=[{"audio": SHOTS[0], "label": "Joyful"}])
+    with pytest.raises(ValueError, match="more than once: Joy, joy"):
+        recognizer(TARGETS[0], candidate_labels=["Joy", "joy"])
+
+
+def test_rows_have_further_columns(recognizer):
+    row = {"audio": TARGETS[0], "emotion": "joy", "speaker_id": "03", "name": "a.wav"}
+    assert recognizer(row) == recognizer([row])[0] == recognizer(TARGETS[0])
+
+
+def test_arrays_of_another_sampling_rate(recognizer):
+    told = [{**shot, "audio": {"array": shot["audio"], "sampling_rate": 8000}} for shot in ENROLLMENT]
+    expected = recognizer({"array": TARGETS[0], "sampling_rate": 8000}, enrollment=told)
+    assert recognizer(TARGETS[0], enrollment=ENROLLMENT, sampling_rate=8000) == expected
+    assert recognizer({"audio": TARGETS[0], "enrollment": ENROLLMENT}, sampling_rate=8000) == expected
+
+
+def test_logarithms_of_probabilities(recognizer):
+    for parameters in ({}, {"decoding": "beam"}):
+        probabilities = recognizer(TARGETS[0], function_to_apply="softmax", **parameters)
+        logarithms = recognizer(TARGETS[0], function_to_apply="none", **parameters)
+        assert probabilities == recognizer(TARGETS[0], **parameters)
+        assert_same([{**answer, "score": np.exp(answer["score"])} for answer in logarithms], probabilities)
+    with pytest.raises(ValueError, match="labels exclude each other"):
+        recognizer(TARGETS[0], function_to_apply="sigmoid")
+
+
 def test_save_and_load(recognizer, tmp_path):
     recognizer.save_pretrained(tmp_path)
-    loaded = pipeline(TASK, str(tmp_path), pipeline_class=EmoIclPipeline, device=CPU)
-    assert isinstance(loaded, EmoIclPipeline)
+    loaded = pipeline(TASK, str(tmp_path), device=CPU)
+    assert type(loaded) is EmoIclPipeline
     assert loaded.processor.candidate_labels == LABELS
+    assert AutoConfig.from_pretrained(tmp_path).id2label == dict(enumerate(LABELS))
+    of_object = pipeline(TASK, loaded.model, device=CPU)
+    assert of_object(TARGETS[0], enrollment=ENROLLMENT) == recognizer(TARGETS[0], enrollment=ENROLLMENT)
     assert loaded(TARGETS[0], enrollment=ENROLLMENT) == recognizer(TARGETS[0], enrollment=ENROLLMENT)
     assert loaded(TARGETS[0], decoding="beam") == recognizer(TARGETS[0], decoding="beam")
 

@@ -148,7 +148,7 @@ def test_numpy_output(processor):
     "enrollment, message",
     [
         ([shot(A), shot(B, "Happy")], r"^enrollment\[1\]: label 'Happy' is none of the candidate labels Joy, Sad"),
-        ([shot(A, "joy")], r"^enrollment\[0\]: label 'joy'.*case matters"),
+        ([shot(A, "Jo y")], r"^enrollment\[0\]: label 'Jo y'.*did you mean 'Joy'"),
         ([shot(A, 3)], r"^enrollment\[0\]: label 3"),
         ([shot(A), shot(C)], r"^enrollment\[1\]: is the target itself"),
         ([shot(C.copy())], r"^enrollment\[0\]: is the target itself"),

@@ -96,6 +96,7 @@ def compose(
         speech_layer=speech_layer,
         audio_token_id=tokenizer.get_vocab()[AUDIO_TOKEN],
         adaptation_config=adaptation_config,
+        id2label=dict(enumerate(labels)),
         **fields,
     )
     model = EmoIclForConditionalGeneration(config)
