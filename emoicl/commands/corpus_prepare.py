@@ -66,8 +66,8 @@ def run(options: argparse.Namespace) -> None:
             raise ValueError(f"--source: where is {reader_class.pretty_name}? It comes from {reader_class.homepage}.")
         reader = reader_class(options.source)
     report = prepare(reader, options.output, options.format, options.workers, options.allow_missing)
-    print(report.text())
-    print(f"Wrote {options.output}/data/*.{options.format}, README.md (card), report.json and report.txt.")
+    print(report.text(with_names=False))
+    print(f"Wrote {options.output}/data/*.{options.format}, README.md (card), report.json and report.txt (names).")
 
 
 def open_generic(options: argparse.Namespace) -> "CorpusReader":

@@ -5,11 +5,11 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from emoicl.modeling.adaptation_emoicl import pool_statistics
 from emoicl.training.data.corpus import Corpus
 from emoicl.training.data.features import FeatureCache
+from emoicl.training.data.progress import progress
 
 
 # A corpus -> float64 of shape `(num_utterances, num_features)`.
@@ -33,7 +33,7 @@ class PooledFeatures:
         if corpus not in self._of_corpora:
             self.features.fill(corpus)
             pooled = []
-            for start in tqdm(range(0, len(corpus), batch_size), desc="Pooling", unit="batch", disable=None):
+            for start in progress(range(0, len(corpus), batch_size), desc="Pooling", unit="batches"):
                 batch = self.features.load(corpus.utterances[start : start + batch_size])
                 pooled.append(pool_statistics(batch["speech_features"], batch["speech_features_mask"]))
             self._of_corpora[corpus] = torch.cat(pooled).double().numpy()

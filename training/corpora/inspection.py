@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from tqdm.auto import tqdm
 
 from emoicl.training.corpora.clip_checks import ClipCheck, check_clips
 from emoicl.training.corpora.near_duplicates import find_near_duplicates
 from emoicl.training.corpora.sentence_leakage import SentenceLeakage, measure_leakage
 from emoicl.training.data.corpus import Corpus, Utterance, display_label
+from emoicl.training.data.progress import progress
 from emoicl.training.data.sources import REQUIRED
 from emoicl.training.data.tables import Table, open_tables
 from emoicl.training.data.utterances import corpus_of
@@ -204,14 +204,14 @@ def inspect_tables(sources: Sequence[str | Path], workers: int = 1) -> Inspectio
     findings: dict[str, dict[str, str]] = {kind: {} for kind in FINDINGS}
     clips = []
     names = _table_names(tables)
-    with tqdm(total=sum(table.num_rows for table in tables), desc="Listening", unit="clip", disable=None) as progress:
+    with progress(total=sum(table.num_rows for table in tables), desc="Listening", unit="clips") as bar:
         for rows, checks in _check_all(
             (batch for table, name in zip(tables, names, strict=True) for batch in _read(table, name, findings)),
             workers,
         ):
             for row, check in zip(rows, checks, strict=True):
                 clips.append(InspectedClip(check=check, **row))
-            progress.update(len(rows))
+            bar.update(len(rows))
     if not clips:
         raise ValueError(
             f"{', '.join(str(table.path) for table in tables)}: no row has audio, emotion and speaker_id."

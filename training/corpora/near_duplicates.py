@@ -12,8 +12,9 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
-from tqdm.auto import tqdm
 from transformers.audio_utils import mel_filter_bank
+
+from emoicl.training.data.progress import progress
 
 
 SAMPLING_RATE = 16000
@@ -115,7 +116,7 @@ def find_near_duplicates(fingerprints: Sequence[Fingerprint]) -> list[list[int]]
     pairs = _neighbors(np.stack([of_clip.summary for of_clip in fingerprints]))
     copies = [
         (first, second)
-        for first, second in tqdm(pairs, desc="Comparing clips", unit="pair", disable=None, leave=False)
+        for first, second in progress(pairs, desc="Comparing clips", unit="pairs", leave=False)
         if similarity(fingerprints[first], fingerprints[second]) >= MIN_SIMILARITY
     ]
     if not copies:

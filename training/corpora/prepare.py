@@ -12,12 +12,12 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet
-from tqdm.auto import tqdm
 
 from emoicl.processing.audio_file_emoicl import read_blocks
 from emoicl.training.corpora.base import CorpusReader, Recording
 from emoicl.training.corpora.card import dataset_card
 from emoicl.training.corpora.report import NOTES, PROBLEMS, Report
+from emoicl.training.data.progress import progress
 from emoicl.training.data.tables import AUDIO_TYPE
 from emoicl.training.data.text_tables import printable
 from emoicl.training.data.writing import LOCK_NAME, sole_writer, write_aside
@@ -193,12 +193,12 @@ def _run(task: Callable[[int], int], numbers: Iterable[int], workers: int, descr
     """Runs a task for each number; it returns how many clips are done."""
     with (
         ThreadPoolExecutor(workers) as pool,
-        tqdm(total=num_clips, desc=description, unit="clip", disable=None) as progress,
+        progress(total=num_clips, desc=description, unit="clips") as bar,
     ):
         futures = [pool.submit(task, number) for number in numbers]
         try:
             for future in as_completed(futures):
-                progress.update(future.result())
+                bar.update(future.result())
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

@@ -62,8 +62,8 @@ class Report:
             parts.append(f"{len(files)} {kind} ({names}{more})")
         return ", ".join(parts)
 
-    def text(self) -> str:
-        """All counts, and every file that is not as it should be, by name."""
+    def text(self, with_names: bool = True) -> str:
+        """All counts, and by name every file that is not as it should be, unless there are to be no names."""
         lines = [
             f"{self.corpus}: {self.num_prepared} of {self.num_listed} listed clips prepared, "
             f"{self.num_speakers} speakers, {self.seconds / 3600:.2f} h",
@@ -75,7 +75,8 @@ class Report:
         for kind, meaning in (PROBLEMS | NOTES).items():
             files = self.findings[kind]
             lines += ["", f"{kind}: {len(files)}" + (f" ({meaning})" if files else "")]
-            lines += [f"  {name}" + (f": {reason}" if reason else "") for name, reason in files.items()]
+            if with_names:
+                lines += [f"  {name}" + (f": {reason}" if reason else "") for name, reason in files.items()]
         return "\n".join(lines) + "\n"
 
     def save(self, folder: Path) -> None:

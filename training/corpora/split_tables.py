@@ -12,6 +12,7 @@ import pyarrow.parquet
 from tqdm.auto import tqdm
 
 from emoicl.training.corpora.prepare import GROUP_SIZE
+from emoicl.training.data.progress import progress
 from emoicl.training.data.tables import AUDIO_TYPE, Row, Table, path_of, read_clip
 from emoicl.training.data.utterances import corpus_of
 
@@ -54,13 +55,13 @@ def list_rows(tables: Sequence[Table], traits: Sequence[str]) -> list[SplitRow]:
     """
     rows: list[SplitRow] = []
     flawed: list[str] = []
-    with _progress("Reading", tables) as progress:
+    with _progress("Reading", tables) as bar:
         for table in tables:
             for row in table.rows(["speaker_id", "emotion", "corpus", *traits]):
                 described, flaw = _describe(row, traits)
                 rows.append(described)
                 flawed += [f"{described.name} of {table.path} ({flaw})"] if flaw else []
-                progress.update()
+                bar.update()
     if flawed:
         more = f" and {len(flawed) - 5} more" if len(flawed) > 5 else ""
         raise ValueError(f"{len(flawed)} rows are incomplete: {', '.join(flawed[:5])}{more}. Complete or remove them.")
@@ -85,7 +86,7 @@ def write_parts(tables: Sequence[Table], parts: Sequence[str], folder: Path) -> 
     with ExitStack() as stack:
         names = sorted(set(parts) - {""})
         writers = {part: stack.enter_context(_Writer(folder / f"{part}.parquet", schema)) for part in names}
-        progress = stack.enter_context(_progress(f"Writing {folder.name}", tables))
+        bar = stack.enter_context(_progress(f"Writing {folder.name}", tables))
         start = 0
         for table in tables:
             for batch in table.batches():
@@ -94,7 +95,7 @@ def write_parts(tables: Sequence[Table], parts: Sequence[str], folder: Path) -> 
                     if rows := [row for row, its_part in enumerate(of_batch) if its_part == part]:
                         writer.add(_fit(table, batch.take(pa.array(rows)), schema))
                 start += batch.num_rows
-                progress.update(batch.num_rows)
+                bar.update(batch.num_rows)
 
 
 class _Writer:
@@ -163,4 +164,4 @@ def _fit(table: Table, batch: pa.RecordBatch, schema: pa.Schema) -> pa.Table:
 
 def _progress(description: str, tables: Sequence[Table]) -> tqdm:
     # Quiet where nobody watches.
-    return tqdm(total=sum(table.num_rows for table in tables), desc=description, unit="clip", disable=None)
+    return progress(total=sum(table.num_rows for table in tables), desc=description, unit="clips")

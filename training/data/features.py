@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import PartialState
-from tqdm.auto import tqdm
 
 from emoicl.modeling.pretrained_emoicl import EmoIclPreTrainedModel
 from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
 from emoicl.processing.profile_emoicl import digest_weights
 from emoicl.training.data.corpus import Utterance
 from emoicl.training.data.feature_shards import FeatureShards
+from emoicl.training.data.progress import progress
 from emoicl.training.data.writing import default_cache_folder
 
 
@@ -60,13 +60,13 @@ class FeatureCache:
         if not missing:
             return
         logger.info("Computing the speech features of %d utterances into %s.", len(missing), self.folder)
-        progress = tqdm(total=len(missing), desc="Speech features", unit="utt", disable=None)
-        with self.shards.writer() as writer, progress:
+        bar = progress(total=len(missing), desc="Speech features", unit="utterances")
+        with self.shards.writer() as writer, bar:
             for start in range(0, len(missing), batch_size):
                 batch = missing[start : start + batch_size]
                 for utterance, features in zip(batch, self._compute(batch), strict=True):
                     writer.add(key_of(utterance), features)
-                progress.update(len(batch))
+                bar.update(len(batch))
 
     def fill_together(self, utterances: Sequence[Utterance]) -> None:
         """[`fill`] by all processes that `accelerate launch` started, each of which computes a share."""

@@ -1,17 +1,21 @@
 """Runs a recipe: its stages one after the other, then its tests, on one division of the speakers."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
 from accelerate import PartialState
+from transformers import AutoConfig
 
+from emoicl.modeling.configuration_emoicl import keep_speech_layers
+from emoicl.modeling.speech_encoder_emoicl import check_speech_encoder
 from emoicl.training.data.corpus import Corpus, load_corpus
 from emoicl.training.data.speaker_splits import PARTS
 from emoicl.training.evaluation.evaluate import EvaluationReport
 from emoicl.training.evaluation.plots import plot_shots
 from emoicl.training.experiments.measurement import Outcomes, is_measured, measure
-from emoicl.training.experiments.recipe import Recipe, save_checkpoint
+from emoicl.training.experiments.recipe import RECIPE_NAME, Recipe, keeping_settings, save_checkpoint
 from emoicl.training.experiments.reproduction.splits import SpeakerSplit
 from emoicl.training.experiments.stages import Context, Stage, make_stage, sole_run
 from emoicl.training.publishing.cards import save_card
@@ -35,11 +39,10 @@ def train(recipe: Recipe) -> EvaluationReport:
             one that is still running. Nothing is computed then.
     """
     output, processes = Path(recipe.output), PartialState()
+    check_parts(recipe)
     split = load_tables(recipe)
     context = prepare(recipe, split, {name: output / name for name in recipe.run})
-    with sole_run(output):
-        with processes.main_process_first():
-            recipe.keep(output)
+    with sole_run(output), keeping_settings(asdict(recipe), output / RECIPE_NAME):
         context = run_stages(context)
         if context.speech_lm is not None:
             for corpus in split.test.values():
@@ -69,11 +72,11 @@ def run_on_split(recipe: Recipe, split: SpeakerSplit, folder: Path, stages_folde
         `tuple`: its outcomes, and the folder of its last stage.
     """
     folders = {name: stages_folder / recipe.stage_digest(name) / name for name in recipe.run}
-    recipe.keep(folder)
-    recognizer = None
-    if not is_measured(recipe, split.test, folder):
-        recognizer = run_stages(prepare(recipe, split, folders)).recognizer
-    return measure(recipe, recognizer, split.test, folder), folders[recipe.run[-1]]
+    with keeping_settings(asdict(recipe), folder / RECIPE_NAME):
+        recognizer = None
+        if not is_measured(recipe, split.test, folder):
+            recognizer = run_stages(prepare(recipe, split, folders)).recognizer
+        return measure(recipe, recognizer, split.test, folder), folders[recipe.run[-1]]
 
 
 def check(recipe: Recipe) -> dict[str, Corpus]:
@@ -89,6 +92,7 @@ def check(recipe: Recipe) -> dict[str, Corpus]:
     Raises:
         `ValueError`: If a table is not there, the training speakers lack a label, or a stage cannot be run.
     """
+    check_parts(recipe)
     split = load_tables(recipe)
     if absent := [label for label in recipe.labels if label not in split.train.labels]:
         raise ValueError(f"No training utterance is labeled {', '.join(absent)}: add tables, or set `labels`.")
@@ -96,6 +100,20 @@ def check(recipe: Recipe) -> dict[str, Corpus]:
     open_labels = {} if context.open_labels is None else {"open labels": context.open_labels}
     left_out = {} if context.left_out is None else {"left out": context.left_out}
     return {"training": split.train, "validation": split.validation, **split.test, **open_labels, **left_out}
+
+
+def check_parts(recipe: Recipe) -> None:
+    """Finds out whether the parts of a recipe fit together, before any tables are read.
+
+    Raises:
+        `ValueError`: If the speech encoder is of a type that is not supported, or does not fit a size or a layer.
+    """
+    if recipe.speech_encoder is not None:
+        config = AutoConfig.from_pretrained(recipe.speech_encoder, trust_remote_code=False)
+        check_speech_encoder(config)
+        keep_speech_layers(config, recipe.speech_layer)
+    for stage in stages_of(recipe):
+        stage.check_parts(recipe)
 
 
 def load_tables(recipe: Recipe) -> SpeakerSplit:

@@ -28,9 +28,7 @@ NOT_SET = {item.name for item in fields(PreTrainedConfig)} | {
 # Beyond what the types say, by the name of the field wherever it stands.
 RANGES = {
     Field(gt=0): "learning_rate adaptation_learning_rate num_train_epochs eval_steps save_steps logging_steps longest",
-    Field(
-        ge=1
-    ): "num_query_tokens size hidden_size intermediate_size num_attention_heads d_model d_kv d_ff num_layers "
+    Field(ge=1): "num_query_tokens hidden_size intermediate_size num_attention_heads d_model d_kv d_ff num_layers "
     "num_decoder_layers num_heads per_device_train_batch_size per_device_eval_batch_size gradient_accumulation_steps "
     "targets_per_speaker enrollment_seeds setting_seeds orders",
     Field(ge=0): "seed min_shots max_shots speech_layer num_hidden_layers warmup_steps weight_decay max_grad_norm "
@@ -91,7 +89,7 @@ def load_recipe(name: str | Path, overrides: Mapping[str, Any] | None = None, si
     for layer_path, layer in read_layers(path, size):
         merge(content, layer, str(layer_path), origins)
     for dotted, value in (overrides or {}).items():
-        override(content, dotted.replace("-", "_"), value, f"--{dotted}", origins)
+        override(content, dotted.replace("-", "_"), value, as_option(dotted), origins)
     return build(path.stem, content, Origins(str(path), origins))
 
 
@@ -170,6 +168,11 @@ class Origins:
         where = self.by_field.get(known, self.path)
         return where if where.startswith("--") and known == dotted else f"{where}: {on_a_line(dotted)}"
 
+    def nearest(self, dotted: str, known: Iterable[str]) -> str:
+        """What was probably meant by the last part of a field, spelled as where it was set."""
+        name = dotted.rpartition(".")[2]
+        return nearest(name, map(spell_option, known) if self.of(dotted).startswith("--") else known)
+
 
 def build(name: str, content: dict[str, Any], origins: Origins) -> Recipe:
     """A recipe of its content, every field of which is checked."""
@@ -225,7 +228,7 @@ def check_fields(content: Mapping[str, Any], hints: Mapping[str, Any], at: str, 
     """Refuses a field that there is not, or a value of another type or out of range."""
     for name, value in content.items():
         if name not in hints:
-            raise ValueError(f"{origins.of(at + name)} is no field{nearest(name, hints)}")
+            raise ValueError(f"{origins.of(at + name)} is no field{origins.nearest(at + name, hints)}")
         check_value(origins.of(at + name), name, value, hints[name])
 
 
@@ -237,6 +240,15 @@ def check_value(where: str, name: str, value: Any, hint: Any) -> None:
         reasons = dict.fromkeys(reason["msg"].removeprefix("Input ") for reason in error.errors())
         example = f", such as [{on_a_line(value)}]" if isinstance(value, str) and "list" in str(hint) else ""
         raise ValueError(f"{where} is {value!r}, but {' or '.join(reasons)}{example}.") from None
+
+
+def as_option(dotted: str) -> str:
+    """A field as it is set on the command line."""
+    return f"--{spell_option(dotted)}"
+
+
+def spell_option(name: str) -> str:
+    return name.replace("_", "-")
 
 
 def on_a_line(text: Any) -> str:

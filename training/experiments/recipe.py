@@ -2,18 +2,22 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+from accelerate import PartialState
 from transformers import PreTrainedModel
 
 from emoicl.processing.processing_emoicl import CANDIDATE_LABELS
 from emoicl.training.data.writing import write_aside
 
 
+# Beside what a recipe makes.
+RECIPE_NAME = "recipe.yaml"
 # What the weights depend on, beside the speakers and the stages.
 COMPOSITION = (
     "speech_encoder",
@@ -144,10 +148,6 @@ class Recipe:
         settings = {key: getattr(self, key) for key in COMPOSITION} | {"stages": [self.stages[key] for key in before]}
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
-    def keep(self, folder: str | Path) -> None:
-        """Writes the recipe into a folder that is made by it; see [`keep_settings`]."""
-        keep_settings(asdict(self), Path(folder) / "recipe.yaml")
-
 
 def keep_settings(settings: Mapping[str, Any], path: Path) -> None:
     """Writes settings beside what is made with them, so that a run is never taken up again with others.
@@ -166,6 +166,31 @@ def keep_settings(settings: Mapping[str, Any], path: Path) -> None:
         )
     with write_aside(path) as aside:
         aside.write_text(content)
+
+
+@contextmanager
+def keeping_settings(settings: Mapping[str, Any], path: Path) -> Iterator[None]:
+    """
+    Keeps settings beside what is made with them, as [`keep_settings`]. If nothing was made, because it failed at its
+    start, they are removed again: the next start may have others. Of several processes, the first writes.
+
+    Args:
+        settings (`Mapping`): Plain values.
+        path (`Path`): The YAML file.
+
+    Raises:
+        `ValueError`: If the file is there with other settings.
+    """
+    was_there = path.exists()
+    with PartialState().main_process_first():
+        keep_settings(settings, path)
+    try:
+        yield
+    except BaseException:
+        made = (file for file in path.parent.rglob("*") if file.is_file() and not file.name.startswith("."))
+        if not was_there and all(file == path for file in made):
+            path.unlink(missing_ok=True)
+        raise
 
 
 def save_checkpoint(model: PreTrainedModel, processor: Any, folder: str | Path) -> None:

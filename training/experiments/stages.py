@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import torch
 from accelerate import PartialState
-from transformers import AutoConfig, PreTrainedModel, set_seed
+from transformers import PreTrainedModel, set_seed
 
 from emoicl.modeling.configuration_emoicl import EmoIclClassifierConfig, EmoIclSpeechEncoderConfig
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
@@ -29,6 +29,7 @@ from emoicl.training.episodes.classifier_inputs import InputCache
 from emoicl.training.evaluation.recognition import ClassifierRecognizer, Recognizer, SpeechLmRecognizer
 from emoicl.training.experiments.measurement import drawable_shots
 from emoicl.training.experiments.recipe import Recipe, SystemTest
+from emoicl.training.experiments.voice_size import Size, check_size, dimensions, pooled_size, pretrained
 from emoicl.training.publishing.provenance import carry_provenance
 from emoicl.training.systems.adaptation import add_adaptation, fit_statistics
 from emoicl.training.systems.base_config import ShotsEvaluationArguments
@@ -39,6 +40,7 @@ from emoicl.training.systems.composition import compose, compose_classifier
 from emoicl.training.systems.encoder_config import EncoderTrainingArguments
 from emoicl.training.systems.encoder_trainer import EncoderTrainer, start_adaptation
 from emoicl.training.systems.initialization import fit_feature_normalization
+from emoicl.training.systems.log_progress import LogProgress
 from emoicl.training.systems.made_up_config import MadeUpTrainingArguments
 from emoicl.training.systems.made_up_trainer import MadeUpTrainer, prepare_to_read
 from emoicl.training.systems.meta_icl_config import MetaIclTrainingArguments
@@ -103,23 +105,6 @@ class Context:
     recognizer: Recognizer | None = None
     checkpoint: tuple[PreTrainedModel, EmoIclProcessor | EmoIclFeatureExtractor] | None = None
 
-    def pretrained(self) -> str:
-        """Hub name or folder of the speech encoder.
-
-        Raises:
-            `ValueError`: If the recipe names none.
-        """
-        if self.recipe.speech_encoder is None:
-            raise ValueError(
-                f"The recipe {self.recipe.name} names no pretrained speech encoder: give one (--speech-encoder), such "
-                "as the folder that `emoicl pretrain speech-encoder` wrote."
-            )
-        return self.recipe.speech_encoder
-
-    def pooled_size(self) -> int:
-        """Number of dimensions of an utterance's pooled features: mean and standard deviation."""
-        return 2 * AutoConfig.from_pretrained(self.pretrained(), trust_remote_code=False).hidden_size
-
     def latest_speech_lm(self, adaptation_config: dict[str, Any] | None = None) -> SpeechLm:
         """The speech LM, which is new if no stage has made one, with such a speaker adaptation if given."""
         if self.speech_lm is not None:
@@ -127,7 +112,7 @@ class Context:
         recipe = self.recipe
         set_seed(recipe.seed)
         model, processor = compose(
-            self.pretrained(),
+            pretrained(recipe),
             recipe.labels,
             speech_layer=recipe.speech_layer,
             language_model=recipe.language_model,
@@ -181,6 +166,13 @@ class Stage:
         described_by = [part for part in (cls.trainer_arguments, cls) if part is not None]
         hints = {name: hint for part in described_by for name, hint in written_types(part).items()}
         return {name: hint for name, hint in hints.items() if name not in ("name", "arguments", "output_dir")}
+
+    def check_parts(self, recipe: Recipe) -> None:
+        """Refuses what does not fit together whoever speaks, before any tables are read.
+
+        Raises:
+            `ValueError`: If the stage cannot be run.
+        """
 
     def check(self, context: Context) -> None:
         """Refuses, before anything is computed, what `run` would stumble over hours later.
@@ -240,11 +232,11 @@ class EncoderStage(Stage):
         corpus = Corpus([*training, *context.open_labels]) if context.open_labels is not None else training
         set_seed(recipe.seed)
         model, processor = compose(
-            context.pretrained(),
+            pretrained(recipe),
             recipe.labels,
             known_labels=[*recipe.labels, *sorted(set(corpus.labels) - set(recipe.labels))],
             freeze_speech_encoder=False,
-            adaptation_config={"size": min(TUNING_SIZE, context.pooled_size())},
+            adaptation_config={"size": min(TUNING_SIZE, pooled_size(recipe))},
             speech_layer=recipe.speech_layer,
             **SMALLEST_LANGUAGE_MODEL,
         )
@@ -290,18 +282,17 @@ class MadeUpSpeakersStage(Stage):
     Teaches the language model to read enrollments, by speakers that are drawn from the statistics of real ones.
 
     Args:
-        size (`int`, *optional*): Dimensions of the voice embeddings, by default those of the pooled features. A stage
-            `adaptation` after it has the same.
+        size (`int` or `"all"`, *optional*, defaults to `"all"`):
+            Dimensions of the voice embeddings, all for those of the pooled features. A stage `adaptation` after it has
+            the same.
     """
 
     trainer_arguments = MadeUpTrainingArguments
 
-    size: int | None = None
+    size: Size = "all"
 
-    def check(self, context: Context) -> None:
-        super().check(context)
-        recipe = context.recipe
-        check_size(self.name, self.size, context)
+    def check_parts(self, recipe: Recipe) -> None:
+        check_size(self.name, self.size, recipe)
         model = {"voice_token": False, "bind_labels": False, "enrollment_sees_target": True} | recipe.model
         if not (model["voice_token"] and model["bind_labels"]) or model["enrollment_sees_target"]:
             raise ValueError(
@@ -315,15 +306,17 @@ class MadeUpSpeakersStage(Stage):
             )
         for name in recipe.run:
             stage = recipe.stages[name]
-            if stage["type"] == "adaptation" and stage.get("size") != self.size:
+            if stage["type"] == "adaptation" and (size := stage.get("size", "all")) != self.size:
                 raise ValueError(
-                    f"stages.{name}.size is {stage.get('size')}, and stages.{self.name}.size is {self.size}: what the "
+                    f"stages.{name}.size is {size}, and stages.{self.name}.size is {self.size}: what the "
                     "language model is taught to hear stays the same, so give both one size."
                 )
 
     def run(self, context: Context) -> Context:
         # The language model alone is taught, and measured by the validation speakers.
-        speech_lm = context.latest_speech_lm({"size": self.size, "probe_weight": 0.0, "prototype_weight": 0.0})
+        speech_lm = context.latest_speech_lm(
+            {"size": dimensions(self.size), "probe_weight": 0.0, "prototype_weight": 0.0}
+        )
         args: MadeUpTrainingArguments = self.training_arguments(context)
         args.eval_shots = validation_shots(args, context.validation)
 
@@ -336,16 +329,6 @@ class MadeUpSpeakersStage(Stage):
 
         model = run_stage(context.folders[self.name], speech_lm.model, make_trainer)
         return context.hand_on(speech_lm._replace(model=model))
-
-
-def check_size(stage: str, size: int | None, context: Context) -> None:
-    """Refuses voice embeddings of more dimensions than what they are made of."""
-    widest = context.pooled_size()
-    if (size or 0) > widest:
-        raise ValueError(
-            f"stages.{stage}.size is {size}, but mean and standard deviation of {context.recipe.speech_encoder} have "
-            f"{widest} dimensions: set that or fewer."
-        )
 
 
 def validation_shots(args: ShotsEvaluationArguments, validation: Corpus, label: str | None = None) -> list[int]:
@@ -361,17 +344,20 @@ class AdaptationStage(Stage):
     Gives the speech LM a speaker adaptation in closed form, and blends the two on the validation speakers.
 
     Args:
-        size (`int`, *optional*): Dimensions of the voice embeddings, by default those of the pooled features.
+        size (`int` or `"all"`, *optional*, defaults to `"all"`):
+            Dimensions of the voice embeddings, all for those of the pooled features.
         sources (`list[str]`): Source corpora with statistics of their own.
         enrolled_share_exponent (`float`): Power of the share of enrolled labels, by which the prototypes count.
     """
 
-    size: int | None = None
+    size: Size = "all"
     sources: list[str] = field(default_factory=list)
     enrolled_share_exponent: float = 0.0
 
+    def check_parts(self, recipe: Recipe) -> None:
+        check_size(self.name, self.size, recipe)
+
     def check(self, context: Context) -> None:
-        check_size(self.name, self.size, context)
         split_sources(context.training, self.sources, context.recipe.labels)
         self.weighing(context)
 
@@ -385,7 +371,11 @@ class AdaptationStage(Stage):
         model, processor, features = speech_lm = context.latest_speech_lm()
         finished, processes = context.folders[self.name] / "model", PartialState()
         if not finished.exists() and processes.is_main_process:
-            fields = {name: getattr(self, name) for name in ("size", "sources", "enrolled_share_exponent")}
+            fields = {
+                "size": dimensions(self.size),
+                "sources": self.sources,
+                "enrolled_share_exponent": self.enrolled_share_exponent,
+            }
             adapted = add_adaptation(model, processor, context.training, self.weighing(context), features, fields)
             keep_model(finished, adapted, processor)
         processes.wait_for_everyone()
@@ -417,7 +407,7 @@ class ClassifierStage(Stage):
         set_seed(recipe.seed)
         of_encoder = {"speech_layer": recipe.speech_layer, "feature_dropout": recipe.feature_dropout}
         model, feature_extractor = compose_classifier(
-            context.pretrained() if self.pretrained else None,
+            pretrained(recipe) if self.pretrained else None,
             recipe.labels,
             enrollment_labels=recipe.labels if self.enrollment_labels == "all" else self.enrollment_labels,
             trim_silence=recipe.trim_silence,
@@ -570,6 +560,7 @@ def run_stage(stage_dir: Path, model: Model, make_trainer: Callable[[Model], Res
 def train_stage(stage_dir: Path, model: PreTrainedModel, trainer: ResumableTrainer) -> None:
     """Trains a model from the newest whole checkpoint, if there is one, and saves it and the log."""
     logger.info("Training %s.", stage_dir)
+    trainer.add_callback(LogProgress(f"Training {stage_dir.name}"))
     with PartialState().main_process_first():
         checkpoint = take_up(stage_dir)
     trainer.train(resume_from_checkpoint=checkpoint)

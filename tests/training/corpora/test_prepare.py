@@ -243,6 +243,8 @@ def test_what_there_is_is_prepared_if_that_is_allowed(source, tmp_path):
     corpus = load_corpus(tables(tmp_path / "out"))
     assert report.num_prepared == len(corpus) == len([path for path in PATHS if path not in left_out]) == 9
     assert "missing: 1 (" in (tmp_path / "out" / "report.txt").read_text()
+    told = report.text(with_names=False)
+    assert "missing: 1 (" in told and not any(path in told for path in left_out)
 
 
 def test_another_number_than_the_owners_state_is_a_problem(source, tmp_path, monkeypatch):

@@ -58,12 +58,12 @@ def test_another_size_in_place_of_the_one_that_is_named(mine):
         ("stages.in_context.learning_rate", math.inf, "is inf, but should be a finite number"),
         ("stages.in_context.max_steps", "many", "is 'many', but should be a valid integer"),
         ("stages.in_context.bf16", "maybe", "is 'maybe', but should be a valid boolean"),
-        ("stages.in_context.max_stpes", 1, "is no field; did you mean max_steps?"),
+        ("stages.in_context.max_stpes", 1, "is no field; did you mean max-steps?"),
         ("stages.in_contxt.max_steps", 1, "has no 'in_contxt'; did you mean in_context?"),
         ("stages.in_context.type", "metaicl", "is 'metaicl'; did you mean meta_icl?"),
         ("stages.adaptation.size", 0, "is 0, but should be greater than or equal to 1"),
         ("model.num_query_tokens", 0, "is 0, but should be greater than or equal to 1"),
-        ("model.num_query_tokns", 8, "is no field; did you mean num_query_tokens?"),
+        ("model.num_query_tokns", 8, "is no field; did you mean num-query-tokens?"),
         ("feature_dropout", math.nan, "is nan, but should be a finite number"),
         ("feature_dropout", 1.5, "is 1.5, but should be less than 1"),
         ("text.dropout_rate", -0.1, "is -0.1, but should be greater than or equal to 0"),
@@ -79,7 +79,7 @@ def test_another_size_in_place_of_the_one_that_is_named(mine):
 )
 def test_what_is_wrong_is_said_in_one_line(name, value, right):
     right = right.replace("?", "\\?")
-    with pytest.raises(ValueError, match=f"^--{name}.*{right}") as error:
+    with pytest.raises(ValueError, match=f"^--{name.replace('_', '-')}.*{right}") as error:
         load_recipe("base-emogator", {name: value})
     assert "\n" not in str(error.value)
 
@@ -161,7 +161,7 @@ def test_the_settings_of_the_bundled_model():
     second |= {"eval_shots": [0, 2, 4, 7], "per_device_train_batch_size": 64}
     assert recipe.run == ["speech_encoder", "zero_shot", "in_context", "adaptation"]
     assert (recipe.stages["zero_shot"], recipe.stages["in_context"]) == (first, second)
-    assert recipe.stages["adaptation"] == {"type": "adaptation", "size": 1024}
+    assert recipe.stages["adaptation"] == {"type": "adaptation", "size": "all"}
     assert (recipe.speech_layer, recipe.feature_dropout, recipe.model) == (2, 0.2, {"num_query_tokens": 8})
 
 

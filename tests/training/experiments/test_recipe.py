@@ -1,5 +1,5 @@
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,10 @@ from transformers import AutoProcessor
 
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
 from emoicl.training.data.corpus import Corpus
+from emoicl.training.experiments import experiment
 from emoicl.training.experiments.experiment import check, train
 from emoicl.training.experiments.loading import load_recipe
+from emoicl.training.experiments.recipe import RECIPE_NAME, keep_settings, keeping_settings
 from emoicl.training.systems.meta_icl_trainer import MetaIclTrainer
 
 
@@ -242,11 +244,52 @@ def test_an_interrupted_run_goes_on_where_it_was(write, monkeypatch):
 
 def test_another_recipe_does_not_take_up_a_run(write):
     recipe = load_recipe(write())
-    recipe.keep(recipe.output)
-    recipe.keep(recipe.output)
+    for _ in range(2):
+        keep_settings(asdict(recipe), Path(recipe.output) / RECIPE_NAME)
     recipe.seed += 1
     with pytest.raises(ValueError, match="holds a run with other settings"):
         train(recipe)
+
+
+def test_a_failed_start_leaves_nothing_that_refuses_the_next(write, monkeypatch):
+    recipe = load_recipe(write())
+
+    def fail(context):
+        raise OSError("no network")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="no network"):
+        patched.setattr(experiment, "run_stages", fail)
+        train(recipe)
+    assert not (Path(recipe.output) / RECIPE_NAME).exists()
+    path = Path(recipe.output) / RECIPE_NAME
+    with pytest.raises(KeyboardInterrupt), keeping_settings({"seed": 0}, path):
+        (path.parent / "weights").write_text("made")
+        raise KeyboardInterrupt
+    with pytest.raises(ValueError, match="other settings"), keeping_settings({"seed": 1}, path):
+        pass
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (
+            {"stages.adaptation.size": 1024},
+            "size is 1024, but .* have 32 dimensions: set 32",
+        ),
+        ({"speech_layer": 9}, "`speech_layer` is 9, but the speech encoder has"),
+    ],
+)
+def test_an_encoder_that_does_not_fit_is_refused_before_tables_are_read(write, changes, message):
+    recipe = load_recipe(write(train=["gone.csv"]), changes)
+    for run in (train, check):
+        with pytest.raises(ValueError, match=message):
+            run(recipe)
+
+
+def test_sizes_follow_from_the_encoder(write):
+    recipe = load_recipe(write(train=["gone.csv"]), {"stages.adaptation.size": "all"})
+    with pytest.raises(ValueError, match="gone.csv"):
+        check(recipe)
 
 
 def test_half_a_model_does_not_end_a_stage(write, monkeypatch):

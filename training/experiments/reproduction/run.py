@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emoicl.training.experiments.experiment import run_on_split
+from emoicl.training.experiments.experiment import check_parts, run_on_split
 from emoicl.training.experiments.measurement import Outcome
-from emoicl.training.experiments.recipe import Recipe, keep_settings
+from emoicl.training.experiments.recipe import Recipe, keeping_settings
 from emoicl.training.experiments.reproduction.report import build_report, describe_training, group_outcomes
 from emoicl.training.experiments.reproduction.splits import SpeakerSplit, load_folds, load_splits
 from emoicl.training.experiments.stages import sole_run
@@ -86,11 +86,12 @@ def reproduce(reproduction: Reproduction, command: str = "emoicl reproduce") -> 
         "targets_per_speaker": reproduction.targets_per_speaker,
         "seed": first.seed,
     }
+    for recipe in recipes:
+        check_parts(recipe)
     splits = divide(reproduction)
-    keep_settings(fixed, output / "settings.yaml")
     outcomes: dict[tuple[str, str, str], list[Outcome]] = {}
     training = []
-    with sole_run(output):
+    with sole_run(output), keeping_settings(fixed, output / "settings.yaml"):
         # A fold at a time, for its speech features and models are at hand then.
         for split in splits:
             folder = output / split.name.replace(" ", "_")
