@@ -19,7 +19,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def run(options: argparse.Namespace) -> None:
     rows = {"python": f"{platform.python_version()} on {platform.platform()}"}
     rows |= {package: installed_version(package) for package in PACKAGES}
-    rows["devices"] = ", ".join(devices())
+    rows["devices"] = ", ".join(f"{name} ({what})" for name, what in devices().items())
     for name, value in rows.items():
         print(f"{name:<14}{value}")
 
@@ -31,10 +31,16 @@ def installed_version(package: str) -> str:
         return "not installed"
 
 
-def devices() -> list[str]:
-    """The devices that torch can compute on."""
+def devices() -> dict[str, str]:
+    """What each device that torch can compute on is."""
     import torch
 
-    names = [f"cpu ({torch.get_num_threads()} threads)"]
-    names += [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
-    return names + ["mps"] * torch.backends.mps.is_available()
+    found = {"cpu": f"{torch.get_num_threads()} threads"}
+    found |= {f"cuda:{i}": torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())}
+    return found | ({"mps": "Metal"} if torch.backends.mps.is_available() else {})
+
+
+def check_device(name: str) -> None:
+    """Refuses a device that is not here. `cuda` is the first of its kind."""
+    if name not in (here := devices()) and (name != "cuda" or "cuda:0" not in here):
+        raise ValueError(f"--device {name}: there is no such device here, but {', '.join(here)}.")

@@ -14,6 +14,7 @@ labels" (--controls unlabeled) is no such control: it has as many utterances of 
 labels, and tells what the voice alone is worth.
 
   emoicl evaluate --corpus test.parquet --shots 0 3 7
+  emoicl evaluate --corpus emodb.parquet --labels Neutral Joy Anger Boredom   of these labels, which may be new to it
   emoicl evaluate --corpus test.parquet --setting TE+LU --seeds 2      the target's emotion is never enrolled
   emoicl evaluate --corpus test.parquet --shots 7 --orders 10          does the order of the shots matter?
   emoicl evaluate --corpus test.parquet --controls rotated other_speaker unlabeled
@@ -34,9 +35,18 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "--corpus", nargs="+", required=True, type=Path, metavar="TABLE", help="tables of the test speakers"
     )
     add_model_argument(parser)
+    parser.add_argument(
+        "--labels", nargs="+", metavar="LABEL", help="choose from these, and leave out others (default: the model's)"
+    )
     parser.add_argument("--setting", default="TU+LD", help="how enrollments are drawn (default: TU+LD)")
     parser.add_argument(
         "--shots", nargs="+", type=int, default=list(range(8)), metavar="K", help="numbers of shots (default: 0 to 7)"
+    )
+    parser.add_argument(
+        "--thin-speakers",
+        choices=["leave-out", "fewer-shots", "refuse"],
+        default="leave-out",
+        help="what becomes of speakers with too few utterances for the most shots (default: leave-out)",
     )
     parser.add_argument("--seeds", type=int, default=5, help="enrollment draws to average over (default: 5)")
     parser.add_argument(
@@ -60,11 +70,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run(options: argparse.Namespace) -> None:
     from emoicl.loading import load_recognizer
-    from emoicl.training.data.corpus import load_corpus
+    from emoicl.training.data.corpus import display_label, load_corpus
     from emoicl.training.evaluation.evaluate import evaluate
     from emoicl.training.evaluation.plots import plot_reliability, plot_shots, plot_speakers
 
-    recognizer = load_recognizer(chosen_model(options), options.decoding, options.cache_folder)
+    # As a corpus has them.
+    labels = options.labels and list(map(display_label, options.labels))
+    recognizer = load_recognizer(chosen_model(options), options.decoding, options.cache_folder, labels)
     report = evaluate(
         recognizer,
         load_corpus(options.corpus, recognizer.candidate_labels),
@@ -73,6 +85,7 @@ def run(options: argparse.Namespace) -> None:
         seeds=range(options.seeds),
         controls=options.controls,
         orders=options.orders,
+        thin_speakers=options.thin_speakers.replace("-", "_"),
     )
     print(report.table())
     if (order_std := report.order_std(max(options.shots))) is not None:

@@ -3,12 +3,14 @@
 import argparse
 import csv
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emoicl_commands.env import check_device
 from emoicl_commands.parser import ABOUT_MODELS, add_model_argument, chosen_model
 
 
@@ -19,14 +21,20 @@ if TYPE_CHECKING:
 
 
 EPILOG = """\
-The enrollment is a table (.csv, .tsv, .json, .jsonl) with the columns audio (a path, relative to the file) and label:
+The enrollment is a table (.csv, .tsv, .json, .jsonl) with the columns audio (a path, relative to the file) and label,
+best with one utterance of each label:
 
   audio,label
   calm.wav,Neutral
+  wow.wav,Surprise
+  monday.wav,Sadness
   birthday.wav,Joy
-  monday.wav,
+  alley.wav,Fear
+  leftovers.wav,Disgust
+  traffic.wav,Anger
 
-A label may be left empty where it is not known. A table of the column audio alone, or a folder of clips, has none.
+With fewer the answers gain less, and labels without an utterance are told by those of other speakers alone. A label
+may be left empty where it is not known. A table of the column audio alone, or a folder of clips, has none.
 
   emoicl predict hello.wav --enroll me.csv                        a line of JSON for each file
   emoicl predict recordings/ --enroll me.csv --output out.csv     all audio in a folder and below it, to a table
@@ -35,9 +43,11 @@ A label may be left empty where it is not known. A table of the column audio alo
   emoicl predict hello.wav --profile me.profile                   and use it again, without the recordings
   emoicl predict hello.wav --profile me.profile --enroll more.csv --save-profile me.profile     add to it
   emoicl predict meeting.mp3 --window 4 --hop 2                   a long recording, answered every 2 s
+  emoicl predict hello.wav --labels Joy Anger Boredom             choose from these labels
 
 Without --enroll and --profile, the answer is zero-shot. Files are of one person; a profile is of the model that made
-it. A file that cannot be used is named with its reason, and the others go on; the exit status is then 1. With
+it. Clips in a folder that are enrolled are left out and counted, as their label is told. A file
+that cannot be used is named with its reason, and the others go on; the exit status is then 1. With
 --window every file has a timeline, whose windows reach to its last sample; a silent one has no labels. Lines are
 written as they are known, so that an interruption keeps those before it.
 
@@ -54,7 +64,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         description=ABOUT_MODELS,
         epilog=EPILOG,
     )
-    parser.add_argument("audio", nargs="*", help="audio files (wav, flac, ogg, opus, mp3) or folders of one person")
+    parser.add_argument(
+        "audio",
+        nargs="*",
+        help="files (wav, flac, ogg, opus, mp3; m4a, aac, webm with FFmpeg or torchcodec), URLs, folders",
+    )
     parser.add_argument("--enroll", type=Path, metavar="TABLE", help="utterances of that person, or a folder of them")
     parser.add_argument("--profile", type=Path, metavar="FILE", help="their enrollment as --save-profile wrote it")
     parser.add_argument("--save-profile", type=Path, metavar="FILE", help="keep the encoded enrollment in this file")
@@ -67,7 +81,19 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--batch-size", type=int, default=8, help="files or windows at a time (default: 8)")
     add_model_argument(parser)
-    parser.add_argument("--top-k", type=int, help="give only the most probable labels")
+    parser.add_argument(
+        "--labels",
+        dest="candidate_labels",
+        nargs="+",
+        metavar="LABEL",
+        help="choose from these (default: the model's)",
+    )
+    parser.add_argument("--top-k", type=int, metavar="K", help="give only the K most probable labels")
+    parser.add_argument(
+        "--threshold", type=float, metavar="P", help="give only labels with a probability of at least P"
+    )
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 or mps (default: the best that is here)")
+    parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"], help="precision (default: as stored)")
     parser.add_argument("--decoding", choices=["labels", "beam"], default="labels", help="default: labels")
     parser.set_defaults(run=run)
 
@@ -76,19 +102,22 @@ def run(options: argparse.Namespace) -> None:
     check_options(options)
     from tqdm.auto import tqdm
 
-    from emoicl.loading import check_decoding, load_pipeline
+    from emoicl.loading import check_decoding, check_labels, load_pipeline
 
     files = find_audio(options.audio)
-    examples = read_enrollment(options.enroll) if options.enroll else []
+    examples, places = read_enrollment(options.enroll) if options.enroll else ([], [])
     recordings = [*map(Path, files), *(example["audio"] for example in examples if isinstance(example["audio"], Path))]
     for option, output in (("--output", options.output), ("--save-profile", options.save_profile)):
         refuse_overwriting(option, output, (("recording", recording) for recording in recordings))
     model = chosen_model(options)
-    recognizer = load_pipeline(model)
+    recognizer = load_pipeline(model, options.device, options.dtype)
     check_decoding(model, recognizer, options.decoding)
+    check_labels(model, recognizer, options.candidate_labels)
     recognizer.window_samples(options.window_s, options.hop_s)
-    parameters = enrollment_parameters(options, recognizer, examples)
-    for name in ("top_k", "window_s", "hop_s"):
+    with naming_shots(places):
+        parameters, num_before = enrollment_parameters(options, recognizer, examples)
+    places = [f"{options.profile}, utterance {number}" for number in range(1, 1 + num_before)] + places
+    for name in ("top_k", "window_s", "hop_s", "candidate_labels"):
         if (value := getattr(options, name)) is not None:
             parameters[name] = value
     if options.decoding == "beam":
@@ -96,19 +125,27 @@ def run(options: argparse.Namespace) -> None:
     if not files:
         return
 
-    num_unusable = 0
+    num_unusable = num_enrolled = 0
+    labels = options.candidate_labels or recognizer_labels(recognizer)
     with (
-        open_output(options.output, recognizer_labels(recognizer, options.decoding)) as write,
+        # Of beam search a table has no column for a label: it may write any text.
+        open_output(options.output, [] if options.decoding == "beam" else labels) as write,
         tqdm(total=len(files), desc="Predicting", unit="file", disable=None) as progress,
     ):
         for result in predict(recognizer, files, options.batch_size, parameters):
-            write(result)
             progress.update()
+            if result.pop("is_enrolled", False) and result["audio"] not in options.audio:
+                num_enrolled += 1
+                continue
             if "error" in result:
                 num_unusable += 1
+                result["error"] = name_shots(result["error"], places)
                 tqdm.write(f"{result['audio']}: {result['error']}", file=sys.stderr)
+            write(probable(result, options.threshold))
+    if num_enrolled:
+        print(f"Left out {num_enrolled} of {len(files)} files, which are enrolled.", file=sys.stderr)
     if options.output:
-        print(f"Wrote {options.output}: {len(files)} files.")
+        print(f"Wrote {options.output}: {len(files) - num_enrolled} files.")
     if num_unusable:
         raise ValueError(f"{num_unusable} of {len(files)} files could not be used; they are named above.")
 
@@ -128,6 +165,10 @@ def check_options(options: argparse.Namespace) -> None:
     for name, value in (("--batch-size", options.batch_size), ("--top-k", options.top_k)):
         if value is not None and value < 1:
             raise ValueError(f"{name} is at least 1; got {value}.")
+    if options.threshold is not None and not 0 <= options.threshold <= 1:
+        raise ValueError(f"--threshold is a probability, 0 to 1; got {options.threshold}.")
+    if options.device is not None:
+        check_device(options.device)
 
 
 def refuse_overwriting(option: str, output: Path | None, inputs: Iterable[tuple[str, Path | None]]) -> None:
@@ -172,10 +213,24 @@ def find_audio(paths: Sequence[str]) -> list[str]:
     return files
 
 
+@contextmanager
+def naming_shots(places: Sequence[str]) -> Iterator[None]:
+    """Calls the utterances of an enrollment by where they stand, in what is said of them."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(name_shots(str(error), places)) from error
+
+
+def name_shots(message: str, places: Sequence[str]) -> str:
+    return re.sub(r"enrollment\[(\d+)\]", lambda found: places[int(found[1])], message)
+
+
 def enrollment_parameters(
     options: argparse.Namespace, recognizer: "EmotionPipeline", examples: list[dict[str, Any]]
-) -> dict[str, Any]:
-    """What the pipeline is told of the speaker, checked and encoded once for all files."""
+) -> tuple[dict[str, Any], int]:
+    """What the pipeline is told of the speaker, checked and encoded once for all files; and how many of the utterances
+    were in a profile before."""
     from emoicl.processing.pipeline_emoicl import EmoIclPipeline
 
     if not isinstance(recognizer, EmoIclPipeline):
@@ -183,15 +238,17 @@ def enrollment_parameters(
             raise ValueError(
                 f"{options.model} is a classifier: profiles are of speech language models. Use --enroll alone."
             )
-        return {"enrollment": recognizer.decode_enrollment(examples)} if examples else {}
-    profile = make_profile(recognizer, examples, options.profile)
+        return ({"enrollment": recognizer.decode_enrollment(examples)} if examples else {}), 0
+    profile = make_profile(recognizer, examples, options.profile, options.candidate_labels)
     if options.save_profile and profile is not None:
         profile.save(options.save_profile)
         print(f"Wrote {options.save_profile}: {len(profile)} utterances enrolled.", file=sys.stderr)
-    return {"profile": profile} if profile is not None else {}
+    return ({}, 0) if profile is None else ({"profile": profile}, len(profile) - len(examples))
 
 
-def make_profile(recognizer: "EmoIclPipeline", examples: list[dict], path: Path | None) -> "SpeakerProfile | None":
+def make_profile(
+    recognizer: "EmoIclPipeline", examples: list[dict], path: Path | None, labels: list[str] | None
+) -> "SpeakerProfile | None":
     """The profile of a file, with the examples behind what it holds."""
     from emoicl.processing.profile_emoicl import SpeakerProfile
 
@@ -200,7 +257,7 @@ def make_profile(recognizer: "EmoIclPipeline", examples: list[dict], path: Path 
         profile.check_model(recognizer.model_fingerprint)
     if not examples:
         return profile
-    enrolled = recognizer.enroll(examples)
+    enrolled = recognizer.enroll(examples, labels)
     if profile is None:
         return enrolled
     profile.add(enrolled)
@@ -220,7 +277,8 @@ def predict(
         parameters (`dict[str, Any]`): Of the pipeline's call.
 
     Returns:
-        `Iterator[dict[str, Any]]`: `audio`, and `labels`, `timeline` or `error`, for each file.
+        `Iterator[dict[str, Any]]`: `audio`, and `labels`, `timeline` or `error`, for each file; of one that is
+            enrolled `is_enrolled` too.
     """
     from emoicl.training.data.text_tables import printable
 
@@ -242,24 +300,30 @@ def predict_one(
     recognizer: "EmotionPipeline", file: str, kind: str, batch_size: int, parameters: dict[str, Any]
 ) -> dict[str, Any]:
     """The answer for one file, or the reason why there is none."""
+    from emoicl.processing.enrollment_emoicl import EnrolledTargetError
     from emoicl.training.data.text_tables import printable
 
     result: dict[str, Any] = {"audio": printable(file)}
     try:
         return result | {kind: recognizer(file, batch_size=batch_size, **parameters)}
     except ValueError as error:
-        return result | {"error": printable(str(error).removeprefix(f"audio ({file}): "))}
+        result["error"] = printable(str(error).removeprefix(f"audio ({file}): "))
+        return result | ({"is_enrolled": True} if isinstance(error, EnrolledTargetError) else {})
 
 
-def recognizer_labels(recognizer: "EmotionPipeline", decoding: str) -> list[str]:
-    """The labels whose scores a table has columns for; of beam search none, which may write any text."""
-    from emoicl.processing.pipeline_emoicl import EmoIclPipeline
+def recognizer_labels(recognizer: "EmotionPipeline") -> list[str]:
+    """The labels that a model chooses from."""
+    id2label: Any = recognizer.model.config.id2label
+    return list(id2label.values())
 
-    if decoding == "beam":
-        return []
-    if isinstance(recognizer, EmoIclPipeline):
-        return recognizer.processor.candidate_labels
-    return list(recognizer.model.config.id2label.values())
+
+def probable(result: dict[str, Any], threshold: float | None) -> dict[str, Any]:
+    """A result without the labels that are less probable than a threshold."""
+    if threshold is None or "error" in result:
+        return result
+    if "timeline" in result:
+        return result | {"timeline": [probable(window, threshold) for window in result["timeline"]]}
+    return result | {"labels": [answer for answer in result["labels"] if answer["score"] >= threshold]}
 
 
 @contextmanager
@@ -321,7 +385,7 @@ def table_rows(result: dict[str, Any], labels: Sequence[str]) -> list[dict[str, 
     return rows
 
 
-def read_enrollment(path: Path) -> list[dict[str, Any]]:
+def read_enrollment(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
     """
     Reads the utterances of a person.
 
@@ -330,7 +394,8 @@ def read_enrollment(path: Path) -> list[dict[str, Any]]:
             table of `audio` alone; or a folder of clips, which have no labels.
 
     Returns:
-        `list[dict[str, Any]]`: `audio` and `label` of each, None for no label.
+        `tuple[list[dict[str, Any]], list[str]]`: `audio` and `label` of each, None for no label; and where each
+            stands, such as `"me.csv, line 3"`.
 
     Raises:
         `ValueError`: If there is no audio in the folder or a row, or the table lacks a column.
@@ -338,12 +403,14 @@ def read_enrollment(path: Path) -> list[dict[str, Any]]:
     from emoicl.training.data.tables import Table
 
     if path.is_dir():
-        return [{"audio": Path(file), "label": None} for file in find_audio([str(path)])]
+        files = find_audio([str(path)])
+        return [{"audio": Path(file), "label": None} for file in files], files
     table = Table(path)
     # Labels under another name must not be passed over.
     if table.schema.names != ["audio"]:
         table.require(["audio", "label"])
     rows = list(table.rows(["label"]))
-    if incomplete := [str(row.number) for row in rows if row.clip is None]:
-        raise ValueError(f"{path}: no audio in row {', '.join(incomplete)}.")
-    return [{"audio": row.clip, "label": row.texts["label"] or None} for row in rows]
+    places = [table.place(row.number) for row in rows]
+    if incomplete := [place for row, place in zip(rows, places, strict=True) if row.clip is None]:
+        raise ValueError(f"{', '.join(incomplete)}: no audio.")
+    return [{"audio": row.clip, "label": row.texts["label"] or None} for row in rows], places

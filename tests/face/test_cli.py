@@ -259,6 +259,12 @@ def test_names_of_models():
     for name in ("./speech", "org/speech", "folder/model"):
         assert find_model(name) == name
     assert find_model(Path("speech")) == "speech", "a path is a folder"
+    with pytest.raises(
+        ValueError, match=r"^There is no model 'spech' \(did you mean speech\?\): it is speech or bursts"
+    ):
+        find_model("spech")
+    with pytest.raises(ValueError, match="^There is no model 'outputs/mine/modle': "):
+        find_model("outputs/mine/modle")
 
 
 def test_the_license_of_the_weights_of_speech_is_beside_them():

@@ -93,14 +93,40 @@ def test_an_enrollment_without_labels(run, predict, enroll, recordings, tmp_path
         assert predict("ann_Joy_0.wav", "--enroll", other) != [without]
     predict("--enroll", recordings, "--save-profile", profile)
     assert SpeakerProfile.load(profile).labels == [None] * 3
-    printed = run(recordings, "--enroll", recordings, status=1)
-    assert printed.err.count("is the target itself") == 3
+    printed = run(recordings, "--enroll", recordings)
+    assert not printed.out and "Left out 3 of 3 files, which are enrolled." in printed.err
 
 
 def test_options(predict):
     assert len(predict("ann_Joy_0.wav", "--top-k", "2")[0]["labels"]) == 2
     (answer,) = predict("ann_Joy_0.wav", "--decoding", "beam")
     assert isinstance(answer["labels"][0]["label"], str)
+
+
+def test_labels_and_threshold(run, predict, enroll, tmp_path):
+    enrollment = enroll("audio,label\nann_Joy_1.wav, joy\nann_Anger_1.wav,ANGER\n")
+    (answer,) = predict("ann_Joy_0.wav", "--labels", "Joy", "Anger", "--enroll", enrollment)
+    assert {label["label"] for label in answer["labels"]} == {"Joy", "Anger"}
+    assert predict("ann_Joy_0.wav", "--threshold", "1")[0]["labels"] == []
+    run("ann_Joy_0.wav", "--labels", "Joy", "Anger", "--threshold", "0.5", "--output", tmp_path / "out.csv")
+    (row,) = read_table(tmp_path / "out.csv")
+    assert [name for name in row if name.startswith("P(")] == ["P(Joy)", "P(Anger)"]
+    assert sum(bool(row[name]) for name in ("P(Joy)", "P(Anger)")) == 1
+
+
+def test_where_and_how_it_computes(run, predict, complaint):
+    answers = [predict("ann_Joy_0.wav", "--dtype", dtype, "--device", "cpu")[0] for dtype in ("float32", "bfloat16")]
+    first, second = ({label["label"]: label["score"] for label in answer["labels"]} for answer in answers)
+    assert first != second
+    assert first == pytest.approx(second, abs=0.05)
+    assert "--device gpu: there is no such device here, but cpu" in complaint("predict", "x.wav", "--device", "gpu")
+
+
+def test_a_clip_of_a_folder_that_is_enrolled_is_left_out(run, recordings):
+    (recordings / "me.csv").write_text("audio,label\nb.wav,Joy\n")
+    printed = run(recordings, "--enroll", recordings / "me.csv")
+    assert [json.loads(line)["audio"][-5:] for line in printed.out.splitlines()] == ["a.WAV", "c.wav"]
+    assert "Left out 1 of 3 files, which are enrolled." in printed.err
 
 
 def test_folders_are_walked_in_order(predict, recordings, table):
@@ -169,7 +195,7 @@ def test_one_bad_file_does_not_stop_the_others(run, predict, recordings, tmp_pat
 
 def test_a_target_in_its_own_enrollment_is_named(run, enroll):
     printed = run("ann_Joy_0.wav", "--enroll", enroll("audio,label\nann_Joy_0.wav,Joy\n"), status=1)
-    assert "ann_Joy_0.wav: enrollment[0]: is the target itself" in printed.err
+    assert "ann_Joy_0.wav: " in printed.err and "enrollment.csv, line 2: is the target itself" in printed.err
 
 
 def test_long_recordings_have_a_timeline(run, predict, enroll, tmp_path):
@@ -209,8 +235,12 @@ def test_an_interruption_keeps_the_lines_before_it(run, recordings, tmp_path, mo
         ("file,emotion\nann_Joy_1.wav,Joy\n", "enrollment.csv: lacks the columns ['audio', 'label']"),
         ("audio,label\n", "enrollment.csv: the table has no rows"),
         ("audio,lable\nann_Joy_1.wav,Joy\n", "enrollment.csv: lacks the columns ['label']; it has ['audio', 'lable']"),
-        ("audio,label\nann_Joy_1.wav,Joy\nann_Anger_1.wav,\n,Joy\n", "enrollment.csv: no audio in row 3"),
-        ("audio,label\nann_Joy_1.wav,joy\n", "enrollment[0]: label 'joy' is none of the candidate labels"),
+        ("audio,label\nann_Joy_1.wav,Joy\nann_Anger_1.wav,\n,Joy\n", "enrollment.csv, line 4: no audio"),
+        (
+            "audio,label\n\nann_Joy_1.wav,Joyy\n",
+            "enrollment.csv, line 3: label 'Joyy' is none of the candidate labels",
+        ),
+        ("audio,label\nann_Joy_1.wav,Angr\n", "; did you mean 'Anger'?"),
         ("audio,label\nann_Joy_1.wav,Joy\ngone.wav,Joy\n", "gone.wav"),
     ],
 )
@@ -302,10 +332,13 @@ def test_a_classifier(classifier, table, enroll, capsys):
 def test_what_a_classifier_cannot_do(complaint, classifier, enroll):
     arguments = ["predict", "--model", classifier, "x.wav"]
     assert "is a classifier, which writes no text" in complaint(*arguments, "--decoding", "beam")
+    assert "is a classifier of" in complaint(*arguments, "--labels", "Joy", "Awe")
     assert "profiles are of speech language models" in complaint(*arguments, "--profile", "me.profile")
     unknown = enroll("audio,label\nann_Joy_1.wav,Awe\n")
     assert "'Awe' is none of the enrollment labels" in complaint(*arguments, "--enroll", unknown)
-    assert "enrollment[0]: has no label" in complaint(*arguments, "--enroll", enroll("audio\nann_Joy_1.wav\n"))
+    assert "enrollment.csv, line 2: has no label" in complaint(
+        *arguments, "--enroll", enroll("audio\nann_Joy_1.wav\n")
+    )
 
 
 @needs_bundled

@@ -68,7 +68,7 @@ class Table:
                 metadata = pyarrow.parquet.read_metadata(self.path)
                 self.schema, self.num_rows = metadata.schema.to_arrow_schema(), metadata.num_rows
         else:
-            self._rows = read_text_table(self.path)
+            self._rows, self._lines = read_text_table(self.path)
             self.schema, self.num_rows = self._rows.schema, self._rows.num_rows
         self.require(required)
         if not self.num_rows:
@@ -80,6 +80,11 @@ class Table:
         if "audio" in columns and not _is_audio(kind := self.schema.field("audio").type):
             kind = " ".join(str(kind).split())
             raise ValueError(f"{self.path}: audio is of type {kind}; it should be bytes, a path or {{bytes, path}}.")
+
+    def place(self, number: int) -> str:
+        """Where a row stands, for people: the line of a text, else the row, of which the first is 1."""
+        line = None if self.is_parquet else self._lines[number - 1]
+        return f"{self.path}, row {number}" if line is None else f"{self.path}, line {line}"
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Its rows in order, a few at a time."""

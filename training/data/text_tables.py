@@ -18,7 +18,7 @@ NUMBERS = ("duration",)
 DELIMITERS = (",", ";", "\t", "|")
 
 
-def read_text_table(path: Path) -> pa.Table:
+def read_text_table(path: Path) -> tuple[pa.Table, list[int | None]]:
     """
     Reads a table of text.
 
@@ -26,7 +26,8 @@ def read_text_table(path: Path) -> pa.Table:
         path (`Path`): A `.csv`, `.tsv`, `.json` (a list of objects) or `.jsonl` file.
 
     Returns:
-        `pa.Table`: Its columns; those of a CSV file are strings without blanks around them, but for `duration`.
+        `tuple`: its columns, `pa.Table`, of which those of a CSV file are strings without blanks around them, but for
+            `duration`; and the line that each row ends in, None in a list of JSON objects.
 
     Raises:
         `ValueError`: If it cannot be read. The message names the file.
@@ -64,42 +65,52 @@ def decode_text(path: Path) -> str:
     return text
 
 
-def _parse_json(text: str) -> pa.Table:
+def _parse_json(text: str) -> tuple[pa.Table, list[int | None]]:
     """Objects, in a list or one a line."""
+    lines: list[int | None] = [number for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
     if text.lstrip().startswith("["):
         rows = json.loads(text)
         if not all(isinstance(row, dict) for row in rows):
             raise ValueError("it is a list of something else than objects")
         text = "\n".join(map(json.dumps, rows))
-    return pyarrow.json.read_json(pa.BufferReader(text.encode()))
+        lines = []
+    table = pyarrow.json.read_json(pa.BufferReader(text.encode()))
+    # An object may go over several lines.
+    return table, lines if len(lines) == table.num_rows else [None] * table.num_rows
 
 
 # Of `csv`, because pyarrow's reader takes a quotation mark after a blank for a letter.
-def _parse_csv(text: str) -> pa.Table:
+def _parse_csv(text: str) -> tuple[pa.Table, list[int | None]]:
     first, _, rest = text.partition("\n")
     # By this line, Excel is told the delimiter.
+    num_before = 0
     if first.strip().lower().startswith("sep=") and len(first.strip("\r")) == 5:
-        delimiter, text = first[4], rest
+        delimiter, text, num_before = first[4], rest, 1
     else:
         delimiter = _find_delimiter(first)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
     # Lines of nothing but delimiters are what spreadsheets leave of deleted rows.
-    rows = [[cell.strip() for cell in row] for row in reader if any(cell.strip() for cell in row)]
+    rows, lines = [], []
+    for row in reader:
+        if any(cell.strip() for cell in row):
+            rows.append([cell.strip() for cell in row])
+            lines.append(num_before + reader.line_num)
     if not rows:
         raise ValueError("it has no header")
     header, *rows = rows
+    lines = lines[1:]
     names = [name for name in header if name]
     if len(set(names)) < len(names):
         raise ValueError(f"a column occurs more than once in {names}")
-    for number, row in enumerate(rows, start=1):
+    for line, row in zip(lines, rows, strict=True):
         if len(row) < len(header) or any(row[len(header) :]):
             raise ValueError(
-                f"row {number} has {len(row)} values where the header has {len(header)}, separated by {delimiter!r}: "
+                f"line {line} has {len(row)} values where the header has {len(header)}, separated by {delimiter!r}: "
                 f"{row}"
             )
     # A column without a name, such as pandas' numbers of rows, cannot be asked for.
     columns = {name: _column(name, [row[place] for row in rows]) for place, name in enumerate(header) if name}
-    return pa.table(columns)
+    return pa.table(columns), lines
 
 
 def _find_delimiter(header: str) -> str:

@@ -3,11 +3,12 @@
 import logging
 import math
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from emoicl.training.data.corpus import Corpus, CorpusLike, load_corpus
+from emoicl.training.data.progress import progress
 from emoicl.training.episodes.enrollment import EnrollmentSetting, max_shots, select_enrollment
 from emoicl.training.episodes.episodes import Episode
 from emoicl.training.evaluation.recognition import Recognizer
@@ -22,6 +23,9 @@ CONTROLS = ("rotated", "other_speaker")
 UNLABELED = "unlabeled"
 ALL_CONTROLS = (*CONTROLS, UNLABELED)
 
+# What becomes of speakers with too few utterances for the largest number of shots.
+ThinSpeakers = Literal["refuse", "leave_out", "fewer_shots"]
+
 
 def evaluate(
     recognizer: Recognizer,
@@ -33,6 +37,7 @@ def evaluate(
     label: str | None = None,
     orders: int = 1,
     batch_size: int = 64,
+    thin_speakers: ThinSpeakers = "refuse",
 ) -> EvaluationReport:
     """
     Classifies every utterance of a corpus with enrollments of its speaker, of several sizes and seeds.
@@ -53,6 +58,9 @@ def evaluate(
             Number of orders in which the shots of the first seed are given at the largest number of shots; the first
             one is that of the draw.
         batch_size (`int`, *optional*, defaults to 64): Episodes that are handed over at once.
+        thin_speakers (`str`, *optional*, defaults to `"refuse"`):
+            What becomes of speakers with too few utterances for the largest number of shots: all is refused, they are
+            left out (`"leave_out"`), or they have as many shots as they can (`"fewer_shots"`). The log names them.
 
     Returns:
         [`EvaluationReport`]
@@ -62,13 +70,17 @@ def evaluate(
         `ValueError`: If the corpus has labels that are not among the candidates, or an argument is out of range.
     """
     corpus = load_corpus(corpus)
-    shots, seeds, controls = list(shots), list(seeds), _usable_controls(corpus, controls)
+    shots, seeds = list(shots), list(seeds)
     setting = EnrollmentSetting.parse(setting)
     if not shots or not seeds or orders < 1:
         raise ValueError(f"shots, seeds and orders must not be empty; got {shots}, {seeds} and {orders}.")
     _check_labels(corpus, recognizer.candidate_labels)
     most = max(shots)
-    check_enrollments(corpus, most, setting, seeds if "other_speaker" in controls else [], label)
+    if thin_speakers != "refuse":
+        corpus = _without_thin_speakers(corpus, most, setting, label, thin_speakers)
+    controls = _usable_controls(corpus, controls)
+    if thin_speakers != "fewer_shots":
+        check_enrollments(corpus, most, setting, seeds if "other_speaker" in controls else [], label)
     conditions = [Condition(k) for k in shots]
     conditions += [Condition(most, control) for control in controls if most > 0]
     reorderings = [Condition(most, order=order) for order in range(1, orders) if most > 1]
@@ -76,16 +88,25 @@ def evaluate(
     runs = [(c, seed) for c in conditions for seed in (seeds if c.shots else seeds[:1])]
     runs += [(c, seeds[0]) for c in reorderings]
     steps = len(runs) * math.ceil(len(corpus) / batch_size)
-    with tqdm(total=steps, desc="Evaluating", unit="batch", disable=None, leave=False) as progress:
+    with progress(total=steps, desc="Evaluating", unit="batches", leave=False) as bar:
         for condition, seed in runs:
             probabilities = []
             for start in range(0, len(corpus), batch_size):
                 episodes = [
-                    draw_episode(corpus, target, condition, setting, seed, label, recognizer.candidate_labels)
+                    draw_episode(
+                        corpus,
+                        target,
+                        condition,
+                        setting,
+                        seed,
+                        label,
+                        recognizer.candidate_labels,
+                        fewer=thin_speakers == "fewer_shots",
+                    )
                     for target in range(start, min(start + batch_size, len(corpus)))
                 ]
                 probabilities.append(recognizer.score(corpus, episodes))
-                progress.update()
+                bar.update()
             condition.add(np.concatenate(probabilities), recognizer.candidate_labels)
     return EvaluationReport(
         setting=str(setting),
@@ -107,14 +128,17 @@ def draw_episode(
     seed: int,
     label: str | None,
     candidates: list[str],
+    fewer: bool = False,
 ) -> Episode:
-    """The episode of a target under a condition: the same for the same seed, whatever system is evaluated."""
+    """The episode of a target under a condition: the same for the same seed, whatever system is evaluated. With
+    `fewer`, of a speaker who lacks utterances it has as many shots as there can be."""
     speaker_id = another_speaker(corpus, target, seed) if condition.control == "other_speaker" else None
     draw = (seed, 0, target)
     if condition.control == UNLABELED:
         # Who knows no labels cannot choose utterances by them.
         setting, label = "TU+LU", None
-    enrollment = select_enrollment(corpus, target, condition.shots, setting, draw, speaker_id, label)
+    shots = min(condition.shots, max_shots(corpus, target, setting, speaker_id, label)) if fewer else condition.shots
+    enrollment = select_enrollment(corpus, target, shots, setting, draw, speaker_id, label)
     if condition.order:
         enrollment = np.random.default_rng((seed, 2, target, condition.order)).permutation(enrollment).tolist()
     labels: list[str | None] = [corpus.labels[index] for index in enrollment]
@@ -158,6 +182,29 @@ def check_enrollments(
         if max_shots(corpus, target, setting, speaker_id, label) < k:
             # It knows what to say.
             select_enrollment(corpus, target, k, setting, speaker_id=speaker_id, label=label)
+
+
+def _without_thin_speakers(
+    corpus: Corpus, k: int, setting: EnrollmentSetting, label: str | None, thin_speakers: ThinSpeakers
+) -> Corpus:
+    """The corpus without speakers who have too few utterances for `k` shots, or all of it. The log names them."""
+    most: dict[str, int] = {}
+    for target, speaker_id in enumerate(corpus.speaker_ids):
+        most[speaker_id] = min(most.get(speaker_id, k), max_shots(corpus, target, setting, label=label))
+    thin = {speaker_id: shots for speaker_id, shots in most.items() if shots < k}
+    if not thin or (thin_speakers == "leave_out" and len(thin) == len(most)):
+        return corpus
+    logger.warning(
+        "%s %d of %d speakers, who lack utterances for %d shots: %s.",
+        "Left out" if thin_speakers == "leave_out" else "Fewer shots for",
+        len(thin),
+        len(most),
+        k,
+        ", ".join(f"{speaker_id} (at most {shots})" for speaker_id, shots in thin.items()),
+    )
+    if thin_speakers == "fewer_shots":
+        return corpus
+    return Corpus(utterance for utterance in corpus if utterance.speaker_id not in thin)
 
 
 def _usable_controls(corpus: Corpus, controls: Sequence[str]) -> list[str]:

@@ -109,12 +109,13 @@ class SpeechLmRecognizer(CorpusRecognizer):
 
     Args:
         model ([`EmoIclForConditionalGeneration`]): The model.
-        processor ([`EmoIclProcessor`]): Lays out the prompts; its `candidate_labels` are the labels.
+        processor ([`EmoIclProcessor`]): Lays out the prompts.
         features ([`FeatureCache`], *optional*): Where speech features are kept; by default the default folder.
         decoding (`str`, *optional*, defaults to `"labels"`):
             `"labels"` for the exact probability of each label among the candidates, `"beam"` for the paper's beam
             search: the text with its own probability, which counts only if it equals a candidate exactly.
         batch_size (`int`, *optional*, defaults to 64): Prompts, or utterances, in a batch.
+        candidate_labels (`Sequence[str]`, *optional*): The labels to choose from, by default the processor's.
 
     Raises:
         `ValueError`: If `decoding` is neither of the two, or the model trains its speech encoder.
@@ -129,11 +130,12 @@ class SpeechLmRecognizer(CorpusRecognizer):
         features: FeatureCache | None = None,
         decoding: Decoding = "labels",
         batch_size: int = 64,
+        candidate_labels: Sequence[str] | None = None,
     ):
         if decoding not in ("labels", "beam"):
             raise ValueError(f'`decoding` is "labels" or "beam", not {decoding!r}.')
         features = features or FeatureCache(model, processor.feature_extractor)
-        super().__init__(model, features, processor.candidate_labels, batch_size)
+        super().__init__(model, features, candidate_labels or processor.candidate_labels, batch_size)
         self.processor = processor
         self.decoding = decoding
 

@@ -9,8 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers.utils import CONFIG_NAME
 
 from emoicl.modeling.classification_emoicl import EmoIclForAudioClassification
 from emoicl.modeling.configuration_emoicl import EmoIclClassifierConfig, EmoIclConfig
@@ -37,13 +40,16 @@ MODEL_FILES = ("config.json", "generation_config.json", "model*.safetensors", "m
 PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json")
 
 
-def load_pipeline(checkpoint: str | Path, device: torch.device | None = None) -> EmotionPipeline:
+def load_pipeline(
+    checkpoint: str | Path, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None
+) -> EmotionPipeline:
     """
     The pipeline of a speech language model or of a classifier. Code that a checkpoint brings is never run.
 
     Args:
         checkpoint (`str` or `Path`): Folder or Hub name.
-        device (`torch.device`, *optional*): Where it computes, by default where transformers' pipelines do.
+        device (`str` or `torch.device`, *optional*): Where it computes, by default where transformers' pipelines do.
+        dtype (`str` or `torch.dtype`, *optional*): Precision that it computes in, by default that of its weights.
 
     Raises:
         `ValueError`: If it is a model of another type, or a file of it is damaged, which is named.
@@ -53,7 +59,7 @@ def load_pipeline(checkpoint: str | Path, device: torch.device | None = None) ->
     model_class = EmoIclForConditionalGeneration if speech_lm else EmoIclForAudioClassification
     with naming_damage(checkpoint, *MODEL_FILES):
         refuse_larger(model_class, config, Path(checkpoint))
-        model = model_class.from_pretrained(checkpoint, use_safetensors=True)
+        model = model_class.from_pretrained(checkpoint, use_safetensors=True, dtype=dtype)
     with naming_damage(checkpoint, *PROCESSOR_FILES):
         if speech_lm:
             processor = EmoIclProcessor.from_pretrained(checkpoint, trust_remote_code=False)
@@ -132,7 +138,9 @@ def read_config(checkpoint: str | Path) -> ModelConfig:
     Raises:
         `ValueError`: If it is that of neither, or damaged.
     """
-    if Path(checkpoint).is_dir() and not (Path(checkpoint) / "config.json").is_file():
+    if not Path(checkpoint).is_dir():
+        find_on_hub(str(checkpoint))
+    elif not (Path(checkpoint) / "config.json").is_file():
         raise ValueError(f"{checkpoint}: holds no checkpoint, it lacks config.json.")
     with naming_damage(checkpoint, "config.json"):
         config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
@@ -143,6 +151,26 @@ def read_config(checkpoint: str | Path) -> ModelConfig:
             "emoicl_classifier."
         )
     return config
+
+
+def find_on_hub(name: str) -> None:
+    """Refuses a name under which the Hub has no model, or cannot be asked: at once, where transformers asks six times.
+
+    Raises:
+        `ValueError`: If neither the Hub nor its cache has the model.
+    """
+    try:
+        if not isinstance(try_to_load_from_cache(name, CONFIG_NAME), str):
+            get_hf_file_metadata(hf_hub_url(name, CONFIG_NAME))
+    except HFValidationError:
+        raise ValueError(f"{name}: there is no such folder, and no name of the Hub is like that.") from None
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        what = "has no such model, or a private one" if status in (401, 404) else f"refuses it ({status})"
+        raise ValueError(f"{name}: there is no such folder, and the Hub {what}.") from error
+    # By which client it asks depends on its version.
+    except Exception as error:
+        raise ValueError(f"{name}: there is no such folder, and the Hub cannot be reached ({error}).") from error
 
 
 def refuse_endless(fields: dict[str, Any]) -> None:

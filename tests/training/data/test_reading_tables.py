@@ -91,8 +91,8 @@ def test_an_encoding_that_is_a_guess_is_told(tmp_path):
     "name, content, message",
     [
         ("a.csv", b"", "it has no header"),
-        ("a.csv", b"audio,label\na.wav,joy,sad\n", "row 1 has 3 values where the header has 2, separated by ','"),
-        ("a.csv", b"audio,label\na.wav\n", "row 1 has 1 values"),
+        ("a.csv", b"audio,label\na.wav,joy,sad\n", "line 2 has 3 values where the header has 2, separated by ','"),
+        ("a.csv", b"audio,label\na.wav\n", "line 2 has 1 values"),
         ("a.csv", b'audio,label\n"a.wav,joy\n', "unexpected end of data"),
         ("a.csv", b"audio,label,label\na.wav,joy,sad\n", "a column occurs more than once"),
         ("a.csv", b"audio,duration\na.wav,long\n", "duration is a number in every row"),

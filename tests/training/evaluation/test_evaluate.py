@@ -217,11 +217,37 @@ def test_too_few_utterances_of_another_speaker_are_found_before_anything_runs(re
     assert recognizer.episodes == []
 
 
+def test_thin_speakers_are_left_out_or_have_fewer_shots(run, recognizer, three, caplog):
+    lacking = Corpus(u for u in three if (u.speaker_id, u.label) != ("ann", "Joy"))
+    with caplog.at_level(logging.WARNING):
+        report = run(lacking, shots=[0, 3], seeds=[0], thin_speakers="leave_out")
+    assert "Left out 1 of 3 speakers, who lack utterances for 3 shots: ann (at most 2)." in caplog.text
+    assert set(report.speaker_ids) == set(three.speaker_ids) - {"ann"}
+    recognizer.episodes.clear()
+    with caplog.at_level(logging.WARNING):
+        report = run(lacking, shots=[3], seeds=[0], controls=[], thin_speakers="fewer_shots")
+    assert "Fewer shots for 1 of 3 speakers" in caplog.text
+    of_ann = [speaker_id == "ann" for speaker_id in report.speaker_ids]
+    shots = [len(episode.enrollment) for episode in recognizer.episodes]
+    assert shots == [2 if is_hers else 3 for is_hers in of_ann]
+    with pytest.raises(EnrollmentError, match="speaker ann has 3"):
+        run(shots=[4], thin_speakers="leave_out")
+
+
 def test_one_speaker_has_no_other(run, three, caplog):
     with caplog.at_level(logging.WARNING):
         report = run(Corpus(three.utterances[:9]), shots=[3])
     assert [condition.control for condition in report.conditions] == [None, "rotated"]
     assert "one speaker" in caplog.text
+
+
+def test_the_speech_language_model_is_asked_for_other_labels(composed, features, corpus):
+    labels = [*LABELS[:2], "Awe"]
+    recognizer = SpeechLmRecognizer(*composed, features, candidate_labels=labels)
+    kept = Corpus(utterance for utterance in corpus if utterance.label in labels)
+    report = evaluate(recognizer, kept, shots=[0], seeds=[0])
+    assert report.candidate_labels == labels
+    assert report.conditions[0].probabilities[0].shape == (len(kept), 3)
 
 
 def test_the_speech_language_model_is_evaluated(composed, features, corpus):

@@ -9,6 +9,7 @@ from tiny import LABELS, tiny_model, tiny_processor
 from tiny_classifier import tiny_classifier
 
 from emoicl.processing import EmoIclFeatureExtractor
+from emoicl.training.publishing import checkpoint as module
 from emoicl.training.publishing.cards import save_card
 from emoicl.training.publishing.checkpoint import load_pipeline
 
@@ -165,3 +166,20 @@ def test_nobody_is_asked_whether_code_may_run(copy_of, of):
     (folder / name).write_text(json.dumps(json.loads((folder / name).read_text()) | fields))
     with pytest.raises(ValueError, match=rf"lm: .*{name} cannot be used: .* contains custom code"):
         load_pipeline(folder)
+
+
+def test_a_name_that_is_nowhere_is_refused_at_once(monkeypatch):
+    asked = []
+
+    def ask(url):
+        asked.append(url)
+        raise ConnectionError("Name or service not known")
+
+    monkeypatch.setattr(module, "get_hf_file_metadata", ask)
+    with pytest.raises(
+        ValueError, match=r"^org/modle: there is no such folder, and the Hub cannot be reached \(Name or"
+    ):
+        load_pipeline("org/modle")
+    assert len(asked) == 1
+    with pytest.raises(ValueError, match="^./modle: there is no such folder, and no name of the Hub is like that"):
+        load_pipeline("./modle")
