@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import softmax
 from torch.utils.data import Dataset
 
 from emoicl.modeling.adaptation_emoicl import EmoIclSpeakerAdaptation
@@ -46,12 +47,68 @@ class MadeUpContext:
         shot_labels (`list[str | None]`): Label word of each shot; None where it is not told.
         target_labels (`list[str]`): Label word of each target.
         candidate_labels (`list[str]`): Label words of the instruction.
+        probabilities (`np.ndarray` of shape `(num_targets, num_candidates)`):
+            How probable each candidate is of each target; see [`MadeUpSpeaker.label_probabilities`].
     """
 
     voices: np.ndarray
     shot_labels: list[str | None]
     target_labels: list[str]
     candidate_labels: list[str]
+    probabilities: np.ndarray
+
+
+@dataclass(frozen=True)
+class MadeUpSpeaker:
+    """
+    What the utterances of one speaker are drawn from: `means[label] + speaker + manner[label] + noise`, all Gaussian
+    and independent over dimensions.
+
+    Args:
+        means (`np.ndarray` of shape `(num_labels, size)`): What labels sound like on average.
+        speaker (`np.ndarray` of shape `(size,)`): Variance of what all of the speaker's utterances share.
+        manner (`np.ndarray` of shape `(size,)`): Variance of what those with the same label share.
+        noise (`np.ndarray` of shape `(size,)`): Variance of what no two share.
+    """
+
+    means: np.ndarray
+    speaker: np.ndarray
+    manner: np.ndarray
+    noise: np.ndarray
+
+    def utter(self, rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
+        """Voice embeddings `(num_utterances, size)` with these labels, by their number."""
+        num_labels, size = self.means.shape
+        speaker = np.sqrt(self.speaker) * rng.standard_normal(size)
+        manner = np.sqrt(self.manner) * rng.standard_normal((num_labels, size))
+        noise = np.sqrt(self.noise) * rng.standard_normal((len(labels), size))
+        return (self.means + manner)[labels] + speaker + noise
+
+    def label_probabilities(self, shots: np.ndarray, shot_labels: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """
+        The posterior of each target's label by Bayes' rule, which is what there is to learn: the label that was drawn
+        says as much on average, but with the chance of the draw.
+
+        Args:
+            shots (`np.ndarray` of shape `(num_shots, size)`): Voice embeddings of the enrollment.
+            shot_labels (`np.ndarray` of shape `(num_shots,)`): Their labels, told or not: who knows more than the
+                reader is right about the same share of what the reader sees.
+            targets (`np.ndarray` of shape `(num_targets, size)`): Voice embeddings of the targets.
+
+        Returns:
+            `np.ndarray` of shape `(num_targets, num_labels)`.
+        """
+        of_label = shot_labels[None] == np.arange(len(self.means))[:, None]
+        num_shots = of_label.sum(1)[:, None]
+        residuals = np.where(num_shots, of_label @ shots / np.maximum(num_shots, 1) - self.means, 0.0)
+        # Gaussian conditioning, as in EmoIclSpeakerAdaptation.posterior.
+        precision = num_shots / (num_shots * self.manner + self.noise)
+        variance = 1 / (1 / self.speaker + precision.sum(0))
+        center = variance * (precision * residuals).sum(0)
+        gain = self.manner * precision
+        expected = self.means + center + gain * (residuals - center)
+        spread = self.noise + self.manner * (1 - gain) + (1 - gain) ** 2 * variance
+        return softmax(-0.5 * ((targets[:, None] - expected) ** 2 / spread + np.log(spread)).sum(-1), axis=1)
 
 
 class MadeUpSpeakers(Dataset[MadeUpContext]):
@@ -156,12 +213,14 @@ class MadeUpSpeakers(Dataset[MadeUpContext]):
         if not matching and rng.random() < 0.5:
             shots = rng.integers(num_labels, size=num_shots)
         targets = np.resize(rng.permutation(num_labels), self.num_targets)
-        voices = self._utter(rng, means, np.concatenate([shots, targets]), is_wide)
+        speaker = self._draw_speaker(rng, means, is_wide)
+        voices = speaker.utter(rng, np.concatenate([shots, targets]))
+        probabilities = speaker.label_probabilities(voices[:num_shots], shots, voices[num_shots:])
         shot_labels: list[str | None] = [words[label] for label in shots]
         if not matching and rng.random() < self.unlabeled_share:
             told = rng.random(num_shots) < (0.5 if rng.random() < 0.5 else 0.0)
             shot_labels = [word if tell else None for word, tell in zip(shot_labels, told, strict=True)]
-        return MadeUpContext(voices, shot_labels, [words[label] for label in targets], words)
+        return MadeUpContext(voices, shot_labels, [words[label] for label in targets], words, probabilities)
 
     def _draw_labels(self, rng: np.random.Generator, is_wide: bool, has_unknown: bool) -> tuple[list[str], np.ndarray]:
         """The candidates of a context and what each sounds like on average, `(num_labels, size)`."""
@@ -184,19 +243,17 @@ class MadeUpSpeakers(Dataset[MadeUpContext]):
         order = rng.permutation(len(words))[:num_known]
         return [words[i] for i in order], means[order]
 
-    def _utter(self, rng: np.random.Generator, means: np.ndarray, labels: np.ndarray, is_wide: bool) -> np.ndarray:
-        """Voice embeddings `(num_utterances, size)` of a new speaker, in a room of its own if it is wide."""
-        num_labels, size = means.shape
-        normal, uniform = rng.standard_normal, rng.random
-        speaker = 2 * uniform() * np.sqrt(self.variances["speaker"]) * normal(size)
-        manner = 2 * uniform() * np.sqrt(self.variances["speaker_label"]) * normal((num_labels, size))
-        spread = np.sqrt(self.difficulty.noise * self.variances["noise"])
+    def _draw_speaker(self, rng: np.random.Generator, means: np.ndarray, is_wide: bool) -> MadeUpSpeaker:
+        """Some speakers differ more from others than on average, and so do their labels; a wide one has a room and a
+        noise of its own too."""
+        speaker = (2 * rng.random()) ** 2 * self.variances["speaker"]
+        manner = (2 * rng.random()) ** 2 * self.variances["speaker_label"]
+        noise = self.difficulty.noise * self.variances["noise"]
         if is_wide:
-            speaker = speaker + np.exp(3.6 * uniform() - 2) * normal(size)
-            manner = manner * (1 + 3 * uniform())
-            spread = spread * np.exp(2 * uniform() - 1 + 0.3 * normal(size))
-        noise = spread * normal((len(labels), size))
-        return (means + manner)[labels] + speaker + noise
+            speaker = speaker + np.exp(2 * (3.6 * rng.random() - 2))
+            manner = manner * (1 + 3 * rng.random()) ** 2
+            noise = noise * np.exp(2 * (2 * rng.random() - 1 + 0.3 * rng.standard_normal(means.shape[1])))
+        return MadeUpSpeaker(means, speaker, manner, noise)
 
 
 class MadeUpCollator:
@@ -214,8 +271,9 @@ class MadeUpCollator:
         """
         Returns:
             `dict` of `input_ids`, `attention_mask`, `sequence_ids`, `segment_ids` and `utterance_index` of prompts
-            that end with `num_targets` targets in place of one, `voice_embeds` `(num_utterances, size)`, and `labels`
-            `(num_contexts * num_targets, label_length)`.
+            that end with `num_targets` targets in place of one, `voice_embeds` `(num_utterances, size)`, and for each
+            target `labels` `(num_contexts * num_targets, label_length)`, `candidate_ids` `(num_contexts * num_targets,
+            num_candidates, label_length)` and their `probabilities`, 0 for candidates that another context has.
         """
         num_targets, num_query_tokens = len(contexts[0].target_labels), self.processor.num_query_tokens
         sizes = [len(context.voices) for context in contexts]
@@ -238,8 +296,19 @@ class MadeUpCollator:
             prompts[name] = torch.nn.functional.pad(tokens, (0, num_targets * num_query_tokens), value=of_target)
         longest = max(sizes)
         index = torch.tensor([[*of_context, *[-1] * (longest - len(of_context))] for of_context in rows])
-        label_ids = [self.processor.label_ids(c.target_labels, c.candidate_labels) for c in contexts]
-        length = max(ids.shape[1] for ids in label_ids)
-        labels = [torch.nn.functional.pad(ids, (0, length - ids.shape[1]), value=-100) for ids in label_ids]
         voices = torch.from_numpy(np.concatenate([context.voices for context in contexts])).float()
-        return {**prompts, "utterance_index": index, "voice_embeds": voices, "labels": torch.cat(labels)}
+        return {**prompts, "utterance_index": index, "voice_embeds": voices, **self._answers(contexts)}
+
+    def _answers(self, contexts: Sequence[MadeUpContext]) -> dict[str, torch.Tensor]:
+        candidates = [self.processor.label_ids(c.candidate_labels, c.candidate_labels) for c in contexts]
+        most, length = (max(ids.shape[axis] for ids in candidates) for axis in (0, 1))
+        shape = (len(contexts), len(contexts[0].target_labels), most)
+        candidate_ids, probabilities = torch.full((*shape, length), -100), torch.zeros(shape)
+        labels = candidate_ids[:, :, 0].clone()
+        for row, (context, ids) in enumerate(zip(contexts, candidates, strict=True)):
+            candidate_ids[row, :, : len(ids), : ids.shape[1]] = ids
+            probabilities[row, :, : len(ids)] = torch.from_numpy(context.probabilities)
+            told = [context.candidate_labels.index(label) for label in context.target_labels]
+            labels[row] = candidate_ids[row, 0, told]
+        answers = {"labels": labels, "candidate_ids": candidate_ids, "probabilities": probabilities}
+        return {name: values.flatten(0, 1) for name, values in answers.items()}

@@ -97,18 +97,17 @@ class MadeUpTrainer(EmoIclTrainer):
     def compute_loss(
         self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], return_outputs: bool = False, **kwargs: Any
     ) -> Any:
-        """Cross entropy of the label of each target, which sees the enrollment and no other target."""
+        """Cross entropy of the probabilities of each target's label, which sees the enrollment and no other target."""
         labels = inputs["labels"]
         with self.accelerator.autocast():
             encoded, mask = self.encode_targets(inputs)
         # By the model that was handed over, which in several processes is the one that shares gradients.
         logits = model(encoder_outputs=BaseModelOutput(encoded), attention_mask=mask, labels=labels).logits
-        loss = torch.nn.functional.cross_entropy(
-            logits.flatten(0, 1).float(),
-            labels.flatten(),
-            ignore_index=IGNORED,
-            label_smoothing=self.args.label_smoothing_factor,
-        )
+        log_probabilities = logits.float().log_softmax(-1)
+        tokens = next_tokens(labels, inputs["candidate_ids"], inputs["probabilities"], logits.shape[-1])
+        smoothing = self.args.label_smoothing_factor
+        tokens = (1 - smoothing) * tokens + smoothing / logits.shape[-1]
+        loss = -(tokens * log_probabilities).sum(-1)[labels != IGNORED].mean()
         return (loss, {"logits": logits}) if return_outputs else loss
 
     def encode_targets(self, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -188,6 +187,30 @@ def difficulties(args: MadeUpTrainingArguments) -> list[Difficulty]:
         left = max(0.0, 1 - step / easing_steps) if easing_steps else 0.0
         found.append(Difficulty(args.noise * (args.first_noise / args.noise) ** left, step < args.matching_steps))
     return found
+
+
+def next_tokens(
+    labels: torch.Tensor, candidate_ids: torch.Tensor, probabilities: torch.Tensor, vocab_size: int
+) -> torch.Tensor:
+    """
+    How probable each token is at each step, after the earlier tokens of a label that was drawn.
+
+    Args:
+        labels (`torch.Tensor` of shape `(batch_size, length)`): Tokens of the labels, padded with -100.
+        candidate_ids (`torch.Tensor` of shape `(batch_size, num_candidates, length)`): Those of all candidates.
+        probabilities (`torch.Tensor` of shape `(batch_size, num_candidates)`): Of the candidates.
+        vocab_size (`int`): Number of tokens.
+
+    Returns:
+        `torch.Tensor` of shape `(batch_size, length, vocab_size)`, whose rows sum to 1, or to 0 after a label's end.
+    """
+    agrees = (candidate_ids[:, :, :-1] == labels[:, None, :-1]).int().cumprod(-1)
+    possible = torch.nn.functional.pad(agrees, (1, 0), value=1) * (candidate_ids != IGNORED)
+    # The label that was drawn is always possible, however improbable it is.
+    weights = possible * probabilities.clamp(min=1e-6)[..., None]
+    weights = weights / weights.sum(1, keepdim=True).clamp(min=1e-6)
+    tokens = weights.new_zeros(*labels.shape, vocab_size)
+    return tokens.scatter_add_(2, candidate_ids.clamp(min=0).transpose(1, 2), weights.transpose(1, 2))
 
 
 @torch.no_grad()

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
+from scipy.stats import multivariate_normal
 from tiny import LABELS, tiny_model
 
 from emoicl.modeling.adaptation_emoicl import EmoIclSpeakerAdaptation
@@ -18,6 +20,7 @@ from emoicl.training.episodes.made_up_speakers import (
     Difficulty,
     MadeUpCollator,
     MadeUpContext,
+    MadeUpSpeaker,
     MadeUpSpeakers,
 )
 from emoicl.training.episodes.sampling import ShotsSampler
@@ -60,7 +63,8 @@ def made_up(**fields: Any) -> MadeUpSpeakers:
 
 def is_same(one: MadeUpContext, other: MadeUpContext) -> bool:
     words = [(c.shot_labels, c.target_labels, c.candidate_labels) for c in (one, other)]
-    return words[0] == words[1] and np.array_equal(one.voices, other.voices)
+    same = [np.array_equal(getattr(one, name), getattr(other, name)) for name in ("voices", "probabilities")]
+    return words[0] == words[1] and all(same)
 
 
 def unknown_words(context: MadeUpContext) -> set[str]:
@@ -103,6 +107,34 @@ def test_a_context_is_one_of_one_speaker():
         words = context.candidate_labels
         assert 2 <= len(words) == len(set(words)) <= len(LABELS)
         assert {*context.target_labels, *context.shot_labels} <= {*words, None}
+
+
+@pytest.mark.parametrize("shot_labels", [[], [0], [2, 2, 0], [0, 1, 2, 1]], ids=len)
+def test_probabilities_are_those_of_the_joint_gaussian(shot_labels):
+    rng = np.random.default_rng(0)
+    means = rng.normal(size=(3, SIZE))
+    speaker = MadeUpSpeaker(means, *rng.uniform(0.2, 2.0, (3, SIZE)))
+    voices = speaker.utter(rng, np.array([*shot_labels, 1]))
+    expected = np.zeros(3)
+    for label in range(3):
+        labels = np.array([*shot_labels, label])
+        same = labels[:, None] == labels
+        for d in range(SIZE):
+            covariance = speaker.speaker[d] + same * speaker.manner[d] + np.eye(len(labels)) * speaker.noise[d]
+            expected[label] += multivariate_normal.logpdf(voices[:, d], means[labels, d], covariance)
+    found = speaker.label_probabilities(voices[:-1], np.array(shot_labels, int), voices[-1:])
+    np.testing.assert_allclose(found[0], softmax(expected), rtol=1e-6)
+
+
+def test_the_label_that_is_drawn_is_as_frequent_as_it_is_probable():
+    speakers = made_up(unlabeled_share=0.5, open_share=0.5)
+    sure, right = [], []
+    for item in range(MANY):
+        context = speakers[item]
+        sure += context.probabilities.max(1).tolist()
+        answers = [context.candidate_labels[best] for best in context.probabilities.argmax(1)]
+        right += [answer == label for answer, label in zip(answers, context.target_labels, strict=True)]
+    assert np.mean(right) == pytest.approx(np.mean(sure), abs=0.03)
 
 
 def test_numbers_of_shots_are_equally_frequent():

@@ -15,7 +15,7 @@ from emoicl.training.evaluation.evaluate import evaluate
 from emoicl.training.evaluation.recognition import SpeechLmRecognizer
 from emoicl.training.systems.adaptation import fit_statistics
 from emoicl.training.systems.made_up_config import MadeUpTrainingArguments
-from emoicl.training.systems.made_up_trainer import MadeUpTrainer, difficulties, prepare_to_read
+from emoicl.training.systems.made_up_trainer import MadeUpTrainer, difficulties, next_tokens, prepare_to_read
 
 
 SIZE = 6
@@ -78,6 +78,7 @@ def test_the_loss_is_that_of_each_target_alone(make_trainer):
     batch = trainer.data_collator(contexts)
     loss, outputs = trainer.compute_loss(model, batch, return_outputs=True)
     rows = iter(zip(outputs["logits"], batch["labels"], strict=True))
+    answers = zip(batch["candidate_ids"].split(1), batch["probabilities"].split(1), strict=True)
     losses = []
     for context in contexts:
         num_shots = len(context.shot_labels)
@@ -90,9 +91,21 @@ def test_the_loss_is_that_of_each_target_alone(make_trainer):
             logits, labels = next(rows)
             alone = model(**prompt, labels=labels[None]).logits[0]
             assert_close(logits, alone, atol=1e-4, rtol=1e-4)
-            losses.append(torch.nn.functional.cross_entropy(alone, labels, ignore_index=-100, reduction="none"))
-    losses = torch.cat(losses)
-    assert_close(loss, losses.sum() / (batch["labels"] >= 0).sum(), atol=1e-4, rtol=1e-4)
+            answer = next_tokens(labels[None], *next(answers), alone.shape[-1])[0]
+            losses.append(torch.nn.functional.cross_entropy(alone, answer, reduction="none"))
+    assert_close(loss, torch.cat(losses).sum() / (batch["labels"] >= 0).sum(), atol=1e-4, rtol=1e-4)
+
+
+def test_the_answer_is_how_probable_each_token_is_after_those_of_the_label():
+    """Labels `5`, `6 7` and `6 8`, which ends with 1; another context has one label more."""
+    labels = torch.tensor([[5, 1, -100], [6, 7, 1]])
+    candidates = torch.tensor([[[5, 1, -100], [6, 7, 1], [6, 8, 1], [-100] * 3]]).expand(2, -1, -1)
+    answers = next_tokens(labels, candidates, torch.tensor([[0.2, 0.3, 0.5, 0.0]]).expand(2, -1), 9)
+    first, last = {5: 0.2, 6: 0.8}, {1: 1.0}
+    expected = [[first, last, {}], [first, {7: 0.375, 8: 0.625}, last]]
+    for row, of_label in zip(answers, expected, strict=True):
+        for step, tokens in zip(row, of_label, strict=True):
+            assert_close(step, torch.tensor([tokens.get(token, 0.0) for token in range(9)]))
 
 
 def test_the_model_that_is_handed_over_is_called(make_trainer):
