@@ -17,8 +17,8 @@ class TaskPipeline:
         **kwargs: Of the pipeline.
     """
 
-    # transformers looks for both, and one is there.
-    _load_processor = _load_feature_extractor = None
+    # The pipelines find theirs. transformers, where a part may be absent, asks whether to run a folder's code.
+    _load_processor = _load_feature_extractor = False
     _load_tokenizer = _load_image_processor = _load_video_processor = False
 
     def __new__(cls, model: Any, processor: Any = None, feature_extractor: Any = None, **kwargs: Any) -> Any:

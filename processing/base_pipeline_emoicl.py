@@ -290,7 +290,7 @@ def encoded_rows(dataset: Any) -> Iterator[dict]:
             f"The data set lacks the column 'audio'; it has {columns}. Rename the one that holds audio, or give "
             "`KeyDataset(dataset, column)`."
         )
-    feature = (dataset.features or {}).get("audio")
+    feature: Any = (dataset.features or {}).get("audio")
     if getattr(feature, "decode", False):
         dataset = dataset.cast_column("audio", dataclasses.replace(feature, decode=False))
     yield from dataset.select_columns(["audio"])

@@ -6,7 +6,7 @@ import struct
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -88,14 +88,10 @@ def read_with_ffmpeg(source: Path | bytes, container: str, max_duration: float) 
         `ValueError`: If the file is damaged, holds no audio or is too long.
     """
     # Of a pipe FFmpeg could not read all m4a files, whose table of contents may be at the end.
-    is_path = isinstance(source, Path)
-    with nullcontext() if is_path else tempfile.NamedTemporaryFile() as copy, tempfile.TemporaryFile() as log:
-        if copy is not None:
-            copy.write(source)
-            copy.flush()
+    with _as_file(source) as path, tempfile.TemporaryFile() as log:
         command = ["ffmpeg", "-nostdin", "-v", "error", "-xerror", "-protocol_whitelist", "file", "-f", container]
         # Au has the simplest of headers.
-        command += ["-i", f"file:{source if copy is None else copy.name}", "-map", "0:a:0", "-c:a", "pcm_f32be"]
+        command += ["-i", f"file:{path}", "-map", "0:a:0", "-c:a", "pcm_f32be"]
         with subprocess.Popen([*command, "-f", "au", "pipe:1"], stdout=subprocess.PIPE, stderr=log) as process:
             try:
                 yield from _read_au(process.stdout, max_duration)
@@ -105,6 +101,17 @@ def read_with_ffmpeg(source: Path | bytes, container: str, max_duration: float) 
         if said := log.read(2000).decode(errors="replace").splitlines():
             reason = re.sub(r"\[[^\]]* @ 0x\w+\] ?|^file:.*?: ", "", said[0]).strip()
             raise ValueError(f"FFmpeg cannot read it, or not to its end: {reason}; copy or convert it again")
+
+
+@contextmanager
+def _as_file(source: Path | bytes) -> Iterator[Path]:
+    if isinstance(source, Path):
+        yield source
+        return
+    with tempfile.NamedTemporaryFile() as copy:
+        copy.write(source)
+        copy.flush()
+        yield Path(copy.name)
 
 
 def _read_au(stream: Any, max_duration: float) -> Iterator[tuple[np.ndarray, int]]:
@@ -128,7 +135,7 @@ def torchcodec_decoder(source: Path | bytes) -> Any:
         `ValueError`: If torchcodec cannot read the file.
     """
     try:
-        from torchcodec.decoders import AudioDecoder
+        from torchcodec.decoders import AudioDecoder  # pyright: ignore[reportMissingImports]
     except (ImportError, RuntimeError, OSError):
         return None
     try:
