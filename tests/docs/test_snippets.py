@@ -3,7 +3,6 @@
 import re
 from pathlib import Path
 
-import datasets
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -26,7 +25,7 @@ def run_page(tmp_path, monkeypatch, capsys):
     """Runs the Python snippets of a page one after the other; returns their names and what they print."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EMOICL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets")
     # A corpus with a label that the bundled models do not know.
     table = pyarrow.parquet.read_table(BUNDLED_CLIPS).slice(0, 42)
     emotions = ["calm", *table["emotion"].to_pylist()[1:]]

@@ -11,12 +11,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 import pyarrow.ipc
 import soundfile
 
 from emoicl.processing.audio_emoicl import AudioDecoder
 from emoicl.training.data.writing import default_cache_folder, write_aside
+
+
+# Its functions are made as it is imported, which no type checker sees.
+pc: Any = pyarrow.compute
 
 
 CLIPS = pa.schema({"audio": pa.large_binary(), "path": pa.string(), "sha256": pa.binary(32)})

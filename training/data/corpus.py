@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 from torch.utils.data import Dataset
 
 from emoicl.processing.enrollment_emoicl import display_label
 from emoicl.training.data.clips import digest_files
 from emoicl.training.data.sources import read_source
 from emoicl.training.data.utterances import StoredUtterances, Utterance
+
+
+# Its functions are made as it is imported, which no type checker sees.
+pc: Any = pyarrow.compute
 
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 import pyarrow.parquet
 
 from emoicl.processing.enrollment_emoicl import display_label
@@ -36,6 +36,10 @@ from emoicl.training.data.tables import (
     resolve_clip,
 )
 from emoicl.training.data.utterances import FACTS, StoredUtterances, corpus_of
+
+
+# Its functions are made as it is imported, which no type checker sees.
+pc: Any = pyarrow.compute
 
 
 REQUIRED = ("audio", "emotion", "speaker_id")

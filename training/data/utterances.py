@@ -10,7 +10,7 @@ from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 
 from emoicl.training.data.tables import read_clip
 from emoicl.training.data.text_tables import printable
@@ -29,6 +29,10 @@ FACTS = pa.schema(
         "sha256": pa.binary(32),
     }
 )
+
+
+# Its functions are made as it is imported, which no type checker sees.
+pc: Any = pyarrow.compute
 # Utterances that are made at once.
 BATCH_SIZE = 1000
 

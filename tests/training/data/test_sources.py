@@ -129,7 +129,7 @@ def test_other_bad_data_sets(monkeypatch):
     with pytest.raises(ValueError, match="the data set: has no rows"):
         load_corpus(dataset.select([]))
     with pytest.raises(ValueError, match="is streamed; enrollments need all of it"):
-        load_corpus(dataset.to_iterable_dataset())
+        load_corpus(dataset.to_iterable_dataset())  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="audio is of type list<.*double>; it should be bytes, a path"):
         load_corpus(datasets.Dataset.from_list(rows([[0.5], [0.1], [0.2]])))
     with pytest.raises(ValueError, match="the rows: row 2: audio is a int; give bytes"):
@@ -138,7 +138,7 @@ def test_other_bad_data_sets(monkeypatch):
         load_corpus(rows([b"one", "gone.wav", b"two"]))
     with pytest.raises(ValueError, match="from tables, a `Dataset` or a list of rows, not from 'int'"):
         load_corpus(3)  # pyright: ignore[reportArgumentType]
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     with pytest.raises(ValueError, match="nobody/nothing: there is no such table or folder, and .* Hub"):
         load_corpus("nobody/nothing")
 
