@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from emoicl.training.systems.base_trainer import EpochCallback
     from emoicl.training.systems.classifier_config import ClassifierTrainingArguments
     from emoicl.training.systems.classifier_trainer import ClassifierTrainer
+    from emoicl.training.systems.made_up_config import MadeUpTrainingArguments
+    from emoicl.training.systems.made_up_trainer import MadeUpTrainer
     from emoicl.training.systems.meta_icl_config import MetaIclTrainingArguments
     from emoicl.training.systems.meta_icl_trainer import MetaIclTrainer
 
@@ -64,6 +66,8 @@ _LAZY_NAMES = {
     "export": "training.publishing.export",
     "SpeechLmRecognizer": "training.evaluation.recognition",
     "EpochCallback": "training.systems.base_trainer",
+    "MadeUpTrainer": "training.systems.made_up_trainer",
+    "MadeUpTrainingArguments": "training.systems.made_up_config",
     "MetaIclTrainer": "training.systems.meta_icl_trainer",
     "MetaIclTrainingArguments": "training.systems.meta_icl_config",
 }
@@ -126,6 +130,8 @@ __all__ = [
     "EpisodeCollator",
     "EpisodeDataset",
     "EpochCallback",
+    "MadeUpTrainer",
+    "MadeUpTrainingArguments",
     "MetaIclTrainer",
     "MetaIclTrainingArguments",
     "SpeakerProfile",

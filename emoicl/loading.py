@@ -8,6 +8,7 @@ import torch
 from emoicl.bundled import find_model
 from emoicl.processing.pipeline_emoicl import EmoIclPipeline
 from emoicl.training.data.features import FeatureCache
+from emoicl.training.data.processes import device_of_process
 from emoicl.training.evaluation.recognition import ClassifierRecognizer, Decoding, Recognizer, SpeechLmRecognizer
 from emoicl.training.publishing import checkpoint
 from emoicl.training.publishing.checkpoint import EmotionPipeline
@@ -39,7 +40,9 @@ def load_recognizer(
     cache_folder: str | Path | None = None,
     labels: Sequence[str] | None = None,
 ) -> Recognizer:
-    """What `evaluate` measures of a speech language model or of a classifier.
+    """
+    What `evaluate` measures of a speech language model or of a classifier. Of several processes (`accelerate launch`),
+    each has it on a device of its own.
 
     Args:
         model (`str` or `Path`, *optional*): As [`load_pipeline`] takes it.
@@ -50,7 +53,7 @@ def load_recognizer(
     Raises:
         `ValueError`: If a classifier is asked for beam search or other labels.
     """
-    pipeline = load_pipeline(model)
+    pipeline = load_pipeline(model, device_of_process())
     frozen = pipeline.model.config.freeze_speech_encoder
     if isinstance(pipeline, EmoIclPipeline):
         features = FeatureCache(pipeline.model, pipeline.processor.feature_extractor, cache_folder) if frozen else None

@@ -1,17 +1,33 @@
-"""A stage of training that one process can run, or several that share each batch:
+"""Stages of training, and commands, that one process can run, or several that share the work:
 `accelerate launch tiny_distributed_run.py FOLDER BATCH_SIZE`, with a tiny Whisper in `FOLDER/whisper`."""
 
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
-from tiny_corpus import SIZES, compose_tiny, tiny_corpus
+from accelerate import PartialState
+from tiny import LABELS, READER
+from tiny_classifier import SIZES as CLASSIFIER_SIZES
+from tiny_corpus import SIZES, compose_tiny, tiny_corpus, write_corpus
 
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
+from emoicl.training.data.corpus import Corpus
 from emoicl.training.data.features import FeatureCache
-from emoicl.training.experiments.stages import run_stage, stage_arguments
+from emoicl.training.episodes.classifier_inputs import InputCache
+from emoicl.training.experiments.stage_running import run_stage, stage_arguments
+from emoicl.training.systems.base_trainer import EmoIclTrainer
+from emoicl.training.systems.classifier_config import ClassifierTrainingArguments
+from emoicl.training.systems.classifier_trainer import ClassifierTrainer
+from emoicl.training.systems.composition import compose_classifier
+from emoicl.training.systems.encoder_config import EncoderTrainingArguments
+from emoicl.training.systems.encoder_trainer import EncoderTrainer, start_adaptation
+from emoicl.training.systems.made_up_config import MadeUpTrainingArguments
+from emoicl.training.systems.made_up_trainer import MadeUpTrainer
 from emoicl.training.systems.meta_icl_config import MetaIclTrainingArguments
 from emoicl.training.systems.meta_icl_trainer import MetaIclTrainer
+from emoicl_commands.cli import main
 
 
 # Each process draws its own dropout.
@@ -20,36 +36,43 @@ WITHOUT_DROPOUT = {
     "text": SIZES["text"] | {"dropout_rate": 0.0},
     "feature_dropout": 0.0,
 }
+CORPUS = tiny_corpus()
 
 
 def run(folder: Path, batch_size: int) -> None:
-    """Trains through an epoch's end into `FOLDER/stage`, and once more from its middle into `FOLDER/resumed`.
+    """Trains with each trainer: through an epoch's end into `FOLDER/stage` and once more from its middle into
+    `FOLDER/resumed`, and for some steps into `FOLDER/encoder`, `FOLDER/made_up` and `FOLDER/classifier`. Then runs
+    commands, of which the answers are in `FOLDER/report`, `FOLDER/answers.jsonl` and `FOLDER/language_model`.
 
     Args:
         folder (`Path`): Holds the Whisper, and what is written.
-        batch_size (`int`): Episodes of a process's part of a batch. An epoch of 36 is no multiple of it.
+        batch_size (`int`): Items of a process's part of a batch. An epoch of 36 is no multiple of it.
     """
+    arguments: dict[str, Any] = {
+        "per_device_train_batch_size": batch_size,
+        "learning_rate": 1e-2,
+        "logging_steps": 1,
+        "use_cpu": True,
+    }
+    train_in_context(folder, arguments | {"max_steps": 6, "eval_steps": 3, "save_steps": 3, "eval_shots": "0,2"})
+    arguments |= {"max_steps": 5, "eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
+    for name, make_trainer in (("encoder", encoder), ("made_up", made_up), ("classifier", classifier)):
+        torch.manual_seed(0)
+        train_and_evaluate(folder / name, make_trainer(folder, stage_arguments(folder / name, seed=0) | arguments))
+    run_commands(folder)
+
+
+def train_in_context(folder: Path, arguments: dict[str, Any]) -> None:
     torch.manual_seed(0)
     model, processor = compose_tiny(folder / "whisper", **WITHOUT_DROPOUT)
     initial = {name: weight.clone() for name, weight in model.state_dict().items()}
-    corpus = tiny_corpus()
 
     def make_trainer(model: EmoIclForConditionalGeneration, stage_dir: Path = folder / "stage") -> MetaIclTrainer:
-        arguments = {
-            "max_steps": 6,
-            "per_device_train_batch_size": batch_size,
-            "learning_rate": 1e-2,
-            "logging_steps": 1,
-            "eval_steps": 3,
-            "eval_shots": "0,2",
-            "save_steps": 3,
-            "use_cpu": True,
-        }
         return MetaIclTrainer(
             model=model,
             args=MetaIclTrainingArguments(**(stage_arguments(stage_dir, seed=0) | arguments)),
-            train_dataset=corpus,
-            eval_dataset=corpus,
+            train_dataset=CORPUS,
+            eval_dataset=CORPUS,
             processing_class=processor,
             features=FeatureCache(model, processor.feature_extractor, folder / "cache"),
         )
@@ -57,6 +80,60 @@ def run(folder: Path, batch_size: int) -> None:
     run_stage(folder / "stage", model, make_trainer)
     model.load_state_dict(initial)
     make_trainer(model, folder / "resumed").train(resume_from_checkpoint=str(folder / "stage" / "checkpoint-3"))
+
+
+def encoder(folder: Path, arguments: dict[str, Any]) -> EncoderTrainer:
+    model, processor = compose_tiny(folder / "whisper", freeze_speech_encoder=False)
+    start_adaptation(model, CORPUS, processor.feature_extractor, folder / "cache")
+    args = EncoderTrainingArguments(**(arguments | {"eval_shots": "0,2", "learning_rate": 1e-3}))
+    return EncoderTrainer(model, args, CORPUS, LABELS, InputCache(processor.feature_extractor), CORPUS)
+
+
+def made_up(folder: Path, arguments: dict[str, Any]) -> MadeUpTrainer:
+    fields = READER | WITHOUT_DROPOUT | {"max_shots": 12, "num_open_labels": len(LABELS)}
+    model, processor = compose_tiny(folder / "whisper", **fields)
+    features = FeatureCache(model, processor.feature_extractor, folder / "cache")
+    of_run = {"eval_shots": "0,2", "contexts_per_epoch": 24, "matching_steps": 2, "num_targets": 3}
+    return MadeUpTrainer(model, MadeUpTrainingArguments(**(arguments | of_run)), CORPUS, processor, CORPUS, features)
+
+
+def classifier(folder: Path, arguments: dict[str, Any]) -> ClassifierTrainer:
+    fields = {"speech_layer": 2, "feature_dropout": 0.0, **CLASSIFIER_SIZES, "dropout": 0.0}
+    model, extractor = compose_classifier(str(folder / "whisper"), LABELS, LABELS, **fields)
+    return ClassifierTrainer(
+        model,
+        ClassifierTrainingArguments(**arguments),
+        CORPUS,
+        extractor,
+        CORPUS,
+        FeatureCache(model, extractor, folder / "cache"),
+    )
+
+
+def train_and_evaluate(folder: Path, trainer: EmoIclTrainer) -> None:
+    trainer.train()
+    trainer.evaluate()
+    trainer.save_model(str(folder))
+    if PartialState().is_main_process:
+        (folder / "log.json").write_text(json.dumps(trainer.state.log_history))
+
+
+def run_commands(folder: Path) -> None:
+    clips = folder / "clips"
+    if PartialState().is_main_process:
+        clips.mkdir()
+        write_corpus(Corpus(CORPUS.utterances[:18]), clips / "corpus.csv")
+        (clips / "texts.txt").write_text("\n".join(f"{a} and {b}." for a in LABELS for b in LABELS))
+    PartialState().wait_for_everyone()
+    corpus, model = str(clips / "corpus.csv"), ["--model", str(folder / "stage" / "model")]
+    cache, report = str(folder / "cache"), str(folder / "report")
+    assert not main(
+        ["evaluate", *model, "--corpus", corpus, "--shots", "0", "2", "--cache-folder", cache, "--output", report]
+    )
+    answers = str(folder / "answers.jsonl")
+    assert not main(["predict", *model, str(clips), "--output", answers, "--batch-size", "4"])
+    pretrain = ["pretrain", "language-model", "--text", str(clips / "texts.txt"), "--max-steps", "2"]
+    assert not main([*pretrain, "--batch-size", "2", "--output", str(folder / "language_model")])
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from transformers import modeling_utils
 
 from emoicl.training.data.features import FeatureCache
 from emoicl.training.episodes.classifier_inputs import InputCache
-from emoicl.training.experiments.stages import run_stage, stage_arguments
+from emoicl.training.experiments.stage_running import run_stage, stage_arguments
 from emoicl.training.systems.encoder_config import EncoderTrainingArguments
 from emoicl.training.systems.encoder_trainer import EncoderTrainer, start_adaptation
 from emoicl.training.systems.meta_icl_config import MetaIclTrainingArguments
@@ -55,13 +55,13 @@ def run_encoder(whisper: Path, stage_dir: Path, **arguments: Any) -> None:
     (model, processor), corpus = compose_tiny(whisper, freeze_speech_encoder=False), tiny_corpus(6)
     of_run = {"eval_strategy": "no", "load_best_model_at_end": False, "learning_rate": 1e-3}
     args = EncoderTrainingArguments(**(stage_arguments(stage_dir, 0) | ARGUMENTS | of_run | arguments))
-    inputs = InputCache(processor.feature_extractor)
-
-    def make_trainer(model: Any) -> EncoderTrainer:
-        start_adaptation(model, corpus, inputs)
-        return EncoderTrainer(model, args, corpus, LABELS, inputs)
-
-    run_stage(stage_dir, model, make_trainer)
+    extractor = processor.feature_extractor
+    run_stage(
+        stage_dir,
+        model,
+        lambda model: EncoderTrainer(model, args, corpus, LABELS, InputCache(extractor)),
+        lambda model: start_adaptation(model, corpus, extractor, whisper.parent / "cache"),
+    )
 
 
 RUNS = {"in_context": run_in_context, "encoder": run_encoder}

@@ -20,7 +20,10 @@ labels, and tells what the voice alone is worth.
   emoicl evaluate --corpus test.parquet --controls rotated other_speaker unlabeled
 
 report.json has further metrics (recall, F1, calibration, Gini coefficient over speakers, worst draw), and
-predictions.safetensors all answers with their probabilities.
+predictions.safetensors all answers with their probabilities. Several devices share the work, and the report is that of
+one:
+
+  accelerate launch -m emoicl_commands.cli evaluate --corpus test.parquet
 """
 
 
@@ -69,6 +72,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    from accelerate import PartialState
+
     from emoicl.loading import load_recognizer
     from emoicl.training.data.corpus import display_label, load_corpus
     from emoicl.training.evaluation.evaluate import evaluate
@@ -87,6 +92,8 @@ def run(options: argparse.Namespace) -> None:
         orders=options.orders,
         thin_speakers=options.thin_speakers.replace("-", "_"),
     )
+    if not PartialState().is_main_process:
+        return
     print(report.table())
     if (order_std := report.order_std(max(options.shots))) is not None:
         print(f"\nOver {options.orders} orders of the {max(options.shots)} shots, UA_spk has the std {order_std:.3f}.")

@@ -51,6 +51,11 @@ that cannot be used is named with its reason, and the others go on; the exit sta
 --window every file has a timeline, whose windows reach to its last sample; a silent one has no labels. Lines are
 written as they are known, so that an interruption keeps those before it.
 
+Several devices share the files, and write one table. Machines that do not know of each other take a part each:
+
+  accelerate launch -m emoicl_commands.cli predict recordings/ --output out.csv
+  emoicl predict recordings/ --output out-0.csv --num-shards 2 --shard 0
+
 Enroll a person only with their consent, and delete their profile when they ask.
 """
 
@@ -79,6 +84,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--hop", dest="hop_s", type=float, metavar="S", help="seconds between windows (default: half a window)"
     )
+    parser.add_argument("--num-shards", type=int, default=1, metavar="N", help="take only one of N parts of the files")
+    parser.add_argument("--shard", type=int, default=0, metavar="I", help="which part, from 0 (default: 0)")
     parser.add_argument("--batch-size", type=int, default=8, help="files or windows at a time (default: 8)")
     add_model_argument(parser)
     parser.add_argument(
@@ -100,17 +107,19 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run(options: argparse.Namespace) -> None:
     check_options(options)
+    from accelerate import PartialState
     from tqdm.auto import tqdm
 
     from emoicl.loading import check_decoding, check_labels, load_pipeline
+    from emoicl.training.data.processes import device_of_process
 
-    files = find_audio(options.audio)
+    files = find_audio(options.audio)[options.shard :: options.num_shards]
     examples, places = read_enrollment(options.enroll) if options.enroll else ([], [])
     recordings = [*map(Path, files), *(example["audio"] for example in examples if isinstance(example["audio"], Path))]
     for option, output in (("--output", options.output), ("--save-profile", options.save_profile)):
         refuse_overwriting(option, output, (("recording", recording) for recording in recordings))
     model = chosen_model(options)
-    recognizer = load_pipeline(model, options.device, options.dtype)
+    recognizer = load_pipeline(model, options.device or device_of_process(), options.dtype)
     check_decoding(model, recognizer, options.decoding)
     check_labels(model, recognizer, options.candidate_labels)
     recognizer.window_samples(options.window_s, options.hop_s)
@@ -125,6 +134,12 @@ def run(options: argparse.Namespace) -> None:
     if not files:
         return
 
+    results = predict_together(recognizer, files, options.batch_size, parameters)
+    if not PartialState().is_main_process:
+        # The main process writes them.
+        for _ in results:
+            pass
+        return
     num_unusable = num_enrolled = 0
     labels = options.candidate_labels or recognizer_labels(recognizer)
     with (
@@ -132,7 +147,7 @@ def run(options: argparse.Namespace) -> None:
         open_output(options.output, [] if options.decoding == "beam" else labels) as write,
         tqdm(total=len(files), desc="Predicting", unit="file", disable=None) as progress,
     ):
-        for result in predict(recognizer, files, options.batch_size, parameters):
+        for result in results:
             progress.update()
             if result.pop("is_enrolled", False) and result["audio"] not in options.audio:
                 num_enrolled += 1
@@ -169,6 +184,10 @@ def check_options(options: argparse.Namespace) -> None:
         raise ValueError(f"--threshold is a probability, 0 to 1; got {options.threshold}.")
     if options.device is not None:
         check_device(options.device)
+    if not 0 <= options.shard < options.num_shards:
+        raise ValueError(
+            f"--shard is one of the --num-shards parts, counted from 0; got {options.shard} of {options.num_shards}."
+        )
 
 
 def refuse_overwriting(option: str, output: Path | None, inputs: Iterable[tuple[str, Path | None]]) -> None:
@@ -231,6 +250,8 @@ def enrollment_parameters(
 ) -> tuple[dict[str, Any], int]:
     """What the pipeline is told of the speaker, checked and encoded once for all files; and how many of the utterances
     were in a profile before."""
+    from accelerate import PartialState
+
     from emoicl.processing.pipeline_emoicl import EmoIclPipeline
 
     if not isinstance(recognizer, EmoIclPipeline):
@@ -240,7 +261,7 @@ def enrollment_parameters(
             )
         return ({"enrollment": recognizer.decode_enrollment(examples)} if examples else {}), 0
     profile = make_profile(recognizer, examples, options.profile, options.candidate_labels)
-    if options.save_profile and profile is not None:
+    if options.save_profile and profile is not None and PartialState().is_main_process:
         profile.save(options.save_profile)
         print(f"Wrote {options.save_profile}: {len(profile)} utterances enrolled.", file=sys.stderr)
     return ({}, 0) if profile is None else ({"profile": profile}, len(profile) - len(examples))
@@ -262,6 +283,28 @@ def make_profile(
         return enrolled
     profile.add(enrolled)
     return profile
+
+
+def predict_together(
+    recognizer: "EmotionPipeline", files: Sequence[str], batch_size: int, parameters: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """What [`predict`] gives, by all processes that `accelerate launch` started: each answers for a batch at a time,
+    and all have all answers, in the order of the files."""
+    from accelerate import PartialState
+
+    from emoicl.training.data.processes import map_shared
+
+    def answer(start: int) -> list[dict[str, Any]]:
+        return list(predict(recognizer, files[start : start + batch_size], batch_size, parameters))
+
+    starts = range(0, len(files), batch_size)
+    at_a_time = PartialState().num_processes
+    if at_a_time == 1:
+        yield from predict(recognizer, files, batch_size, parameters)
+        return
+    for number in range(0, len(starts), at_a_time):
+        for results in map_shared(answer, starts[number : number + at_a_time]):
+            yield from results
 
 
 def predict(

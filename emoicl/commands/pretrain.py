@@ -11,7 +11,8 @@ What is pretrained is taken up by `emoicl init`:
   emoicl pretrain speech-encoder --corpus corpus/train.parquet --output outputs/encoder
   emoicl init --speech-encoder outputs/encoder/model --language-model outputs/lm/model --output outputs/composed
 
-Interrupted, the same command goes on at the last checkpoint. `emoicl pretrain language-model --help` tells more.
+Interrupted, the same command goes on at the last checkpoint. Under `accelerate launch -m emoicl_commands.cli`, each
+process takes a batch of a step. `emoicl pretrain language-model --help` tells more.
 """
 
 LANGUAGE_MODEL_EPILOG = """\
@@ -164,5 +165,9 @@ def parse_weights(pairs: list[str]) -> dict[str, float]:
 
 
 def report(output: str, num_parameters: int, what: str, option: str) -> None:
+    from accelerate import PartialState
+
+    if not PartialState().is_main_process:
+        return
     print(f"{num_parameters / 1e6:.1f} M parameters, {what}.")
     print(f"Wrote {output}/model (for `emoicl init {option} {output}/model`), beside checkpoints and logs.")

@@ -13,9 +13,11 @@ A recipe is a YAML file, or the name of one that comes with the package (see `em
   emoicl train systems/proposed --size base --train '[a.csv]' --validation '[b.csv]' --test '[c.csv]'
 
 {overrides}
-Interrupted, the same command goes on at the last checkpoint. Several devices share each batch with
+Interrupted, the same command goes on at the last checkpoint. Several devices share all stages and tests with
 
   accelerate launch -m emoicl_commands.cli train base-emogator --data-folder data
+
+A batch is then of each device; the folder training/accelerate of the repository has configurations (--config_file).
 
 Checkpoints, the model with its card and the report on the test speakers are written to the recipe's output.
 

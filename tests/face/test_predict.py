@@ -137,6 +137,12 @@ def test_folders_are_walked_in_order(predict, recordings, table):
     assert same[0] == pytest.approx(same[1], abs=1e-5)
 
 
+def test_machines_take_a_part_of_the_files_each(predict, recordings):
+    whole = predict(recordings, "--batch-size", 1)
+    parts = [predict(recordings, "--batch-size", 1, "--num-shards", 2, "--shard", shard) for shard in (0, 1)]
+    assert parts == [[whole[0], whole[2]], [whole[1]]]
+
+
 def test_a_profile_answers_as_its_enrollment(predict, enroll, tmp_path):
     """Enrolled without a prediction, used, and added to while predicting."""
     profile = tmp_path / "ann.profile"
@@ -306,6 +312,10 @@ def test_cells_that_a_spreadsheet_would_run(run, table, tmp_path, monkeypatch):
         (["x.csv", "--output", "x.csv"], "would overwrite the recording x.csv"),
         (["x.wav", "--top-k", "0"], "--top-k is at least 1; got 0"),
         (["x.wav", "--batch-size", "0"], "--batch-size is at least 1"),
+        (
+            ["x.wav", "--num-shards", "2", "--shard", "2"],
+            "--shard is one of the --num-shards parts, counted from 0; got 2 of 2",
+        ),
         (["x.wav", "--window", "40"], "--window is the length of a window, 0.1 to 30 s; got 40"),
         (["x.wav", "--hop", "1"], "give --window"),
         (["{empty}"], "no audio in this folder"),

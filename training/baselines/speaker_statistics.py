@@ -1,5 +1,6 @@
 """Fits the speaker adaptation to training speakers in closed form, and reads episodes by it, without any network."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from emoicl.training.data.corpus import Corpus
 from emoicl.training.episodes.episodes import Episode
 from emoicl.training.episodes.speaker_blocks import index_slots
 
+
+logger = logging.getLogger(__name__)
 
 # Inverse regularization that does best on pooled Whisper features, of a few values.
 REGULARIZATION = 0.003
@@ -46,6 +49,7 @@ def fit_adaptation(corpus: Corpus, pooled: np.ndarray, config: EmoIclAdaptationC
     config.set_feature_size(pooled.shape[1])
     sources = [np.arange(len(corpus)), *split_sources(corpus, config.sources, config.label_words)]
     labels, speakers = np.array(corpus.labels), np.array(corpus.speaker_ids)
+    logger.info("Fitting a speaker adaptation to %d utterances of %d speakers.", len(corpus), len(corpus.by_speaker))
     # Threads that wait for each other made a fit of one minute take twelve, on a machine with other work.
     with threadpool_limits(1):
         of_sources = [fit_source(pooled[rows], labels[rows], speakers[rows], config) for rows in sources]

@@ -32,7 +32,7 @@ class Shard(NamedTuple):
     Args:
         path (`Path`): The file.
         num_bytes (`int`): Its size.
-        frames (`np.ndarray` of shape `(num_frames, width)`): The frames of all entries, float16, memory-mapped.
+        frames (`torch.Tensor` of shape `(num_frames, width)`): The frames of all entries, float16, memory-mapped.
         keys (`list[bytes]`): The clip of each entry.
         ends (`list[int]`): Where the frames of each entry end, which begin where those before it end.
         checksums (`list[int]`): Of each entry.
@@ -40,12 +40,12 @@ class Shard(NamedTuple):
 
     path: Path
     num_bytes: int
-    frames: np.ndarray
+    frames: torch.Tensor
     keys: list[bytes]
     ends: list[int]
     checksums: list[int]
 
-    def read(self, row: int) -> np.ndarray | None:
+    def read(self, row: int) -> torch.Tensor | None:
         """The frames of an entry, or `None` if they are not as they were written."""
         frames = self.frames[self.ends[row - 1] if row else 0 : self.ends[row]]
         return frames if checksum(self.keys[row], frames) == self.checksums[row] else None
@@ -85,7 +85,7 @@ class FeatureShards:
             self._open_new()
         return {key for key in keys if key not in self._places}
 
-    def read(self, keys: Sequence[bytes]) -> list[np.ndarray | None]:
+    def read(self, keys: Sequence[bytes]) -> list[torch.Tensor | None]:
         """Views of the frames of some entries; `None` for one that is damaged, which is then absent."""
         for shard in {id(shard): shard for shard, _ in map(self._places.__getitem__, keys)}.values():
             if not shard.is_as_opened():
@@ -186,7 +186,7 @@ def open_shard(path: Path, width: int) -> Shard | None:
             return Shard(
                 path,
                 path.stat().st_size,
-                frames.numpy(),
+                frames,
                 [joined[start : start + KEY_BYTES] for start in range(0, len(joined), KEY_BYTES)],
                 ends.tolist(),
                 checksums.view(np.uint64).tolist(),
@@ -201,9 +201,9 @@ def open_shard(path: Path, width: int) -> Shard | None:
     return None
 
 
-def checksum(key: bytes, frames: np.ndarray | torch.Tensor) -> int:
+def checksum(key: bytes, frames: torch.Tensor) -> int:
     """Of an entry, so that neither its frames nor whose they are can change unnoticed."""
-    return xxhash.xxh3_64_intdigest(np.ascontiguousarray(frames), seed=int.from_bytes(key[:8]))
+    return xxhash.xxh3_64_intdigest(frames.contiguous().numpy(), seed=int.from_bytes(key[:8]))
 
 
 def index_checksum(keys: np.ndarray, ends: np.ndarray, checksums: np.ndarray) -> str:

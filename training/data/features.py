@@ -4,7 +4,6 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from accelerate import PartialState
 
@@ -83,20 +82,16 @@ class FeatureCache:
         """
         self.fill(utterances)
         keys = [key_of(utterance) for utterance in utterances]
-        frames = self.shards.read(keys)
-        if damaged := [utterance for utterance, found in zip(utterances, frames, strict=True) if found is None]:
-            names = ", ".join(utterance.name for utterance in damaged)
+        found = self.shards.read(keys)
+        frames = [of_utterance for of_utterance in found if of_utterance is not None]
+        if len(frames) < len(found):
+            names = ", ".join(u.name for u, frames in zip(utterances, found, strict=True) if frames is None)
             logger.warning("%s: features in %s are damaged, and are computed again.", names, self.folder)
             return self.load(utterances)
-        lengths = np.array([len(of_utterance) for of_utterance in frames])
-        padded = np.zeros((len(frames), lengths.max(), self.shards.width), np.float16)
-        for row, of_utterance in zip(padded, frames, strict=True):
-            row[: len(of_utterance)] = of_utterance
-        mask = np.arange(lengths.max()) < lengths[:, None]
-        return {
-            "speech_features": torch.from_numpy(padded),
-            "speech_features_mask": torch.from_numpy(mask.astype(np.int64)),
-        }
+        lengths = torch.tensor([len(of_utterance) for of_utterance in frames])
+        mask = torch.arange(int(lengths.max())) < lengths[:, None]
+        padded = torch.nn.utils.rnn.pad_sequence(frames, batch_first=True)
+        return {"speech_features": padded, "speech_features_mask": mask.long()}
 
     @torch.no_grad()
     def _compute(self, utterances: Sequence[Utterance]) -> list[torch.Tensor]:

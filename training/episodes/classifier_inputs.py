@@ -1,7 +1,7 @@
 """Training items of the paper's classifiers: a target, and one utterance of the speaker for each enrollment label."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -9,6 +9,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset, Sampler
 
 from emoicl.modeling.classification_emoicl import EmoIclForAudioClassification
+from emoicl.modeling.modeling_emoicl import IGNORED
 from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
 from emoicl.training.data.corpus import Corpus, Utterance
 from emoicl.training.data.features import FeatureCache
@@ -35,6 +36,9 @@ class InputCache:
                 waveform = self.feature_extractor.decode(utterance.audio, name=utterance.name)
                 features = self.feature_extractor(waveform)["input_features"][0]
                 self._features[utterance.audio_sha256] = features.T.half()
+
+    def fill_together(self, utterances: Sequence[Utterance]) -> None:
+        """Nothing: what a process reads is in its own memory, and computed when it is read."""
 
     def load(self, utterances: Sequence[Utterance]) -> dict[str, torch.Tensor]:
         """The features of a batch.
@@ -111,6 +115,9 @@ class ClassifierDataset(Dataset[Episode]):
         return len(self.corpus)
 
     def __getitem__(self, item: int) -> Episode:
+        """The episode of an item; a negative one, `~item`, is that episode without counting."""
+        if item < 0:
+            return replace(self[~item], counts=False)
         seed = (self.seed, self.epoch, item)
         rng = np.random.default_rng((*seed, 3))
         enrollment = [] if rng.random() < self.absent_share else self._draw(item, rng)
@@ -132,14 +139,17 @@ class SpeakerSampler(Sampler[int]):
     Args:
         items ([`ClassifierDataset`]): The items, whose `epoch` counts.
         group_size (`int`): Utterances of a speaker that stand together; 1 is any random order.
+        multiple_of (`int`, *optional*, defaults to 1):
+            To a multiple of what the items are filled up, with some that do not count. Processes need equal shares.
     """
 
-    def __init__(self, items: ClassifierDataset, group_size: int):
+    def __init__(self, items: ClassifierDataset, group_size: int, multiple_of: int = 1):
         self.items = items
         self.group_size = group_size
+        self.num_fillers = -len(items) % multiple_of
 
     def __len__(self) -> int:
-        return len(self.items)
+        return len(self.items) + self.num_fillers
 
     def __iter__(self) -> Iterator[int]:
         rng = np.random.default_rng((self.items.seed, self.items.epoch))
@@ -149,6 +159,7 @@ class SpeakerSampler(Sampler[int]):
             groups += [order[start : start + self.group_size] for start in range(0, len(order), self.group_size)]
         for group in rng.permutation(len(groups)):
             yield from groups[group]
+        yield from (~item for item in np.resize(np.arange(len(self.items)), self.num_fillers).tolist())
 
 
 @dataclass
@@ -173,7 +184,7 @@ class ClassifierCollator:
 
     def __call__(self, episodes: Sequence[Episode]) -> dict[str, torch.Tensor]:
         rows, speech = load_speech(self.speech, self.corpus, episodes, self.frame_share)
-        labels = torch.tensor([self.label2id[episode.label] for episode in episodes])
+        labels = torch.tensor([self.label2id[e.label] if e.counts else IGNORED for e in episodes])
         return {**speech, **index_shots(episodes, self.enrollment_labels, rows), "labels": labels}
 
 

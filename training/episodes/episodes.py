@@ -12,7 +12,8 @@ from emoicl.training.episodes.enrollment import EnrollmentSetting, max_shots, se
 
 
 # One token each, in about any tokenizer.
-SYMBOLS = string.ascii_letters + string.digits
+# No two differ by their case alone, which labels do not have.
+SYMBOLS = string.ascii_lowercase + string.digits
 
 
 @dataclass(frozen=True)

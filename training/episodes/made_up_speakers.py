@@ -6,7 +6,7 @@ sounds like differs from one to the next, so that it must be read.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,7 @@ class MadeUpContext:
         candidate_labels (`list[str]`): Label words of the instruction.
         probabilities (`np.ndarray` of shape `(num_targets, num_candidates)`):
             How probable each candidate is of each target; see [`MadeUpSpeaker.label_probabilities`].
+        counts (`bool`, *optional*, defaults to `True`): Whether it is trained on, or fills up a batch.
     """
 
     voices: np.ndarray
@@ -56,6 +57,7 @@ class MadeUpContext:
     target_labels: list[str]
     candidate_labels: list[str]
     probabilities: np.ndarray
+    counts: bool = True
 
 
 @dataclass(frozen=True)
@@ -199,6 +201,9 @@ class MadeUpSpeakers(Dataset[MadeUpContext]):
         return np.array([self.num_shots(item) for item in range(len(self))])
 
     def __getitem__(self, item: int) -> MadeUpContext:
+        """The context of an item; a negative one, `~item`, is that context without counting."""
+        if item < 0:
+            return replace(self[~item], counts=False)
         rng = np.random.default_rng((self.seed, self.epoch, item, 8))
         matching = self.difficulty.only_matching
         is_wide = rng.random() < self.wide_share
@@ -309,6 +314,7 @@ class MadeUpCollator:
             candidate_ids[row, :, : len(ids), : ids.shape[1]] = ids
             probabilities[row, :, : len(ids)] = torch.from_numpy(context.probabilities)
             told = [context.candidate_labels.index(label) for label in context.target_labels]
-            labels[row] = candidate_ids[row, 0, told]
+            if context.counts:
+                labels[row] = candidate_ids[row, 0, told]
         answers = {"labels": labels, "candidate_ids": candidate_ids, "probabilities": probabilities}
         return {name: values.flatten(0, 1) for name, values in answers.items()}

@@ -6,12 +6,14 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import numpy as np
+from accelerate import PartialState
 
 from emoicl.training.data.corpus import Corpus, CorpusLike, load_corpus
+from emoicl.training.data.processes import map_shared
 from emoicl.training.data.progress import progress
 from emoicl.training.episodes.enrollment import EnrollmentSetting, max_shots, select_enrollment
 from emoicl.training.episodes.episodes import Episode
-from emoicl.training.evaluation.recognition import Recognizer
+from emoicl.training.evaluation.recognition import CorpusRecognizer, Recognizer
 from emoicl.training.evaluation.reports import Condition, EvaluationReport
 
 
@@ -40,7 +42,8 @@ def evaluate(
     thin_speakers: ThinSpeakers = "refuse",
 ) -> EvaluationReport:
     """
-    Classifies every utterance of a corpus with enrollments of its speaker, of several sizes and seeds.
+    Classifies every utterance of a corpus with enrollments of its speaker, of several sizes and seeds. Under
+    `accelerate launch` all processes call it, each classifies a share, and all have the whole report.
 
     Args:
         recognizer ([`Recognizer`]): The system, such as a [`SpeechLmRecognizer`].
@@ -87,27 +90,35 @@ def evaluate(
     # Without shots there is nothing to draw.
     runs = [(c, seed) for c in conditions for seed in (seeds if c.shots else seeds[:1])]
     runs += [(c, seeds[0]) for c in reorderings]
-    steps = len(runs) * math.ceil(len(corpus) / batch_size)
+    starts = range(0, len(corpus), batch_size)
+    if isinstance(recognizer, CorpusRecognizer):
+        recognizer.embed_together(corpus)
+    steps = math.ceil(len(runs) * len(starts) / PartialState().num_processes)
     with progress(total=steps, desc="Evaluating", unit="batches", leave=False) as bar:
-        for condition, seed in runs:
-            probabilities = []
-            for start in range(0, len(corpus), batch_size):
-                episodes = [
-                    draw_episode(
-                        corpus,
-                        target,
-                        condition,
-                        setting,
-                        seed,
-                        label,
-                        recognizer.candidate_labels,
-                        fewer=thin_speakers == "fewer_shots",
-                    )
-                    for target in range(start, min(start + batch_size, len(corpus)))
-                ]
-                probabilities.append(recognizer.score(corpus, episodes))
-                bar.update()
-            condition.add(np.concatenate(probabilities), recognizer.candidate_labels)
+
+        def score(batch: tuple[Condition, int, int]) -> np.ndarray:
+            condition, seed, start = batch
+            episodes = [
+                draw_episode(
+                    corpus,
+                    target,
+                    condition,
+                    setting,
+                    seed,
+                    label,
+                    recognizer.candidate_labels,
+                    fewer=thin_speakers == "fewer_shots",
+                )
+                for target in range(start, min(start + batch_size, len(corpus)))
+            ]
+            probabilities = recognizer.score(corpus, episodes)
+            bar.update()
+            return probabilities
+
+        scored = map_shared(score, [(*run, start) for run in runs for start in starts])
+    for number, (condition, _) in enumerate(runs):
+        of_run = scored[number * len(starts) : (number + 1) * len(starts)]
+        condition.add(np.concatenate(of_run), recognizer.candidate_labels)
     return EvaluationReport(
         setting=str(setting),
         seeds=seeds,

@@ -1,6 +1,6 @@
 """What `evaluate` evaluates: anything that scores candidate labels, and the models of this package as such."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, Protocol, cast
 
@@ -13,6 +13,7 @@ from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
 from emoicl.processing.processing_emoicl import EmoIclProcessor
 from emoicl.training.data.corpus import Corpus
 from emoicl.training.data.features import FeatureCache
+from emoicl.training.data.processes import map_shared
 from emoicl.training.episodes.classifier_inputs import InputCache, SpeechSource, index_shots, speech_source
 from emoicl.training.episodes.episodes import Episode
 from emoicl.training.episodes.speaker_blocks import index_slots
@@ -79,16 +80,33 @@ class CorpusRecognizer:
             ]
         return np.concatenate(batches)
 
-    def embed(self, corpus: Corpus) -> dict[str, torch.Tensor]:
+    @torch.no_grad()
+    def embed_together(self, corpus: Corpus) -> None:
+        """Embeds all utterances of a corpus beforehand, of which each process that shares the work takes some."""
+        with evaluation_mode(self.model):
+            self.speech.fill_together(corpus.utterances)
+            self.embed(corpus, map_shared)
+
+    def score_together(self, corpus: Corpus, batches: Sequence[Sequence[Episode]]) -> np.ndarray:
+        """[`score`] of some batches, of which each process that shares the work takes some."""
+        self.embed_together(corpus)
+        return np.concatenate(map_shared(lambda batch: self.score(corpus, batch), batches))
+
+    def embed(
+        self, corpus: Corpus, map_batches: Callable[[Any, Sequence[Any]], Iterable[dict[str, torch.Tensor]]] = map
+    ) -> dict[str, torch.Tensor]:
         """Embeddings of all utterances of a corpus, which are kept until another corpus is asked for."""
         if self._embedded is None or self._embedded[0] is not corpus:
-            self.speech.fill(corpus)
-            embedded: dict[str, list[torch.Tensor]] = {}
-            for start in range(0, len(corpus), self.batch_size):
+            if map_batches is map:
+                self.speech.fill(corpus)
+
+            def embed_from(start: int) -> dict[str, torch.Tensor]:
                 batch = self.speech.load(corpus.utterances[start : start + self.batch_size])
-                for name, embeds in self.embed_batch(self.on_device(batch)).items():
-                    embedded.setdefault(name, []).append(embeds)
-            self._embedded = corpus, {name: torch.cat(embeds) for name, embeds in embedded.items()}
+                return self.embed_batch(self.on_device(batch))
+
+            parts = list(map_batches(embed_from, range(0, len(corpus), self.batch_size)))
+            embedded = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+            self._embedded = corpus, self.on_device(embedded)
         return self._embedded[1]
 
     def on_device(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

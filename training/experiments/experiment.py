@@ -17,9 +17,17 @@ from emoicl.training.evaluation.plots import plot_shots
 from emoicl.training.experiments.measurement import Outcomes, is_measured, measure
 from emoicl.training.experiments.recipe import RECIPE_NAME, Recipe, keeping_settings, save_checkpoint
 from emoicl.training.experiments.reproduction.splits import SpeakerSplit
-from emoicl.training.experiments.stages import Context, Stage, make_stage, sole_run
+from emoicl.training.experiments.stage_running import sole_run
+from emoicl.training.experiments.stages import Context, Stage, make_stage
 from emoicl.training.publishing.cards import save_card
-from emoicl.training.publishing.provenance import PLOT_NAME, REPORT_NAME, Remarks, carry_provenance, save_report
+from emoicl.training.publishing.provenance import (
+    PLOT_NAME,
+    REPORT_NAME,
+    Remarks,
+    add_data,
+    carry_provenance,
+    save_report,
+)
 
 
 def train(recipe: Recipe) -> EvaluationReport:
@@ -173,5 +181,7 @@ def save_model(context: Context, output: Path) -> None:
         is_tuned = context.speech_encoder is not None and len(trained) > 1
         before: Any = context.folders[trained[0]] / "model" if is_tuned else None
         carry_provenance(context.folders[trained[-1]] / "model", folder, cast(Remarks, context.recipe.card), before)
+        if context.left_out is not None and any(s["type"] == "adaptation" for s in context.recipe.stages.values()):
+            add_data(folder, "left_out", context.left_out)
     save_report(output, folder)
     save_card(folder)

@@ -1,17 +1,11 @@
 """The stages of a recipe, by type: what each needs, and what it does with what the stages before it made."""
 
-import json
-import logging
-import shutil
-import sys
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from inspect import get_annotations
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple
 
-import torch
 from accelerate import PartialState
 from transformers import PreTrainedModel, set_seed
 
@@ -24,32 +18,25 @@ from emoicl.training.baselines.prototypes import LinearProbe, PrototypeBaseline
 from emoicl.training.baselines.speaker_statistics import split_sources
 from emoicl.training.data.corpus import Corpus
 from emoicl.training.data.features import FeatureCache
-from emoicl.training.data.writing import explain_full_disk, sole_writer, write_aside
 from emoicl.training.episodes.classifier_inputs import InputCache
 from emoicl.training.evaluation.recognition import ClassifierRecognizer, Recognizer, SpeechLmRecognizer
 from emoicl.training.experiments.measurement import drawable_shots
 from emoicl.training.experiments.recipe import Recipe, SystemTest
+from emoicl.training.experiments.stage_running import keep_model, run_stage, stage_arguments
 from emoicl.training.experiments.voice_size import Size, check_size, dimensions, pooled_size, pretrained
-from emoicl.training.publishing.provenance import carry_provenance
 from emoicl.training.systems.adaptation import add_adaptation, fit_statistics
 from emoicl.training.systems.base_config import ShotsEvaluationArguments
-from emoicl.training.systems.checkpoints import ResumableTrainer, take_up
 from emoicl.training.systems.classifier_config import ClassifierTrainingArguments
 from emoicl.training.systems.classifier_trainer import ClassifierTrainer
 from emoicl.training.systems.composition import compose, compose_classifier
 from emoicl.training.systems.encoder_config import EncoderTrainingArguments
 from emoicl.training.systems.encoder_trainer import EncoderTrainer, start_adaptation
 from emoicl.training.systems.initialization import fit_feature_normalization
-from emoicl.training.systems.log_progress import LogProgress
 from emoicl.training.systems.made_up_config import MadeUpTrainingArguments
 from emoicl.training.systems.made_up_trainer import MadeUpTrainer, prepare_to_read
 from emoicl.training.systems.meta_icl_config import MetaIclTrainingArguments
 from emoicl.training.systems.meta_icl_trainer import MetaIclTrainer
 
-
-logger = logging.getLogger(__name__)
-
-Model = TypeVar("Model", bound=PreTrainedModel)
 
 # Largest number of dimensions of the voice embeddings by which a speech encoder is tuned.
 TUNING_SIZE = 256
@@ -243,11 +230,12 @@ class EncoderStage(Stage):
         inputs = InputCache(processor.feature_extractor)
         args = self.training_arguments(context)
 
-        def make_trainer(model: EmoIclForConditionalGeneration) -> EncoderTrainer:
-            start_adaptation(model, corpus, inputs)
-            return EncoderTrainer(model, args, corpus, recipe.labels, inputs)
-
-        tuned = run_stage(context.folders[self.name], model, make_trainer)
+        tuned = run_stage(
+            context.folders[self.name],
+            model,
+            lambda model: EncoderTrainer(model, args, corpus, recipe.labels, inputs),
+            lambda model: start_adaptation(model, corpus, processor.feature_extractor, recipe.cache_folder),
+        )
         return replace(context, speech_encoder=tuned.get_encoder(modality="audio"))
 
 
@@ -260,7 +248,7 @@ class MetaIclStage(Stage):
     def run(self, context: Context) -> Context:
         speech_lm = context.latest_speech_lm()
         args: MetaIclTrainingArguments = self.training_arguments(context)
-        args.eval_shots = validation_shots(args, context.validation, args.enrollment_label)
+        args.eval_shots = validation_shots(args, context.validation)
         model = run_stage(
             context.folders[self.name],
             speech_lm.model,
@@ -320,21 +308,24 @@ class MadeUpSpeakersStage(Stage):
         args: MadeUpTrainingArguments = self.training_arguments(context)
         args.eval_shots = validation_shots(args, context.validation)
 
-        def make_trainer(model: EmoIclForConditionalGeneration) -> MadeUpTrainer:
+        def start(model: EmoIclForConditionalGeneration) -> None:
             fit_statistics(model, context.training, speech_lm.features)
             prepare_to_read(model)
-            return MadeUpTrainer(
-                model, args, context.training, speech_lm.processor, context.validation, speech_lm.features
-            )
 
-        model = run_stage(context.folders[self.name], speech_lm.model, make_trainer)
+        model = run_stage(
+            context.folders[self.name],
+            speech_lm.model,
+            lambda model: MadeUpTrainer(
+                model, args, context.training, speech_lm.processor, context.validation, speech_lm.features
+            ),
+            start,
+        )
         return context.hand_on(speech_lm._replace(model=model))
 
 
-def validation_shots(args: ShotsEvaluationArguments, validation: Corpus, label: str | None = None) -> list[int]:
+def validation_shots(args: ShotsEvaluationArguments, validation: Corpus) -> list[int]:
     """Those of `args.eval_shots` that the validation speakers have utterances for."""
-    label = label if args.eval_setting == "TU+LO" else None
-    drawable, _ = drawable_shots(validation, SystemTest(args.eval_setting, args.eval_shots, label))
+    drawable, _ = drawable_shots(validation, SystemTest(args.eval_setting, args.eval_shots, args.eval_label))
     return drawable or [0]
 
 
@@ -369,6 +360,8 @@ class AdaptationStage(Stage):
 
     def run(self, context: Context) -> Context:
         model, processor, features = speech_lm = context.latest_speech_lm()
+        for corpus in (context.training, self.weighing(context)):
+            features.fill_together(corpus.utterances)
         finished, processes = context.folders[self.name] / "model", PartialState()
         if not finished.exists() and processes.is_main_process:
             fields = {
@@ -420,6 +413,7 @@ class ClassifierStage(Stage):
         speech = InputCache(feature_extractor)
         if model.config.freeze_speech_encoder:
             speech = FeatureCache(model, feature_extractor, recipe.cache_folder)
+            speech.fill_together(context.training.utterances)
             fit_feature_normalization(model, context.training, speech)
         args = self.training_arguments(context)
         model = run_stage(
@@ -502,87 +496,3 @@ def make_stage(name: str, content: Mapping[str, Any]) -> Stage:
     own = {item.name for item in fields(kind)} & content.keys()
     arguments = {key: value for key, value in content.items() if key not in {*own, "type"}}
     return kind(name, arguments, **{key: content[key] for key in own})
-
-
-def stage_arguments(stage_dir: str | Path, seed: int) -> dict[str, Any]:
-    """
-    Training arguments that all stages share: checkpoints as often as evaluations, of which the one that is best for
-    the validation speakers is kept.
-
-    Args:
-        stage_dir (`str` or `Path`): Where checkpoints go.
-        seed (`int`): Seed of the stage.
-
-    Returns:
-        `dict`: Fields of [`~transformers.TrainingArguments`].
-    """
-    return {
-        "output_dir": str(stage_dir),
-        "seed": seed,
-        "eval_strategy": "steps",
-        "save_strategy": "steps",
-        "save_total_limit": 2,
-        "load_best_model_at_end": True,
-        "report_to": "none",
-        "disable_tqdm": not sys.stderr.isatty(),
-        "dataloader_pin_memory": torch.cuda.is_available(),
-        # Without it, half precision is refused on a machine that has no accelerator.
-        "use_cpu": not torch.cuda.is_available(),
-    }
-
-
-def run_stage(stage_dir: Path, model: Model, make_trainer: Callable[[Model], ResumableTrainer]) -> Model:
-    """
-    Trains a model, unless that was done before. Run again after an interruption, at whatever moment, it goes on at the
-    newest whole checkpoint, and ends as if there had been none.
-
-    Args:
-        stage_dir (`Path`): Where checkpoints, the log and the finished model go.
-        model (`PreTrainedModel`): The model to start from.
-        make_trainer (`Callable`): Makes the trainer of a model. Its `output_dir` is `stage_dir`.
-
-    Returns:
-        `PreTrainedModel`: The model at its best checkpoint, as read from `stage_dir/model`, beside its processor.
-
-    Raises:
-        `ValueError`: If another run is training the stage.
-        `OSError`: If the disk is full.
-    """
-    finished = stage_dir / "model"
-    if not finished.exists():
-        # Before the lock, because it tells accelerate which of several processes this is.
-        trainer = make_trainer(model)
-        with sole_run(stage_dir), explain_full_disk(stage_dir):
-            train_stage(stage_dir, model, trainer)
-    return type(model).from_pretrained(finished)
-
-
-def train_stage(stage_dir: Path, model: PreTrainedModel, trainer: ResumableTrainer) -> None:
-    """Trains a model from the newest whole checkpoint, if there is one, and saves it and the log."""
-    logger.info("Training %s.", stage_dir)
-    trainer.add_callback(LogProgress(f"Training {stage_dir.name}"))
-    with PartialState().main_process_first():
-        checkpoint = take_up(stage_dir)
-    trainer.train(resume_from_checkpoint=checkpoint)
-    trainer.save_state()
-    if trainer.is_world_process_zero():
-        with write_aside(stage_dir / "log.json") as aside:
-            aside.write_text(json.dumps(trainer.state.log_history, indent=1))
-        keep_model(stage_dir / "model", model, trainer.processing_class)
-    trainer.accelerator.wait_for_everyone()
-
-
-def sole_run(folder: Path) -> AbstractContextManager[None]:
-    """Keeps other runs out of a folder. Of several processes that share a run, one does."""
-    return sole_writer(folder) if PartialState().is_main_process else nullcontext()
-
-
-def keep_model(folder: Path, model: PreTrainedModel, processor: Any) -> None:
-    """Saves the model at the end of a stage. It is renamed when complete, because it tells that the stage is done."""
-    for of_killed_run in folder.parent.glob(".*.unfinished"):
-        shutil.rmtree(of_killed_run)
-    with write_aside(folder) as unfinished:
-        model.save_pretrained(unfinished)
-        if processor is not None:
-            processor.save_pretrained(unfinished)
-        carry_provenance(folder.parent, unfinished)

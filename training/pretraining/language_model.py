@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from accelerate import PartialState
 from torch.utils.data import Dataset
 from transformers import (
     AutoConfig,
@@ -22,7 +23,7 @@ from transformers import (
 from emoicl.modeling.configuration_emoicl import EmoIclConfig
 from emoicl.training.data.writing import write_aside
 from emoicl.training.experiments.recipe import keep_settings
-from emoicl.training.experiments.stages import run_stage
+from emoicl.training.experiments.stage_running import run_stage
 from emoicl.training.pretraining.denoising import MODES, DenoisingDataset
 from emoicl.training.pretraining.instruction import InstructionDataset, read_triples
 from emoicl.training.pretraining.running import Schedule, pretraining_arguments
@@ -112,7 +113,7 @@ class LanguageModelPretraining:
 def pretrain_language_model(pretraining: LanguageModelPretraining) -> T5ForConditionalGeneration:
     """
     Runs a pretraining: tokenizer, denoising, instruction tuning. Run again after an interruption, it goes on at the
-    checkpoint that it was at.
+    checkpoint that it was at. Several processes (`accelerate launch`) each take a batch of a step.
 
     Args:
         pretraining ([`LanguageModelPretraining`]): What to run.
@@ -129,7 +130,8 @@ def pretrain_language_model(pretraining: LanguageModelPretraining) -> T5ForCondi
     triples = read_triples(pretraining.instructions, pretraining.seed)
     keep_settings(asdict(pretraining), output_dir / "settings.yaml")
     taught = [text for triple in triples for text in (triple.prompt, triple.output)]
-    tokenizer = make_tokenizer([*texts, *taught], size.vocab_size, output_dir / "tokenizer")
+    with PartialState().main_process_first():
+        tokenizer = make_tokenizer([*texts, *taught], size.vocab_size, output_dir / "tokenizer")
     blocks = denoising_dataset(texts, tokenizer, size.block_size, pretraining.seed)
     tasks = InstructionDataset(triples, tokenizer) if triples else None
     set_seed(pretraining.seed)
@@ -139,8 +141,10 @@ def pretrain_language_model(pretraining: LanguageModelPretraining) -> T5ForCondi
         model = train_stage(output_dir / "instruction", model, tokenizer, tasks, size.instruction, pretraining.seed)
     # Trainer turns it off.
     model.config.use_cache = True
-    model.save_pretrained(output_dir / "model")
-    tokenizer.save_pretrained(output_dir / "model")
+    if PartialState().is_main_process:
+        model.save_pretrained(output_dir / "model")
+        tokenizer.save_pretrained(output_dir / "model")
+    PartialState().wait_for_everyone()
     return model
 
 

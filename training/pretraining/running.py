@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emoicl.training.experiments.stages import stage_arguments
+from emoicl.training.experiments.stage_running import stage_arguments
 
 
 @dataclass(frozen=True)

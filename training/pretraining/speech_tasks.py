@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from accelerate import PartialState
 from huggingface_hub.dataclasses import strict
 from torch import nn
 from transformers import PreTrainedModel, TrainingArguments, set_seed
@@ -14,7 +15,7 @@ from emoicl.modeling.configuration_emoicl import EmoIclSpeechEncoderConfig
 from emoicl.modeling.speech_encoder_emoicl import EmoIclSpeechEncoder
 from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
 from emoicl.training.experiments.recipe import keep_settings
-from emoicl.training.experiments.stages import run_stage
+from emoicl.training.experiments.stage_running import run_stage
 from emoicl.training.pretraining.running import Schedule, pretraining_arguments
 from emoicl.training.pretraining.speech_data import (
     IGNORED,
@@ -207,7 +208,8 @@ class SpeechEncoderPretraining:
 
 def pretrain_speech_encoder(pretraining: SpeechEncoderPretraining) -> EmoIclSpeechEncoder:
     """
-    Runs a pretraining. Run again after an interruption, it goes on at the checkpoint that it was at.
+    Runs a pretraining. Run again after an interruption, it goes on at the checkpoint that it was at. Several processes
+    (`accelerate launch`) each take a batch of a step.
 
     Args:
         pretraining ([`SpeechEncoderPretraining`]): What to run.
@@ -247,6 +249,8 @@ def pretrain_speech_encoder(pretraining: SpeechEncoderPretraining) -> EmoIclSpee
     model = run_stage(stage_dir, SpeechTaskModel(config), make_trainer)
     encoder = EmoIclSpeechEncoder(EmoIclSpeechEncoderConfig(**size.encoder))
     encoder.load_state_dict(model.speech_encoder.state_dict())
-    encoder.save_pretrained(output_dir / "model")
-    extractor.save_pretrained(output_dir / "model")
+    if PartialState().is_main_process:
+        encoder.save_pretrained(output_dir / "model")
+        extractor.save_pretrained(output_dir / "model")
+    PartialState().wait_for_everyone()
     return encoder.eval()

@@ -239,6 +239,20 @@ def carry_provenance(
         replace(provenance, stages=stages, remarks={**provenance.remarks, **(remarks or {})}).save(target)
 
 
+def add_data(folder: str | Path, part: str, corpus: Corpus) -> None:
+    """
+    Adds utterances to the last stage of a checkpoint's provenance.
+
+    Args:
+        folder (`str` or `Path`): Folder of the checkpoint.
+        part (`str`): What they were for, such as `"left_out"`: to weigh a speaker adaptation by other corpora.
+        corpus ([`Corpus`]): The utterances.
+    """
+    provenance = Provenance.load(Path(folder) / PROVENANCE_NAME)
+    provenance.stages[-1]["data"][part] = describe_corpus(corpus)
+    provenance.save(folder)
+
+
 def save_report(evaluation: str | Path, checkpoint: str | Path) -> None:
     """
     Puts the report of an evaluation, and its plot, beside the checkpoint that it is on, as far as they are there. The

@@ -16,7 +16,7 @@ class EmoIclTrainingArguments(TrainingArguments):
     Arguments of an [`EmoIclTrainer`], beyond those of [`~transformers.TrainingArguments`].
 
     With `load_best_model_at_end` or `save_strategy="best"`, `metric_for_best_model` is `"ua_spk"` by default. Memory
-    is pinned only where there is an accelerator.
+    is pinned only where there is an accelerator with memory of its own.
 
     Args:
         radam (`bool`, *optional*, defaults to `True`):
@@ -43,7 +43,7 @@ class EmoIclTrainingArguments(TrainingArguments):
         if self.metric_for_best_model is None and (self.load_best_model_at_end or self.save_strategy == "best"):
             self.metric_for_best_model = "ua_spk"
         super().__post_init__()
-        self.dataloader_pin_memory &= self.device.type != "cpu"
+        self.dataloader_pin_memory &= self.device.type not in ("cpu", "mps")
 
     def _check_ranges(self) -> None:
         for item in fields(self):
@@ -72,6 +72,11 @@ class ShotsEvaluationArguments(EmoIclTrainingArguments):
         default_factory=lambda: [0, 3, 7], metadata={"help": "Numbers of shots at evaluation."}
     )
     eval_setting: str = field(default="TU+LD", metadata={"help": "How enrollments are drawn at evaluation."})
+
+    @property
+    def eval_label(self) -> str | None:
+        """The one emotion that is enrolled at evaluation, if it is one."""
+        return None
 
     def __post_init__(self):
         self.eval_shots = _numbers_of_shots(self.eval_shots)

@@ -1,6 +1,6 @@
 """What the trainers of this package share."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -9,10 +9,13 @@ from torch.utils.data import DataLoader
 from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerCallback, TrainerState, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput
 
+from emoicl.modeling.modeling_emoicl import IGNORED
 from emoicl.training.data.corpus import Corpus, CorpusLike, load_corpus
+from emoicl.training.evaluation.evaluate import evaluate
+from emoicl.training.evaluation.recognition import Recognizer
 from emoicl.training.evaluation.reports import EvaluationReport
 from emoicl.training.publishing.card_callback import ModelCardCallback
-from emoicl.training.systems.base_config import EmoIclTrainingArguments
+from emoicl.training.systems.base_config import EmoIclTrainingArguments, ShotsEvaluationArguments
 from emoicl.training.systems.checkpoints import ResumableTrainer
 
 
@@ -45,7 +48,10 @@ class EmoIclTrainer(ResumableTrainer):
     of the labels, float32 of shape `(num_utterances, num_labels)`, and `label_ids`, the column of each right label, of
     shape `(num_utterances,)`. The numbers that it returns are averaged and named likewise.
 
-    A subclass makes the items and their collator, and says how a corpus is scored: [`EmoIclTrainer.report_on`].
+    A subclass makes the items and their collator, and what is evaluated: [`EmoIclTrainer.recognizer`].
+
+    Several processes (`accelerate launch`) share each batch and each evaluation, with the losses and the metrics of
+    one process with a batch as large.
 
     Args:
         model (`PreTrainedModel`): The model.
@@ -84,8 +90,11 @@ class EmoIclTrainer(ResumableTrainer):
         else:
             validation = None if eval_dataset is None else load_corpus(eval_dataset, column_names=column_names)
             evaluated = validation
+        kwargs.setdefault("compute_loss_func", self.mean_loss)
         super().__init__(model=model, args=args, train_dataset=items, eval_dataset=cast(Any, evaluated), **kwargs)
         self.add_callback(EpochCallback(items))
+        # Tokens of the prompts since the last line of the log, those that are no padding, and all.
+        self._tokens: Any = [0, 0]
         self.card = ModelCardCallback(train_dataset, validation)
         self.add_callback(self.card)
 
@@ -97,9 +106,55 @@ class EmoIclTrainer(ResumableTrainer):
         coefficients = {"betas": (args.adam_beta1, args.adam_beta2), "eps": args.adam_epsilon}
         return torch.optim.RAdam, {"lr": args.learning_rate, "decoupled_weight_decay": True, **coefficients}
 
-    def report_on(self, corpus: Corpus) -> EvaluationReport:
-        """Scores the utterances of a corpus with one enrollment each, at each number of shots."""
+    def mean_loss(
+        self,
+        outputs: Mapping[str, torch.Tensor],
+        labels: torch.Tensor,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        """Cross entropy with label smoothing, summed over the labels of a batch, of which the optimizer's step has
+        `num_items_in_batch`: their number differs, so that a mean of means would depend on how it is accumulated.
+        """
+        loss = torch.nn.functional.cross_entropy(
+            outputs["logits"].flatten(0, -2).float(),
+            labels.flatten(),
+            ignore_index=IGNORED,
+            label_smoothing=self.args.label_smoothing_factor,
+            reduction="sum",
+        )
+        return loss / ((labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch)
+
+    def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        mask = inputs.get("attention_mask")
+        if mask is not None:
+            useful, computed = self._tokens
+            self._tokens = [useful + mask.sum(), computed + mask.numel()]
+        return super().training_step(model, inputs, *args, **kwargs)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Logs `useful_tokens` beside the loss: the share of the prompts' tokens that are no padding."""
+        useful, computed = self._tokens
+        if "loss" in logs and computed:
+            logs["useful_tokens"] = round(float(useful / computed), 4)
+            self._tokens = [0, 0]
+        super().log(logs, start_time)
+
+    def recognizer(self) -> Recognizer:
+        """The model as it is now, for an evaluation."""
         raise NotImplementedError
+
+    def report_on(self, corpus: Corpus) -> EvaluationReport:
+        """Scores each utterance of a corpus with an enrollment of `args.eval_setting`, at `args.eval_shots` each."""
+        args = cast(ShotsEvaluationArguments, self.args)
+        return evaluate(
+            self.recognizer(),
+            corpus,
+            args.eval_shots,
+            args.eval_setting,
+            seeds=[0],
+            controls=[],
+            label=args.eval_label,
+        )
 
     def evaluation_loop(
         self,
@@ -150,6 +205,42 @@ class EmoIclTrainer(ResumableTrainer):
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Writes the card into `output_dir`, as `push_to_hub` asks."""
         self.card.save(str(self.args.output_dir))
+
+
+def as_forward(model: torch.nn.Module, module: torch.nn.Module, function: Callable[..., Any]) -> Callable[..., Any]:
+    """
+    A function of a model's parts that is called by way of the model's forward pass: what shares gradients among
+    processes (DDP) or gathers weights (FSDP) does so around that.
+
+    Args:
+        model (`torch.nn.Module`): The model as a Trainer hands it over, perhaps wrapped.
+        module (`torch.nn.Module`): The model itself.
+        function (`Callable`): What is called in place of its `forward`, within which `forward` is as always.
+
+    Returns:
+        `Callable`
+    """
+
+    def call(**inputs: Any) -> Any:
+        # Mixed precision has put one there.
+        own = vars(module).get("forward")
+
+        def restore() -> None:
+            vars(module).pop("forward", None)
+            if own is not None:
+                module.forward = own
+
+        def forward(**inputs: Any) -> Any:
+            restore()
+            return function(**inputs)
+
+        module.forward = forward
+        try:
+            return model(**inputs)
+        finally:
+            restore()
+
+    return call
 
 
 def _check_best_metric(metric: str | None, corpora: list[str]) -> None:

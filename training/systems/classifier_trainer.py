@@ -76,7 +76,7 @@ class ClassifierTrainer(EmoIclTrainer):
         if args.frame_share < 1 and not config.freeze_speech_encoder:
             raise ValueError("`frame_share` takes features of a frozen speech encoder; this model trains it.")
         self.speech = speech or speech_source(model, processing_class)
-        self.speech.fill(train_dataset)
+        self.speech.fill_together(train_dataset.utterances)
         enrollment_labels = config.enrollment_labels or []
         super().__init__(
             model=model,
@@ -100,15 +100,26 @@ class ClassifierTrainer(EmoIclTrainer):
 
     def _get_train_sampler(self, train_dataset: ClassifierDataset | None = None) -> SpeakerSampler:
         items = cast(ClassifierDataset, train_dataset or self.train_dataset)
-        return SpeakerSampler(items, self.args.targets_per_speaker if items.enrollment_labels else 1)
+        args = self.args
+        fill_last = args.world_size > 1 and not args.dataloader_drop_last
+        return SpeakerSampler(
+            items,
+            args.targets_per_speaker if items.enrollment_labels else 1,
+            multiple_of=args.train_batch_size * args.world_size if fill_last else 1,
+        )
+
+    def recognizer(self) -> ClassifierRecognizer:
+        return ClassifierRecognizer(
+            self.model, cast(Any, self.processing_class), self.speech, self.args.eval_batch_size
+        )
 
     def report_on(self, corpus: Corpus) -> EvaluationReport:
         """Scores each utterance with one of its speaker for each enrollment label, always the same."""
-        recognizer = ClassifierRecognizer(
-            self.model, cast(Any, self.processing_class), self.speech, self.args.eval_batch_size
-        )
+        recognizer = self.recognizer()
         labels = recognizer.candidate_labels
         items = ClassifierDataset(corpus, labels, self.model.config.enrollment_labels)
         condition = Condition(len(items.enrollment_labels))
-        condition.add(recognizer.score(corpus, [items[item] for item in range(len(items))]), labels)
+        starts = range(0, len(items), recognizer.batch_size)
+        batches = [[items[item] for item in range(s, min(s + recognizer.batch_size, len(items)))] for s in starts]
+        condition.add(recognizer.score_together(corpus, batches), labels)
         return EvaluationReport("TU+LD", [0], corpus.labels, corpus.speaker_ids, [condition], labels)

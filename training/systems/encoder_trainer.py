@@ -5,22 +5,24 @@ such as Whisper's was trained to transcribe, which an emotion should not change.
 it will be used for: naming the emotion of an utterance after any number of labeled ones of its speaker.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from emoicl.modeling.adaptation_emoicl import PLAIN_PRIOR, pool_statistics
+from emoicl.modeling.adaptation_emoicl import PLAIN_PRIOR
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
+from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
+from emoicl.training.baselines.pooling import PooledFeatures
 from emoicl.training.baselines.speaker_statistics import fit_adaptation
 from emoicl.training.data.corpus import Corpus, CorpusLike, load_corpus
+from emoicl.training.data.features import FeatureCache
 from emoicl.training.episodes.classifier_inputs import InputCache
 from emoicl.training.episodes.speaker_blocks import BlockCollator, SpeakerBlocks
-from emoicl.training.evaluation.evaluate import evaluate
 from emoicl.training.evaluation.recognition import EncoderRecognizer
-from emoicl.training.evaluation.reports import EvaluationReport
-from emoicl.training.systems.base_trainer import EmoIclTrainer
+from emoicl.training.systems.base_trainer import EmoIclTrainer, as_forward
 from emoicl.training.systems.encoder_config import EncoderTrainingArguments
 
 
@@ -45,8 +47,7 @@ class EncoderTrainer(EmoIclTrainer):
         **kwargs: Further arguments of [`~transformers.Trainer`].
 
     Raises:
-        `ValueError`: If the speech encoder is frozen or reads something else, the corpus is too small, or there are
-            several processes.
+        `ValueError`: If the speech encoder is frozen or reads something else, or the corpus is too small.
     """
 
     args: EncoderTrainingArguments
@@ -74,11 +75,6 @@ class EncoderTrainer(EmoIclTrainer):
                 f"Speech encoders that read log-mel features can be tuned; this one reads "
                 f"{model.model.speech_encoder.input_type}s, of which pseudo-speakers cannot be made."
             )
-        if args.world_size > 1:
-            raise ValueError(
-                "A speech encoder is tuned in one process: run once without `accelerate launch`. Then its stage is "
-                "done, and a run by several processes goes on from there."
-            )
         for name, parameter in model.named_parameters():
             if not name.startswith(("model.speech_encoder.", "model.adaptation.")):
                 parameter.requires_grad_(False)
@@ -96,48 +92,56 @@ class EncoderTrainer(EmoIclTrainer):
         )
 
     def compute_loss(
-        self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], return_outputs: bool = False, **kwargs: Any
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         """Cross entropy of the right one among an episode's candidates."""
-        with self.compute_loss_context_manager():
-            features, mask = self.model.get_speech_features(inputs["input_features"], inputs["input_features_mask"])
+        answer: Any = as_forward(model, self.model, self.answer)
+        return super().compute_loss(answer, dict(inputs), return_outputs, num_items_in_batch)
+
+    def answer(
+        self,
+        input_features: torch.Tensor,
+        input_features_mask: torch.Tensor,
+        utterance_index: torch.Tensor,
+        slots: torch.Tensor,
+        candidates: torch.Tensor,
+    ) -> dict[str, torch.Tensor]:
+        """The evidence for each of an episode's candidates, and minus infinity for all other labels."""
+        with self.accelerator.autocast():
+            features, mask = self.model.get_speech_features(input_features, input_features_mask)
         adaptation: Any = self.model.model.adaptation
         voice_embeds = adaptation.embed(features.float(), mask)
         # The voices are those of the training corpora: no other prior is to be allowed for.
-        evidence = adaptation.evidence(voice_embeds, inputs["utterance_index"], inputs["slots"], scales=PLAIN_PRIOR)
-        evidence = evidence.masked_fill(~inputs["candidates"], float("-inf"))
-        loss = torch.nn.functional.cross_entropy(evidence, inputs["labels"])
-        return (loss, {"logits": evidence}) if return_outputs else loss
+        evidence = adaptation.evidence(voice_embeds, utterance_index, slots, scales=PLAIN_PRIOR)
+        return {"logits": evidence.masked_fill(~candidates, float("-inf"))}
 
-    def report_on(self, corpus: Corpus) -> EvaluationReport:
-        """Scores each utterance with an enrollment of `args.eval_setting`, at each of `args.eval_shots`."""
-        args = self.args
-        recognizer = EncoderRecognizer(self.model, self.inputs, self.candidate_labels, args.eval_batch_size)
-        return evaluate(recognizer, corpus, args.eval_shots, args.eval_setting, seeds=[0], controls=[])
+    def recognizer(self) -> EncoderRecognizer:
+        return EncoderRecognizer(self.model, self.inputs, self.candidate_labels, self.args.eval_batch_size)
 
 
-def start_adaptation(model: EmoIclForConditionalGeneration, corpus: Corpus, inputs: InputCache) -> None:
+def start_adaptation(
+    model: EmoIclForConditionalGeneration,
+    corpus: Corpus,
+    feature_extractor: EmoIclFeatureExtractor,
+    cache_folder: str | Path | None = None,
+) -> None:
     """Sets the speaker adaptation of a model to the closed form for its speech encoder as it is, in place.
 
     Args:
         model ([`EmoIclForConditionalGeneration`]): A model with a speaker adaptation.
         corpus ([`Corpus`]): Training utterances of all its `label_words`.
-        inputs ([`InputCache`]): Holds their log-mel features.
+        feature_extractor ([`EmoIclFeatureExtractor`]): Turns them into log-mel features.
+        cache_folder (`str` or `Path`, *optional*): Where speech features are kept; by default the default folder.
     """
+    # Before it is tuned it is one that others may have computed features by, and they are kept.
+    untuned = copy.deepcopy(model).eval()
+    untuned.config.freeze_speech_encoder = True
+    features = FeatureCache(untuned, feature_extractor, cache_folder)
+    features.fill_together(corpus.utterances)
     adaptation: Any = model.model.adaptation
-    fitted = fit_adaptation(corpus, pool_voices(model, corpus, inputs), adaptation.config)
+    fitted = fit_adaptation(corpus, PooledFeatures(features)(corpus), adaptation.config)
     adaptation.load_state_dict(fitted.state_dict())
-
-
-@torch.no_grad()
-def pool_voices(
-    model: EmoIclForConditionalGeneration, corpus: Corpus, inputs: InputCache, batch_size: int = 32
-) -> np.ndarray:
-    """Mean and standard deviation over time of each utterance's features, `(num_utterances, 2 * hidden_size)`."""
-    model.eval()
-    pooled = []
-    for start in range(0, len(corpus), batch_size):
-        batch = inputs.load(corpus.utterances[start : start + batch_size])
-        features, mask = model.get_speech_features(**{name: part.to(model.device) for name, part in batch.items()})
-        pooled.append(pool_statistics(features, mask).cpu())
-    return torch.cat(pooled).double().numpy()

@@ -10,14 +10,12 @@ from transformers.models.t5.modeling_t5 import T5Attention
 
 from emoicl.modeling.modeling_emoicl import IGNORED, EmoIclForConditionalGeneration
 from emoicl.processing.processing_emoicl import EmoIclProcessor
-from emoicl.training.data.corpus import Corpus, CorpusLike, load_corpus
+from emoicl.training.data.corpus import CorpusLike, load_corpus
 from emoicl.training.data.features import FeatureCache
 from emoicl.training.episodes.made_up_speakers import Difficulty, MadeUpCollator, MadeUpSpeakers
 from emoicl.training.episodes.sampling import ShotsSampler
-from emoicl.training.evaluation.evaluate import evaluate
 from emoicl.training.evaluation.recognition import SpeechLmRecognizer
-from emoicl.training.evaluation.reports import EvaluationReport
-from emoicl.training.systems.base_trainer import EmoIclTrainer
+from emoicl.training.systems.base_trainer import EmoIclTrainer, as_forward
 from emoicl.training.systems.made_up_config import MadeUpTrainingArguments
 
 
@@ -92,25 +90,52 @@ class MadeUpTrainer(EmoIclTrainer):
 
     def _get_train_sampler(self, train_dataset: MadeUpSpeakers | None = None) -> ShotsSampler:
         contexts = cast(MadeUpSpeakers, train_dataset or self.train_dataset)
-        return ShotsSampler(contexts, self.args.train_batch_size * self.args.world_size)
+        processes = self.args.world_size
+        return ShotsSampler(contexts, self.args.train_batch_size * processes, fill_last=processes > 1)
 
     def compute_loss(
-        self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], return_outputs: bool = False, **kwargs: Any
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         """Cross entropy of the probabilities of each target's label, which sees the enrollment and no other target."""
-        labels = inputs["labels"]
+        decoder_input_ids = self.model.prepare_decoder_input_ids_from_labels(inputs["labels"])
+        answer: Any = as_forward(model, self.model, self.answer_targets)
+        inputs = inputs | {"decoder_input_ids": decoder_input_ids}
+        return super().compute_loss(answer, inputs, return_outputs, num_items_in_batch)
+
+    def answer_targets(
+        self,
+        decoder_input_ids: torch.Tensor,
+        candidate_ids: torch.Tensor,
+        probabilities: torch.Tensor,
+        **prompts: torch.Tensor,
+    ) -> dict[str, torch.Tensor]:
+        """The logits of the labels of all targets, a row for each, beside what they are to be."""
         with self.accelerator.autocast():
-            encoded, mask = self.encode_targets(inputs)
-        # By the model that was handed over, which in several processes is the one that shares gradients.
-        logits = model(encoder_outputs=BaseModelOutput(encoded), attention_mask=mask, labels=labels).logits
-        log_probabilities = logits.float().log_softmax(-1)
-        tokens = next_tokens(labels, inputs["candidate_ids"], inputs["probabilities"], logits.shape[-1])
+            encoded, mask = self.encode_targets(prompts, len(decoder_input_ids))
+            encoder_outputs = BaseModelOutput(encoded)
+            outputs = self.model(
+                encoder_outputs=encoder_outputs, attention_mask=mask, decoder_input_ids=decoder_input_ids
+            )
+        return {"logits": outputs.logits, "candidate_ids": candidate_ids, "probabilities": probabilities}
+
+    def mean_loss(
+        self,
+        outputs: Mapping[str, torch.Tensor],
+        labels: torch.Tensor,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        logits = outputs["logits"]
+        tokens = next_tokens(labels, outputs["candidate_ids"], outputs["probabilities"], logits.shape[-1])
         smoothing = self.args.label_smoothing_factor
         tokens = (1 - smoothing) * tokens + smoothing / logits.shape[-1]
-        loss = -(tokens * log_probabilities).sum(-1)[labels != IGNORED].mean()
-        return (loss, {"logits": logits}) if return_outputs else loss
+        losses = -(tokens * logits.float().log_softmax(-1)).sum(-1)[labels != IGNORED]
+        return losses.sum() / (len(losses) if num_items_in_batch is None else num_items_in_batch)
 
-    def encode_targets(self, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    def encode_targets(self, inputs: dict[str, torch.Tensor], num_rows: int) -> tuple[torch.Tensor, torch.Tensor]:
         """What the language model's encoder makes of the prompts, a row for each target, and which of it counts."""
         base = self.model.model
         # Without the evidence of the speaker adaptation, which is of one target.
@@ -124,7 +149,7 @@ class MadeUpTrainer(EmoIclTrainer):
         )
         hidden: Any = encoded.last_hidden_state
         num_contexts, length, _ = hidden.shape
-        num_targets = len(inputs["labels"]) // num_contexts
+        num_targets = num_rows // num_contexts
         num_target_tokens = num_targets * self.processor.num_query_tokens
         context, targets = hidden.split([length - num_target_tokens, num_target_tokens], dim=1)
         rows = torch.cat(
@@ -138,13 +163,8 @@ class MadeUpTrainer(EmoIclTrainer):
         mask = inputs["attention_mask"][:, : rows.shape[1]].repeat_interleave(num_targets, 0)
         return rows, mask
 
-    def report_on(self, corpus: Corpus) -> EvaluationReport:
-        """Scores each utterance with an enrollment of `args.eval_setting`, at each of `args.eval_shots`."""
-        args = self.args
-        recognizer = SpeechLmRecognizer(
-            self.model, self.processor, self.features, batch_size=args.per_device_eval_batch_size
-        )
-        return evaluate(recognizer, corpus, args.eval_shots, args.eval_setting, seeds=[0], controls=[])
+    def recognizer(self) -> SpeechLmRecognizer:
+        return SpeechLmRecognizer(self.model, self.processor, self.features, batch_size=self.args.eval_batch_size)
 
 
 def check_reader(model: EmoIclForConditionalGeneration, processor: EmoIclProcessor) -> None:

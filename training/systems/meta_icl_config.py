@@ -57,6 +57,10 @@ class MetaIclTrainingArguments(ShotsEvaluationArguments):
     per_device_train_batch_size: int = field(default=64, metadata={"help": "Episodes of a batch on each device."})
     label_smoothing_factor: float = field(default=0.1, metadata={"help": "Label smoothing."})
 
+    @property
+    def eval_label(self) -> str | None:
+        return self.enrollment_label if self.eval_setting == "TU+LO" else None
+
     def __post_init__(self):
         setting = EnrollmentSetting.parse(self.setting)
         super().__post_init__()

@@ -5,16 +5,14 @@ from typing import Any, cast
 
 import torch
 
-from emoicl.modeling.modeling_emoicl import IGNORED, EmoIclForConditionalGeneration
+from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
 from emoicl.processing.processing_emoicl import EmoIclProcessor
-from emoicl.training.data.corpus import Corpus, CorpusLike, load_corpus
+from emoicl.training.data.corpus import CorpusLike, load_corpus
 from emoicl.training.data.features import FeatureCache
 from emoicl.training.episodes.collation import EpisodeCollator
 from emoicl.training.episodes.episodes import EpisodeDataset
 from emoicl.training.episodes.sampling import ShotsSampler
-from emoicl.training.evaluation.evaluate import evaluate
 from emoicl.training.evaluation.recognition import SpeechLmRecognizer
-from emoicl.training.evaluation.reports import EvaluationReport
 from emoicl.training.systems.base_trainer import EmoIclTrainer
 from emoicl.training.systems.meta_icl_config import MetaIclTrainingArguments
 
@@ -23,8 +21,6 @@ class MetaIclTrainer(EmoIclTrainer):
     r"""
     Trains a speech language model to use the enrollment in its prompt (the paper's MetaICL). [`EmoIclTrainer`] tells
     what `evaluate`, `predict` and `compute_metrics` give, at each of `args.eval_shots`.
-
-    Several processes (`accelerate launch`) share each batch, with the losses of one process and a batch as large.
 
     Args:
         model ([`EmoIclForConditionalGeneration`]): The model, its speech encoder frozen, or its `PeftModel`.
@@ -87,24 +83,8 @@ class MetaIclTrainer(EmoIclTrainer):
             column_names=column_names,
             processing_class=processing_class,
             data_collator=EpisodeCollator(train_dataset, processing_class, model, self.features, args.frame_share),
-            compute_loss_func=self.mean_token_loss,
             **kwargs,
         )
-
-    def mean_token_loss(
-        self, outputs: Mapping[str, torch.Tensor], labels: torch.Tensor, num_items_in_batch: torch.Tensor | int
-    ) -> torch.Tensor:
-        """Cross entropy with label smoothing, summed over the tokens of a batch, of which the optimizer's step has
-        `num_items_in_batch`: labels differ in length, so that a mean of means would depend on how it is accumulated.
-        """
-        loss = torch.nn.functional.cross_entropy(
-            outputs["logits"].flatten(0, 1).float(),
-            labels.flatten(),
-            ignore_index=IGNORED,
-            label_smoothing=self.args.label_smoothing_factor,
-            reduction="sum",
-        )
-        return loss / num_items_in_batch
 
     def _get_train_sampler(self, train_dataset: EpisodeDataset | None = None) -> ShotsSampler:
         episodes = cast(EpisodeDataset, train_dataset or self.train_dataset)
@@ -135,10 +115,6 @@ class MetaIclTrainer(EmoIclTrainer):
                 of_kind["adaptation" if "adaptation." in name else other].setdefault("params", []).append(parameter)
         return [group for group in of_kind.values() if "params" in group]
 
-    def report_on(self, corpus: Corpus) -> EvaluationReport:
-        """Scores each utterance with an enrollment of `args.eval_setting`, at each of `args.eval_shots`."""
-        args = self.args
-        decoding = "beam" if args.predict_with_generate else "labels"
-        recognizer = SpeechLmRecognizer(self.model, self.processor, self.features, decoding, args.eval_batch_size)
-        label = args.enrollment_label if args.eval_setting == "TU+LO" else None
-        return evaluate(recognizer, corpus, args.eval_shots, args.eval_setting, seeds=[0], controls=[], label=label)
+    def recognizer(self) -> SpeechLmRecognizer:
+        decoding = "beam" if self.args.predict_with_generate else "labels"
+        return SpeechLmRecognizer(self.model, self.processor, self.features, decoding, self.args.eval_batch_size)

@@ -41,7 +41,7 @@ def read(folder, *numbers):
             found.append(False)
         else:
             [of_key] = shards.read([key(number)])
-            assert of_key is None or np.array_equal(of_key, frames(number))
+            assert of_key is None or torch.equal(of_key, frames(number))
             found.append(of_key is not None)
     return found
 
@@ -55,7 +55,7 @@ def test_entries_of_several_shards(tmp_path):
     # Written by another since.
     assert other.absent([key(0), key(2), key(3)]) == {key(3)}
     for number, found in zip((2, 0, 1), other.read([key(2), key(0), key(1)]), strict=True):
-        assert np.array_equal(found, frames(number))
+        assert torch.equal(found, frames(number))
 
 
 def test_the_newest_of_two_entries_counts(tmp_path):

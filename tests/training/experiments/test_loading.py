@@ -8,7 +8,8 @@ from transformers import AutoConfig
 from emoicl.processing.processing_emoicl import CANDIDATE_LABELS
 from emoicl.training.experiments.loading import BUILDING_BLOCKS, RECIPES, load_recipe, recipe_names, system_names
 from emoicl.training.experiments.recipe import SystemTest
-from emoicl.training.experiments.stages import make_stage, stage_arguments
+from emoicl.training.experiments.stage_running import stage_arguments
+from emoicl.training.experiments.stages import make_stage
 
 
 RUNNABLE = [name for name in recipe_names() if not name.startswith(BUILDING_BLOCKS)]

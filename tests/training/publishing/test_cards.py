@@ -18,7 +18,7 @@ from emoicl.training.corpora.readers import CORPORA
 from emoicl.training.data.corpus import Corpus, Utterance
 from emoicl.training.evaluation.reports import Condition, EvaluationReport
 from emoicl.training.experiments.recipe import save_checkpoint
-from emoicl.training.experiments.stages import run_stage, stage_arguments
+from emoicl.training.experiments.stage_running import run_stage, stage_arguments
 from emoicl.training.publishing.card_callback import ModelCardCallback
 from emoicl.training.publishing.cards import checkpoint_card, save_card
 from emoicl.training.publishing.provenance import PROVENANCE_NAME, Provenance, describe_stage

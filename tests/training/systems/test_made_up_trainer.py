@@ -108,23 +108,6 @@ def test_the_answer_is_how_probable_each_token_is_after_those_of_the_label():
             assert_close(step, torch.tensor([tokens.get(token, 0.0) for token in range(9)]))
 
 
-def test_the_model_that_is_handed_over_is_called(make_trainer):
-    """In several processes it is the one that shares gradients."""
-    trainer = make_trainer()
-    calls = []
-    items: Any = trainer.train_dataset
-    batch = trainer.data_collator([items[0], items[1]])
-
-    class Wrapped(torch.nn.Module):
-        def forward(self, **inputs):
-            calls.append(sorted(inputs))
-            return trainer.model(**inputs)
-
-    trainer.model.eval()
-    assert_close(trainer.compute_loss(Wrapped(), batch), trainer.compute_loss(trainer.model, batch))
-    assert calls == [["attention_mask", "encoder_outputs", "labels"]]
-
-
 def test_evidence_does_not_disturb_the_training(make_trainer):
     silent = make_trainer()
     silent.train()
@@ -133,23 +116,6 @@ def test_evidence_does_not_disturb_the_training(make_trainer):
     assert all(
         torch.equal(a, b) for a, b in zip(*(weights(t.model).values() for t in (silent, weighted)), strict=True)
     )
-
-
-@pytest.mark.parametrize("interrupted_at", [3, 5, 7])
-def test_a_resumed_run_ends_like_an_uninterrupted_one(make_trainer, tmp_path, interrupted_at):
-    # An epoch has 3 steps; the first two have unknown words alone, and noise rises until the fourth has ended.
-    arguments: dict[str, Any] = {
-        "max_steps": 11,
-        "matching_steps": 6,
-        "easing_share": 0.9,
-        "lr_scheduler_type": "cosine",
-    }
-    whole = make_trainer(**arguments, save_strategy="steps", save_steps=interrupted_at)
-    whole.train()
-    resumed = make_trainer(**arguments)
-    resumed.train(resume_from_checkpoint=str(tmp_path / "run" / f"checkpoint-{interrupted_at}"))
-    expected = weights(whole.model)
-    assert all(torch.equal(weight, expected[name]) for name, weight in weights(resumed.model).items())
 
 
 def test_other_models_are_refused(make_trainer):

@@ -68,7 +68,7 @@ def test_labels_are_smoothed_as_the_trainer_of_transformers_does(make_trainer):
     torch.manual_seed(0)
     outputs = {"logits": torch.randn(3, 4, 10)}
     labels = torch.tensor([[1, 2, 3, 4], [5, 6, -100, -100], [7, -100, -100, -100]])
-    loss = make_trainer(label_smoothing_factor=0.3).mean_token_loss(outputs, labels, 7)
+    loss = make_trainer(label_smoothing_factor=0.3).mean_loss(outputs, labels, 7)
     torch.testing.assert_close(loss, LabelSmoother(epsilon=0.3)(outputs, labels))
 
 
@@ -111,16 +111,20 @@ def test_accumulated_batches_have_the_gradient_of_one_batch(make_trainer, corpus
         )
 
 
-@pytest.mark.parametrize("interrupted_at", [3, 5, 7])
-def test_a_resumed_run_ends_like_an_uninterrupted_one(make_trainer, tmp_path, interrupted_at):
-    # An epoch has 5 steps.
-    arguments = {"max_steps": 8, "frame_share": 0.5, "lr_scheduler_type": "cosine"}
-    whole = make_trainer(**arguments, save_strategy="steps", save_steps=interrupted_at)
-    whole.train()
-    resumed = make_trainer(**arguments)
-    resumed.train(resume_from_checkpoint=str(tmp_path / "run" / f"checkpoint-{interrupted_at}"))
-    expected = weights(whole.model)
-    assert all(torch.equal(weight, expected[name]) for name, weight in weights(resumed.model).items())
+def test_the_share_of_tokens_that_are_no_padding_is_logged(make_trainer):
+    trainer = make_trainer(symbol_share=0.0)
+    shares, collate = [], trainer.data_collator
+
+    def record(episodes):
+        batch = collate(episodes)
+        shares.append(batch["attention_mask"].float().mean().item())
+        return batch
+
+    trainer.data_collator = record
+    trainer.train()
+    logged = [entry["useful_tokens"] for entry in trainer.state.log_history if "loss" in entry]
+    assert logged == pytest.approx(shares[:3], abs=1e-4)
+    assert min(logged) >= 0.85
 
 
 def test_radam_with_decay_on_matrices_alone(make_trainer):

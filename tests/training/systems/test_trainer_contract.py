@@ -100,6 +100,56 @@ def test_compute_metrics_is_called_with_scores_and_labels(make_trainer, kind, co
         assert metrics[f"eval_accuracy_{k}_shot"] == pytest.approx(metrics[f"eval_ua_spk_{k}_shot"])
 
 
+# An epoch has about three steps; the difficulty of made-up speakers changes within them.
+RESUMED: dict[Any, dict[str, Any]] = {
+    MetaIclTrainer: {"frame_share": 0.5},
+    ClassifierTrainer: {"frame_share": 0.5},
+    EncoderTrainer: {},
+    MadeUpTrainer: {"matching_steps": 4, "easing_share": 0.9, "contexts_per_epoch": 36, "num_targets": 3},
+}
+
+
+@pytest.mark.parametrize("interrupted_at", [2, 3, 5])
+def test_a_resumed_run_ends_like_an_uninterrupted_one(make_trainer, kind, tmp_path, interrupted_at):
+    arguments = {"max_steps": 7, "per_device_train_batch_size": 12, "lr_scheduler_type": "cosine"} | RESUMED[kind]
+    whole = make_trainer(arguments=arguments | {"save_strategy": "steps", "save_steps": interrupted_at})
+    whole.train()
+    resumed = make_trainer(arguments=arguments)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "run" / f"checkpoint-{interrupted_at}"))
+    torch.testing.assert_close(resumed.model.state_dict(), whole.model.state_dict(), rtol=0, atol=0)
+
+
+def test_the_model_that_is_handed_over_is_called(make_trainer):
+    """In several processes it is the one that shares gradients."""
+    trainer = make_trainer()
+    calls = []
+    batch = trainer.data_collator([trainer.train_dataset[item] for item in (0, 1)])
+
+    class Wrapped(torch.nn.Module):
+        def forward(self, **inputs):
+            calls.append(inputs)
+            return trainer.model(**inputs)
+
+    trainer.model.eval()
+    losses = [trainer.compute_loss(model, dict(batch)) for model in (Wrapped(), trainer.model)]
+    torch.testing.assert_close(*losses)
+    assert len(calls) == 1
+    assert "forward" not in vars(trainer.model)
+
+
+def test_what_fills_a_batch_up_does_not_count(make_trainer, kind):
+    if kind is EncoderTrainer:
+        pytest.skip("draws as many blocks as it is asked for")
+    trainer = make_trainer()
+    trainer.model.eval()
+    items = trainer.train_dataset
+    alone, filled = (
+        trainer.compute_loss(trainer.model, trainer.data_collator([items[item] for item in chosen]))
+        for chosen in ((0, 1), (0, 1, ~1, ~0))
+    )
+    torch.testing.assert_close(filled, alone)
+
+
 def test_predict(make_trainer, kind, others):
     corpus = others["calm"]
     trainer = make_trainer(eval_dataset=None)
@@ -168,7 +218,7 @@ def test_training_stops_where_the_loss_no_longer_falls(make_trainer):
 def test_what_is_no_corpus_cannot_be_evaluated(make_trainer):
     trainer = make_trainer(eval_dataset=None)
     for call in (trainer.evaluate, trainer.predict):
-        with pytest.raises(ValueError, match="needs a `Corpus`, not list"):
+        with pytest.raises(ValueError, match="a.wav: a table is a .parquet"):
             call(["a.wav"])
     with pytest.raises(ValueError, match="requires an eval_dataset"):
         trainer.evaluate()

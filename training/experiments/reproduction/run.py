@@ -11,7 +11,7 @@ from emoicl.training.experiments.measurement import Outcome
 from emoicl.training.experiments.recipe import Recipe, keeping_settings
 from emoicl.training.experiments.reproduction.report import build_report, describe_training, group_outcomes
 from emoicl.training.experiments.reproduction.splits import SpeakerSplit, load_folds, load_splits
-from emoicl.training.experiments.stages import sole_run
+from emoicl.training.experiments.stage_running import sole_run
 
 
 # As the paper's Table II has them, and then those that it lacks; recipes in `recipes/systems`.

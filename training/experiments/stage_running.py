@@ -1,0 +1,135 @@
+"""How a stage is trained: once, from the newest whole checkpoint, by one process or several."""
+
+import json
+import logging
+import shutil
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from accelerate import PartialState
+from transformers import PreTrainedModel
+
+from emoicl.training.data.writing import explain_full_disk, sole_writer, write_aside
+from emoicl.training.publishing.provenance import carry_provenance
+from emoicl.training.systems.checkpoints import ResumableTrainer, take_up
+from emoicl.training.systems.log_progress import LogProgress
+
+
+logger = logging.getLogger(__name__)
+
+Model = TypeVar("Model", bound=PreTrainedModel)
+
+START_NAME = "start"
+
+
+def stage_arguments(stage_dir: str | Path, seed: int) -> dict[str, Any]:
+    """
+    Training arguments that all stages share: checkpoints as often as evaluations, of which the one that is best for
+    the validation speakers is kept.
+
+    Args:
+        stage_dir (`str` or `Path`): Where checkpoints go.
+        seed (`int`): Seed of the stage.
+
+    Returns:
+        `dict`: Fields of [`~transformers.TrainingArguments`].
+    """
+    return {
+        "output_dir": str(stage_dir),
+        "seed": seed,
+        "eval_strategy": "steps",
+        "save_strategy": "steps",
+        "save_total_limit": 2,
+        "load_best_model_at_end": True,
+        "report_to": "none",
+        "disable_tqdm": not sys.stderr.isatty(),
+        # Memory that is pinned means nothing to a Mac, where CPU and GPU share theirs.
+        "dataloader_pin_memory": torch.accelerator.is_available() and not torch.backends.mps.is_available(),
+        # Without it, half precision is refused on a machine that has no accelerator.
+        "use_cpu": not torch.accelerator.is_available(),
+    }
+
+
+def run_stage(
+    stage_dir: Path,
+    model: Model,
+    make_trainer: Callable[[Model], ResumableTrainer],
+    start: Callable[[Model], None] | None = None,
+) -> Model:
+    """
+    Trains a model, unless that was done before. Run again after an interruption, at whatever moment, it goes on at the
+    newest whole checkpoint, and ends as if there had been none.
+
+    Args:
+        stage_dir (`Path`): Where checkpoints, the log and the finished model go.
+        model (`PreTrainedModel`): The model to start from.
+        make_trainer (`Callable`): Makes the trainer of a model. Its `output_dir` is `stage_dir`.
+        start (`Callable`, *optional*):
+            Sets weights that training starts from, in place. What takes long is done once, however often a run is
+            interrupted.
+
+    Returns:
+        `PreTrainedModel`: The model at its best checkpoint, as read from `stage_dir/model`, beside its processor.
+
+    Raises:
+        `ValueError`: If another run is training the stage.
+        `OSError`: If the disk is full.
+    """
+    finished = stage_dir / "model"
+    if not finished.exists():
+        if start is not None:
+            take_start(stage_dir / START_NAME, model, start)
+        # Before the lock, because it tells accelerate which of several processes this is.
+        trainer = make_trainer(model)
+        with sole_run(stage_dir), explain_full_disk(stage_dir):
+            train_stage(stage_dir, model, trainer)
+            if trainer.is_world_process_zero():
+                shutil.rmtree(stage_dir / START_NAME, ignore_errors=True)
+    return type(model).from_pretrained(finished)
+
+
+def take_start(folder: Path, model: PreTrainedModel, start: Callable[[Any], None]) -> None:
+    """Gives a model the weights that its training starts from, which are in the folder if that was done before."""
+    processes = PartialState()
+    if not folder.exists():
+        start(model)
+        if processes.is_main_process:
+            keep_model(folder, model, None)
+    processes.wait_for_everyone()
+    # All processes start as the main one.
+    model.load_state_dict(type(model).from_pretrained(folder).state_dict())
+
+
+def train_stage(stage_dir: Path, model: PreTrainedModel, trainer: ResumableTrainer) -> None:
+    """Trains a model from the newest whole checkpoint, if there is one, and saves it and the log."""
+    logger.info("Training %s.", stage_dir)
+    trainer.add_callback(LogProgress(f"Training {stage_dir.name}"))
+    with PartialState().main_process_first():
+        checkpoint = take_up(stage_dir)
+    trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.save_state()
+    if trainer.is_world_process_zero():
+        with write_aside(stage_dir / "log.json") as aside:
+            aside.write_text(json.dumps(trainer.state.log_history, indent=1))
+        keep_model(stage_dir / "model", model, trainer.processing_class)
+    trainer.accelerator.wait_for_everyone()
+
+
+def sole_run(folder: Path) -> AbstractContextManager[None]:
+    """Keeps other runs out of a folder. Of several processes that share a run, one does."""
+    return sole_writer(folder) if PartialState().is_main_process else nullcontext()
+
+
+def keep_model(folder: Path, model: PreTrainedModel, processor: Any) -> None:
+    """Saves the model at the end of a stage. It is renamed when complete, because it tells that the stage is done."""
+    for of_killed_run in folder.parent.glob(".*.unfinished"):
+        shutil.rmtree(of_killed_run)
+    with write_aside(folder) as unfinished:
+        model.save_pretrained(unfinished)
+        if processor is not None:
+            processor.save_pretrained(unfinished)
+        carry_provenance(folder.parent, unfinished)
