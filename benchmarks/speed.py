@@ -238,8 +238,12 @@ def main() -> None:
     options = parser.parse_args()
     # Time of the CPU, which what else runs on the machine does not change; with one thread it is how long it takes.
     torch.set_num_threads(1)
-    rows = [measure(name, options.repeats) for name in options.names or MEASURES]
-    print(tabulate(rows, ["what", "ms", "ms", "ratio"], tablefmt="github", disable_numparse=True))
+    rows = []
+    for name in options.names or MEASURES:
+        rows.append(measure(name, options.repeats))
+        print(" | ".join(rows[-1]), flush=True)
+    print()
+    print(tabulate(rows, ["what", "slow, ms", "fast, ms", "ratio"], tablefmt="github", disable_numparse=True))
 
 
 if __name__ == "__main__":
