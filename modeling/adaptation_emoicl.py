@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from .configuration_emoicl import EmoIclAdaptationConfig
+from .familiarity_emoicl import EmoIclFamiliarity
 
 
 class PriorScales(NamedTuple):
@@ -166,6 +167,9 @@ class EmoIclSpeakerAdaptation(nn.Module):
         self.probe = EmoIclLinearOfSources(num_sources, size, num_labels)
         self.centered_probe = EmoIclLinearOfSources(num_sources, size, num_labels)
         self.source_classifier = nn.Linear(size, num_sources) if num_sources > 1 else None
+        # No part of the evidence: it tells how far all of it may be trusted.
+        directions = config.familiarity_size
+        self.familiarity = EmoIclFamiliarity(config.feature_size, directions) if directions else None
 
     def embed(self, speech_features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Voice embeddings: a linear map of the mean and standard deviation of the speech features over time.

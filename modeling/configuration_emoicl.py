@@ -83,6 +83,9 @@ class EmoIclAdaptationConfig(PreTrainedConfig):
             Power of the share of labels that are enrolled, by which the prototypes count. Above 0 they count for less
             while few labels are: what all utterances of a speaker share, such as a sentence read over and over, speaks
             for an enrolled label against the others, until all are enrolled.
+        familiarity_size (`int`, *optional*, defaults to 0):
+            Number of directions in which [`EmoIclFamiliarity`] measures how far an utterance is from those of the
+            training corpora. With 0 it is not there.
 
     Example:
 
@@ -106,6 +109,7 @@ class EmoIclAdaptationConfig(PreTrainedConfig):
     probe_weight: float | int = 1.0
     prototype_weight: float | int = 0.1
     enrolled_share_exponent: float | int = 0.0
+    familiarity_size: int = 0
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
@@ -131,7 +135,7 @@ class EmoIclAdaptationConfig(PreTrainedConfig):
         """Fits the configuration to so many pooled speech features; `None` leaves that open.
 
         Raises:
-            ValueError: If `size` is not in their range.
+            ValueError: If `size` or `familiarity_size` is not in their range.
         """
         self.feature_size = feature_size
         self.size = self.size if self.size is not None else feature_size
@@ -140,6 +144,11 @@ class EmoIclAdaptationConfig(PreTrainedConfig):
                 f"`adaptation_config.size` is {self.size}; it must be from 1 to "
                 f"{feature_size or 'the number of pooled speech features'}, the mean and standard deviation of each "
                 "speech feature, or None for all of them."
+            )
+        if not 0 <= self.familiarity_size <= (feature_size or self.familiarity_size):
+            raise ValueError(
+                f"`adaptation_config.familiarity_size` is {self.familiarity_size}; it must be from 1 to "
+                f"{feature_size or 'the number of pooled speech features'}, or 0 for none."
             )
 
 

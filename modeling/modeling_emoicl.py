@@ -18,6 +18,7 @@ from .adaptation_emoicl import (
     EmoIclSpeakerAdaptation,
     blend_label_scores,
     label_token_bias,
+    pool_statistics,
 )
 from .configuration_emoicl import EmoIclConfig
 from .outputs_emoicl import EmoIclAudioOutput, EmoIclEncoderOutput, EmoIclModelOutput, EmoIclSeq2SeqLMOutput
@@ -373,6 +374,22 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
     def get_audio_features(self, *args: Any, **kwargs: Any) -> EmoIclAudioOutput:
         """See [`~EmoIclModel.get_audio_features`]."""
         return self.model.get_audio_features(*args, **kwargs)
+
+    def get_familiarity(
+        self, speech_features: torch.Tensor, speech_features_mask: torch.Tensor
+    ) -> torch.Tensor | None:
+        """How much utterances sound like those of the training corpora; see [`EmoIclFamiliarity`].
+
+        Args:
+            speech_features, speech_features_mask (`torch.Tensor`): What `get_speech_features` gives.
+
+        Returns:
+            `torch.Tensor` of shape `(num_utterances,)`, or None of a model that has no statistics of it.
+        """
+        familiarity = getattr(self.model.adaptation, "familiarity", None)
+        if familiarity is None:
+            return None
+        return familiarity(pool_statistics(speech_features, speech_features_mask))
 
     @can_return_tuple
     def forward(

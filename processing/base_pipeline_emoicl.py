@@ -79,6 +79,9 @@ class EmoIclBasePipeline(ChunkPipeline):
         hop_s=None,
         sampling_rate=None,
         function_to_apply=None,
+        abstain_below=None,
+        min_familiarity=None,
+        return_familiarity=None,
         **unknown,
     ):
         if unknown:
@@ -88,6 +91,14 @@ class EmoIclBasePipeline(ChunkPipeline):
                 '`function_to_apply` is "softmax" for probabilities or "none" for their logarithms; labels exclude '
                 f"each other. Got {function_to_apply!r}."
             )
+        for name, value in (("abstain_below", abstain_below), ("min_familiarity", min_familiarity)):
+            if value is not None and not (isinstance(value, numbers.Real) and 0 <= value <= 1):
+                raise ValueError(f"`{name}` is a number from 0 to 1; got {value!r}.")
+        if (min_familiarity or return_familiarity) and not self.tells_familiarity:
+            raise ValueError(
+                "This model has no statistics of what is familiar to it: leave out `min_familiarity` and "
+                "`return_familiarity`, or add them (`python -m emoicl.training.systems.familiarity --help`)."
+            )
         if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
             raise ValueError(f"`top_k` is the number of labels to return, an integer of at least 1; got {top_k!r}.")
         # Decoded here, once for all targets of the call.
@@ -95,8 +106,20 @@ class EmoIclBasePipeline(ChunkPipeline):
         return (
             given(enrollment=shots, window_s=window_s, hop_s=hop_s, sampling_rate=sampling_rate),
             {},
-            given(top_k=top_k, function_to_apply=function_to_apply),
+            given(
+                top_k=top_k,
+                function_to_apply=function_to_apply,
+                abstain_below=abstain_below,
+                min_familiarity=min_familiarity,
+                return_familiarity=return_familiarity,
+            ),
         )
+
+    @property
+    def tells_familiarity(self) -> bool:
+        """Whether the model has statistics of what is familiar to it; see `return_familiarity`."""
+        adaptation_config = getattr(self.model.config, "adaptation_config", None)
+        return getattr(adaptation_config, "familiarity_size", 0) > 0
 
     def decode_enrollment(self, enrollment: list, sampling_rate: int | None = None) -> list[Utterance]:
         """
@@ -212,19 +235,33 @@ class EmoIclBasePipeline(ChunkPipeline):
         outputs = self.recognize(episodes, **parameters)
         return {**outputs, "timeline": input_tensors["timeline"], "is_last": input_tensors["is_last"]}
 
-    def postprocess(self, model_outputs, top_k=None, function_to_apply="softmax", **parameters):
-        if function_to_apply == "softmax":
-            model_outputs = [{**output, "scores": output["scores"].exp()} for output in model_outputs]
-        answers = [
-            sorted(self.answers(output, **parameters), key=lambda answer: answer["score"], reverse=True)[:top_k]
-            for output in model_outputs
-        ]
+    def postprocess(
+        self,
+        model_outputs,
+        top_k=None,
+        function_to_apply="softmax",
+        abstain_below=0,
+        min_familiarity=0,
+        return_familiarity=False,
+        **parameters,
+    ):
+        answers = []
+        for output in model_outputs:
+            is_sure = output["scores"].max().exp().item() >= abstain_below
+            told = {"familiarity": output["familiarity"].item()} if self.tells_familiarity else {}
+            if function_to_apply == "softmax":
+                output = {**output, "scores": output["scores"].exp()}
+            labels = sorted(self.answers(output, **parameters), key=lambda answer: answer["score"], reverse=True)
+            if not is_sure or told.get("familiarity", 1) < min_familiarity:
+                labels = []
+            answers.append((told if return_familiarity else {}) | {"labels": labels[:top_k]})
         timeline = model_outputs[-1]["timeline"]
         if timeline is None:
-            return answers[0]
+            return answers[0] if return_familiarity else answers[0]["labels"]
         heard = iter(answers)
+        silent = ({"familiarity": None} if return_familiarity else {}) | {"labels": []}
         return [
-            {"start": window["start"], "end": window["end"], "labels": next(heard) if window["audible"] else []}
+            {"start": window["start"], "end": window["end"]} | (next(heard) if window["audible"] else silent)
             for window in timeline
         ]
 

@@ -60,6 +60,8 @@ class EmoIclClassificationPipeline(EmoIclBasePipeline):
                 utterances without a label, which are refused.
             top_k (`int`, *optional*):
                 Number of labels to return, by default all of them.
+            abstain_below (`float`, *optional*):
+                Gives no labels where the most probable one is less probable than this.
             window_s (`float`, *optional*):
                 Length of the windows of a recording, in seconds: every one is answered. With it, a recording may be
                 of any length, and without it of 30 s.

@@ -96,6 +96,13 @@ class EmoIclPipeline(EmoIclBasePipeline):
                 dictionaries carry their own.
             function_to_apply (`str`, *optional*, defaults to `"softmax"`):
                 `"softmax"` for probabilities, `"none"` for their logarithms.
+            abstain_below (`float`, *optional*):
+                Gives no labels where the most probable one is less probable than this.
+            min_familiarity (`float`, *optional*):
+                Gives no labels where the recording sounds less familiar than this: 0.01 leaves out what is further
+                from the training recordings than 99 in 100 of them, as heard by those of others.
+            return_familiarity (`bool`, *optional*, defaults to `False`):
+                Whether to tell how familiar each target sounds.
             batch_size (`int`, *optional*, defaults to 1):
                 Number of utterances, or windows, that the model is given at once.
 
@@ -112,8 +119,16 @@ class EmoIclPipeline(EmoIclBasePipeline):
             - **end** (`float`) -- Where it ends.
             - **labels** (`list[dict]`) -- The dictionaries above; none if the window is silent.
 
+            With `return_familiarity`, a dictionary with such `labels` in place of the list, as of a window, and in
+            both:
+
+            - **familiarity** (`float`) -- From 0, unlike all that the model was trained on, to 1; see
+              [`EmoIclFamiliarity`]. None of a silent window. It says nothing of whether an answer is right among
+              recordings that sound familiar: the probabilities do.
+
         Raises:
-            `ValueError`: If an utterance, its enrollment or profile cannot be used. The message names the item.
+            `ValueError`: If an utterance, its enrollment or profile cannot be used. The message names the item. If
+                the model has no statistics of what is familiar, and these are asked for.
         """
         return super().__call__(audio, **kwargs)
 
@@ -144,6 +159,8 @@ class EmoIclPipeline(EmoIclBasePipeline):
         self.model.eval()
         with self.device_placement(), torch.no_grad():
             embeddings = {name: tensor.cpu() for name, tensor in self._embed(shots).items()}
+        # Of a target alone: how familiar a shot sounds is nothing that an answer needs.
+        embeddings.pop("familiarity", None)
         digests = [shot.digest for shot in shots]
         return SpeakerProfile(self.model_identity, labels, digests, embeddings)
 
@@ -205,15 +222,18 @@ class EmoIclPipeline(EmoIclBasePipeline):
         # Prompts are built here, not in `preprocess`, because it is here that a batch is together: the utterances its
         # targets share are encoded once.
         utterances, index = index_utterances([[*episode["enrollment"], episode["target"]] for episode in episodes])
-        embeddings, index = join_profiles(self._embed(utterances), index, [episode["profile"] for episode in episodes])
+        embeddings = self._embed(utterances)
+        familiarity = embeddings.pop("familiarity", None)
+        targets = {} if familiarity is None else {"familiarity": familiarity[[rows[-1] for rows in index]]}
+        embeddings, index = join_profiles(embeddings, index, [episode["profile"] for episode in episodes])
         labels = [labels_of(episode["enrollment"], episode["profile"]) for episode in episodes]
         prompts = self.processor.build_prompts(index, labels, candidate_labels).to(self.device)
         if decoding == "beam":
             output = self.model.generate(**prompts, **embeddings, return_dict_in_generate=True, output_scores=True)
-            return {"sequences": output.sequences, "scores": output.sequences_scores}
+            return {"sequences": output.sequences, "scores": output.sequences_scores, **targets}
         candidates = candidate_labels or self.processor.candidate_labels
         label_ids = self.processor.label_ids(candidates, candidates)
-        return {"scores": self.model.score_labels(label_ids.to(self.device), **prompts, **embeddings)}
+        return {"scores": self.model.score_labels(label_ids.to(self.device), **prompts, **embeddings), **targets}
 
     def _embed(self, utterances: list[Utterance]) -> dict[str, torch.Tensor]:
         """What the model makes of utterances, a row for each: those that it has not met before are encoded."""
@@ -221,7 +241,10 @@ class EmoIclPipeline(EmoIclBasePipeline):
         new = [utterance for utterance in utterances if utterance.encoded is None or utterance.encoded[0] is not model]
         if new:
             features = self.feature_extractor.extract([utterance.waveform for utterance in new])
-            embeddings = dict(self.model.get_audio_features(**features.to(self.device)))
+            speech, mask = self.model.model.get_speech_features(**features.to(self.device))
+            embeddings = dict(self.model.get_audio_features(speech_features=speech, speech_features_mask=mask))
+            if (familiarity := self.model.get_familiarity(speech, mask)) is not None:
+                embeddings["familiarity"] = familiarity
             for i, utterance in enumerate(new):
                 utterance.encoded = model, {name: tensor[i] for name, tensor in embeddings.items()}
         rows = [utterance.encoded[1] for utterance in utterances if utterance.encoded is not None]

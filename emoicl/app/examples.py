@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from emoicl.bundled import BUNDLED_CLIPS
+from emoicl.processing.pipeline_emoicl import EmoIclPipeline
 from emoicl.training.data.corpus import Utterance, load_corpus
 
 
@@ -40,3 +41,13 @@ def example_speakers(candidate_labels: Sequence[str]) -> list[ExampleSpeaker]:
         target = takes[labels[number % len(labels)]][1]
         speakers.append(ExampleSpeaker(tuple(takes[label][0] for label in labels), target))
     return speakers
+
+
+def least_sure_first(pipe: EmoIclPipeline, speakers: Sequence[ExampleSpeaker]) -> list[ExampleSpeaker]:
+    """The speakers in the order of how sure the model is of their target without enrollment: that is where an
+    enrollment has something to tell. Neither the right label nor the answer with it is looked at."""
+    if not speakers:
+        return []
+    answers = pipe([speaker.target.audio for speaker in speakers], top_k=1)
+    order = sorted(range(len(speakers)), key=lambda number: answers[number][0]["score"])
+    return [speakers[number] for number in order]

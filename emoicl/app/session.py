@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from emoicl.processing.audio_emoicl import decode_audio
@@ -71,6 +72,7 @@ class Answer:
         without (`dict[str, float]`): Probability of each label, zero-shot.
         personalized (`dict[str, float]`, *optional*): Probability of each label with the enrollment, if there is one.
         windows (`tuple[Window, ...]`, *optional*): The timeline of a long recording, personalized if possible.
+        familiarity (`float`, *optional*): How familiar it sounds, of a long one the median window, if the model tells.
     """
 
     duration_s: float
@@ -78,6 +80,7 @@ class Answer:
     without: Scores
     personalized: Scores | None = None
     windows: tuple[Window, ...] = ()
+    familiarity: float | None = None
 
 
 def enroll(pipe: EmoIclPipeline, session: Session, examples: Sequence[tuple[Recording, str | None]]) -> Session:
@@ -139,19 +142,25 @@ def recognize(pipe: EmoIclPipeline, session: Session, recording: Recording) -> A
     duration_s = len(waveform) / sampling_rate
     labels = pipe.processor.candidate_labels
     ways: list[dict[str, Any]] = [{}, {"profile": session.profile}] if len(session) else [{}]
+    told = {"return_familiarity": True} if pipe.tells_familiarity else {}
     windows: list[Window] = []
     if duration_s <= 2 * WINDOW_S:
-        scores = [scores_of(pipe(waveform, **way), labels) for way in ways]
+        parts = [
+            [answer if told else {"labels": answer}] for answer in (pipe(waveform, **way, **told) for way in ways)
+        ]
+        scores = [scores_of(part["labels"], labels) for [part] in parts]
     else:
+        spans = {"window_s": WINDOW_S, "hop_s": HOP_S, "batch_size": BATCH_SIZE}
+        parts = [pipe(waveform, **spans, **way, **told) for way in ways]
         timelines = [
-            [
-                Window(window["start"], window["end"], scores_of(window["labels"], labels))
-                for window in pipe(waveform, window_s=WINDOW_S, hop_s=HOP_S, batch_size=BATCH_SIZE, **way)
-            ]
-            for way in ways
+            [Window(part["start"], part["end"], scores_of(part["labels"], labels)) for part in of_way]
+            for of_way in parts
         ]
         scores, windows = [mean_scores(timeline) for timeline in timelines], timelines[-1]
-    return Answer(duration_s, len(session), scores[0], scores[1] if len(session) else None, tuple(windows))
+    shares = [part["familiarity"] for part in parts[0] if part.get("familiarity") is not None]
+    personalized = scores[1] if len(session) else None
+    familiarity = median(shares) if shares else None
+    return Answer(duration_s, len(session), scores[0], personalized, tuple(windows), familiarity)
 
 
 def named(recording: Recording) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from emoicl.app.session import HOP_S, MAX_RECORDING_S, WINDOW_S, Answer, Session
+from emoicl.trust import note_on
 
 
 def clock(seconds: float) -> str:
@@ -70,6 +71,7 @@ def answer_view(answer: Answer | None = None) -> str:
         ticks=[answer.duration_s * i / (NUM_TICKS - 1) for i in range(NUM_TICKS)],
         window_s=WINDOW_S,
         hop_s=HOP_S,
+        note=note_on(answer.familiarity),
     )
 
 

@@ -75,6 +75,7 @@ def run(options: argparse.Namespace) -> None:
     from accelerate import PartialState
 
     from emoicl.loading import load_recognizer
+    from emoicl.modeling.familiarity_emoicl import UNFAMILIAR
     from emoicl.training.data.corpus import display_label, load_corpus
     from emoicl.training.evaluation.evaluate import evaluate
     from emoicl.training.evaluation.plots import plot_reliability, plot_shots, plot_speakers
@@ -95,6 +96,11 @@ def run(options: argparse.Namespace) -> None:
     if not PartialState().is_main_process:
         return
     print(report.table())
+    print("\nAccuracy of the surest answers, and the AUROC of their probability for being right:\n")
+    print(report.coverage_table())
+    if report.familiarity:
+        odd = sum(share < UNFAMILIAR for share in report.familiarity) / len(report.familiarity)
+        print(f"\n{odd:.1%} of the utterances sound unlike what the model was trained on.")
     if (order_std := report.order_std(max(options.shots))) is not None:
         print(f"\nOver {options.orders} orders of the {max(options.shots)} shots, UA_spk has the std {order_std:.3f}.")
     report.save(options.output / "report.json")

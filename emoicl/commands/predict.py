@@ -51,10 +51,15 @@ that cannot be used is named with its reason, and the others go on; the exit sta
 --window every file has a timeline, whose windows reach to its last sample; a silent one has no labels. Lines are
 written as they are known, so that an interruption keeps those before it.
 
+<<<<<<< HEAD
 Several devices share the files, and write one table. Machines that do not know of each other take a part each:
 
   accelerate launch -m emoicl_commands.cli predict recordings/ --output out.csv
   emoicl predict recordings/ --output out-0.csv --num-shards 2 --shard 0
+=======
+Familiarity is the share of the training recordings, as heard by statistics of other speakers, that sound no more
+familiar; below .05 a note says so. --abstain-below gives no labels where the best of them is not probable enough.
+>>>>>>> 507df5f (Models tell how familiar a recording sounds, and answers may be withheld)
 
 Enroll a person only with their consent, and delete their profile when they ask.
 """
@@ -101,6 +106,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1 or mps (default: the best that is here)")
     parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"], help="precision (default: as stored)")
+    parser.add_argument(
+        "--abstain-below", type=float, metavar="P", help="give no labels where none is as probable as P"
+    )
+    parser.add_argument(
+        "--min-familiarity", type=float, metavar="F", help="nor where the recording sounds less familiar than F"
+    )
     parser.add_argument("--decoding", choices=["labels", "beam"], default="labels", help="default: labels")
     parser.set_defaults(run=run)
 
@@ -126,9 +137,11 @@ def run(options: argparse.Namespace) -> None:
     with naming_shots(places):
         parameters, num_before = enrollment_parameters(options, recognizer, examples)
     places = [f"{options.profile}, utterance {number}" for number in range(1, 1 + num_before)] + places
-    for name in ("top_k", "window_s", "hop_s", "candidate_labels"):
+    for name in ("top_k", "window_s", "hop_s", "candidate_labels", "abstain_below", "min_familiarity"):
         if (value := getattr(options, name)) is not None:
             parameters[name] = value
+    if recognizer.tells_familiarity:
+        parameters["return_familiarity"] = True
     if options.decoding == "beam":
         parameters["decoding"] = "beam"
     if not files:
@@ -184,10 +197,16 @@ def check_options(options: argparse.Namespace) -> None:
         raise ValueError(f"--threshold is a probability, 0 to 1; got {options.threshold}.")
     if options.device is not None:
         check_device(options.device)
+<<<<<<< HEAD
     if not 0 <= options.shard < options.num_shards:
         raise ValueError(
             f"--shard is one of the --num-shards parts, counted from 0; got {options.shard} of {options.num_shards}."
         )
+=======
+    for name, share in (("--abstain-below", options.abstain_below), ("--min-familiarity", options.min_familiarity)):
+        if share is not None and not 0 <= share <= 1:
+            raise ValueError(f"{name} is a number from 0 to 1; got {share}.")
+>>>>>>> 507df5f (Models tell how familiar a recording sounds, and answers may be withheld)
 
 
 def refuse_overwriting(option: str, output: Path | None, inputs: Iterable[tuple[str, Path | None]]) -> None:
@@ -321,7 +340,8 @@ def predict(
 
     Returns:
         `Iterator[dict[str, Any]]`: `audio`, and `labels`, `timeline` or `error`, for each file; of one that is
-            enrolled `is_enrolled` too.
+            enrolled `is_enrolled` too. Beside labels stand
+            `familiarity`, if it is asked for, and a `note` where it is small.
     """
     from emoicl.training.data.text_tables import printable
 
@@ -336,7 +356,8 @@ def predict(
             # One of them cannot be used, and the others only one by one.
             yield from (predict_one(recognizer, file, kind, batch_size, parameters) for file in batch)
         else:
-            yield from ({"audio": printable(file), kind: answer} for file, answer in zip(batch, answers, strict=True))
+            for file, answer in zip(batch, answers, strict=True):
+                yield {"audio": printable(file)} | noted(kind, answer)
 
 
 def predict_one(
@@ -348,10 +369,21 @@ def predict_one(
 
     result: dict[str, Any] = {"audio": printable(file)}
     try:
-        return result | {kind: recognizer(file, batch_size=batch_size, **parameters)}
+        return result | noted(kind, recognizer(file, batch_size=batch_size, **parameters))
     except ValueError as error:
         result["error"] = printable(str(error).removeprefix(f"audio ({file}): "))
         return result | ({"is_enrolled": True} if isinstance(error, EnrolledTargetError) else {})
+
+
+def noted(kind: str, answer: Any) -> dict[str, Any]:
+    """The answer about a file as a result has it, with a note wherever it is not to be trusted."""
+    from emoicl.trust import note_on
+
+    parts = answer if kind == "timeline" else [answer if isinstance(answer, dict) else {"labels": answer}]
+    for part in parts:
+        if note := note_on(part.get("familiarity")):
+            part["note"] = note
+    return {kind: parts} if kind == "timeline" else parts[0]
 
 
 def recognizer_labels(recognizer: "EmotionPipeline") -> list[str]:
@@ -391,7 +423,8 @@ def open_output(path: Path | None, labels: Sequence[str]) -> Iterator[Callable[[
         table = None
         if path.suffix == ".csv":
             scores = [f"P({label})" for label in labels]
-            table = csv.DictWriter(file, ["audio", "start", "end", "label", "score", *scores, "error"])
+            columns = ["audio", "start", "end", "label", "score", *scores, "familiarity", "note", "error"]
+            table = csv.DictWriter(file, columns)
             table.writeheader()
 
         def write(result: dict[str, Any]) -> None:
@@ -422,9 +455,9 @@ def table_rows(result: dict[str, Any], labels: Sequence[str]) -> list[dict[str, 
     for window in result.get("timeline", [result]):
         scores = {answer["label"]: answer["score"] for answer in window["labels"]}
         best = window["labels"][0] if window["labels"] else {}
-        span = {name: window[name] for name in ("start", "end") if name in window}
+        told = {name: window[name] for name in ("start", "end", "familiarity", "note") if name in window}
         columns = {f"P({label})": scores[label] for label in labels if label in scores}
-        rows.append({"audio": result["audio"], **span, **best, **columns})
+        rows.append({"audio": result["audio"], **told, **best, **columns})
     return rows
 
 

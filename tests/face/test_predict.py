@@ -167,7 +167,8 @@ def test_output_as_a_table(run, predict, recordings, tmp_path):
     path = tmp_path / "results.csv"
     assert run(recordings, "--output", path).out == f"Wrote {path}: 3 files.\n"
     rows = read_table(path)
-    assert list(rows[0]) == ["audio", "start", "end", "label", "score", *(f"P({label})" for label in LABELS), "error"]
+    first, last = ["audio", "start", "end", "label", "score"], ["familiarity", "note", "error"]
+    assert list(rows[0]) == [*first, *(f"P({label})" for label in LABELS), *last]
     for row, answer in zip(rows, predict(recordings), strict=True):
         best = answer["labels"][0]
         assert (row["audio"], row["label"], row["start"], row["error"]) == (answer["audio"], best["label"], "", "")
@@ -175,7 +176,7 @@ def test_output_as_a_table(run, predict, recordings, tmp_path):
         for label in answer["labels"]:
             assert float(row[f"P({label['label']})"]) == label["score"]
     run(recordings, "--output", path, "--decoding", "beam")
-    assert list(read_table(path)[0]) == ["audio", "start", "end", "label", "score", "error"]
+    assert list(read_table(path)[0]) == [*first, *last]
 
 
 def test_one_bad_file_does_not_stop_the_others(run, predict, recordings, tmp_path):

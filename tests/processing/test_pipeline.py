@@ -11,7 +11,9 @@ from transformers import AutoConfig, pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
 from emoicl import TASK, EmoIclConfig, EmoIclForConditionalGeneration, EmoIclPipeline
+from emoicl.modeling.adaptation_emoicl import pool_statistics
 from emoicl.modeling.configuration_emoicl import EmoIclSpeechEncoderConfig
+from emoicl.modeling.familiarity_emoicl import NUM_QUANTILES
 
 
 CPU = torch.device("cpu")
@@ -308,3 +310,69 @@ def test_real_speech(recognizer, shared):
     enrollment = [{"audio": row["audio"], "label": label} for row, label in zip(rows[3:], LABELS[:2], strict=True)]
     answers = recognizer([row["audio"] for row in rows[:3]], enrollment=enrollment, batch_size=2, top_k=1)
     assert [len(answer) for answer in answers] == [1, 1, 1]
+
+
+@pytest.fixture
+def wary(model, processor):
+    """A recognizer to which louder targets are the less familiar."""
+    config = EmoIclConfig.from_dict(
+        model.config.to_dict()
+        | {"adaptation_config": {"size": 4, "familiarity_size": 1, "probe_weight": 0.0, "prototype_weight": 0.0}}
+    )
+    wary = EmoIclForConditionalGeneration(config).eval()
+    wary.load_state_dict(model.state_dict(), strict=False)
+    statistics: Any = wary.model.adaptation
+    statistics.familiarity.weight.normal_()
+    features = processor.feature_extractor.extract(TARGETS)
+    distances = statistics.familiarity.log_distance(pool_statistics(*wary.get_speech_features(**features)))
+    low, high = distances.min().item(), distances.max().item()
+    statistics.familiarity.log_distances.copy_(torch.linspace(2 * low - high, high, NUM_QUANTILES))
+    processor.candidate_labels = LABELS
+    return EmoIclPipeline(model=wary, processor=processor, task=TASK, device=CPU)
+
+
+def test_familiarity_stands_beside_the_labels(wary, recognizer):
+    answers = wary(TARGETS, enrollment=ENROLLMENT, return_familiarity=True, batch_size=3)
+    shares = [answer["familiarity"] for answer in answers]
+    assert sorted(shares) == [
+        pytest.approx(0, abs=1e-4),
+        pytest.approx(sorted(shares)[1]),
+        pytest.approx(0.5, abs=1e-4),
+    ]
+    one_by_one = [wary(target, return_familiarity=True)["familiarity"] for target in TARGETS]
+    assert one_by_one == pytest.approx(shares, abs=1e-4), "whoever is enrolled"
+    for answer, plain in zip(answers, recognizer(TARGETS, enrollment=ENROLLMENT), strict=True):
+        assert_same(answer["labels"], plain)
+    profile = wary.enroll(ENROLLMENT)
+    assert wary(TARGETS[0], profile=profile, return_familiarity=True)["familiarity"] == pytest.approx(shares[0])
+
+
+def test_windows_have_a_familiarity_each(wary):
+    recording = np.concatenate([TARGETS[0], np.zeros(16000, np.float32), TARGETS[1]])
+    windows = wary(recording, window_s=0.3, return_familiarity=True)
+    for window in windows:
+        assert (window["familiarity"] is None) == (not window["labels"])
+    assert None in [window["familiarity"] for window in windows]
+
+
+def test_it_abstains_where_it_is_not_sure_or_not_at_home(wary, recognizer):
+    [best, *_] = recognizer(TARGETS[0])
+    assert recognizer(TARGETS[0], abstain_below=1) == []
+    assert recognizer(TARGETS[0], abstain_below=best["score"] / 2)[0] == best
+    shares = [wary(target, return_familiarity=True)["familiarity"] for target in TARGETS]
+    answers = wary(TARGETS, min_familiarity=0.2)
+    assert [not answer for answer in answers] == [share < 0.2 for share in shares]
+    assert [] in answers and any(answers)
+    odd = TARGETS[int(np.argmin(shares))]
+    assert wary(odd, min_familiarity=0.2, return_familiarity=True) == {"familiarity": min(shares), "labels": []}
+
+
+@pytest.mark.parametrize("parameters", [{"abstain_below": 1.5}, {"abstain_below": "0.5"}, {"min_familiarity": -1}])
+def test_a_threshold_is_a_share(recognizer, parameters):
+    with pytest.raises(ValueError, match="is a number from 0 to 1"):
+        recognizer(TARGETS[0], **parameters)
+
+
+def test_a_model_that_knows_not_what_is_familiar_says_so(recognizer):
+    with pytest.raises(ValueError, match="no statistics of what is familiar"):
+        recognizer(TARGETS[0], min_familiarity=0.1)

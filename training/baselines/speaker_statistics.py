@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from emoicl.modeling.adaptation_emoicl import EmoIclSpeakerAdaptation
 from emoicl.modeling.configuration_emoicl import EmoIclAdaptationConfig
+from emoicl.training.baselines.familiarity import fit_familiarity
 from emoicl.training.data.corpus import Corpus
 from emoicl.training.episodes.episodes import Episode
 from emoicl.training.episodes.speaker_blocks import index_slots
@@ -57,6 +58,8 @@ def fit_adaptation(corpus: Corpus, pooled: np.ndarray, config: EmoIclAdaptationC
         if config.sources:
             embeds = pooled @ values["projection.weight"][0].T + values["projection.bias"][0]
             values |= fit_source_classifier(embeds, corpus, config.sources)
+        if config.familiarity_size:
+            values |= fit_familiarity(pooled, speakers, config.familiarity_size)
     adaptation = EmoIclSpeakerAdaptation(config)
     adaptation.load_state_dict({name: torch.from_numpy(value).float() for name, value in values.items()})
     return adaptation.eval()

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from emoicl.modeling.familiarity_emoicl import UNFAMILIAR
 from emoicl.training.corpora.markdown import plain
 from emoicl.training.data.corpus import Corpus, load_corpus
 from emoicl.training.data.writing import sole_writer, write_aside
@@ -15,6 +18,7 @@ from emoicl.training.episodes.enrollment import max_shots
 from emoicl.training.evaluation.evaluate import ALL_CONTROLS, evaluate
 from emoicl.training.evaluation.recognition import Recognizer
 from emoicl.training.evaluation.reports import Condition, condition_name
+from emoicl.training.evaluation.trust import COVERAGES, auroc
 from emoicl.training.publishing.cards import corpora_of
 from emoicl.training.publishing.checkpoint import MODEL_FILES, PROCESSOR_FILES
 from emoicl.training.publishing.provenance import Provenance, find_provenance, speaker_digest, with_digests
@@ -23,6 +27,8 @@ from emoicl.training.publishing.schema import read_json
 
 logger = logging.getLogger(__name__)
 
+# Of a cell's file: what an older version measured is measured again.
+FORMAT = 2
 SETTING = "TU+LD"
 SHOTS = (0, 1, 2, 3, 5, 7)
 METRICS = {"ua_spk": "UA_spk", "nll": "negative log-likelihood", "ece": "calibration error"}
@@ -142,7 +148,7 @@ def measure_matrix(
         for system in systems:
             recognizer = None
             for name, table, corpus, digest in zip(names, tables, corpora, digests, strict=True):
-                arguments = [system.identity, digest, setting, matrix["seeds"], matrix["shots"]]
+                arguments = [FORMAT, system.identity, digest, setting, matrix["seeds"], matrix["shots"]]
                 key = hashlib.sha256(json.dumps(arguments).encode()).hexdigest()[:16]
                 path = output / "cells" / f"{key}.json"
                 if not path.is_file():
@@ -208,6 +214,7 @@ def render(matrix: Mapping[str, Any]) -> str:
         f"UA_spk at the fewest and the most shots, {matrix['setting']}, {len(matrix['seeds'])} draws. {MARKS}.",
         markdown_table(["system", *map(plain, matrix["corpora"])], rows),
     ]
+    parts += trust_section(matrix, systems, cells)
     for corpus in matrix["corpora"]:
         reports = {name: cells[name, corpus]["report"] for name in systems}
         conditions = columns_of(list(reports.values()))
@@ -222,6 +229,43 @@ def render(matrix: Mapping[str, Any]) -> str:
                 rows[-1] += [found.get((condition.shots, condition.control), "-") for condition in conditions]
             parts.append(markdown_table([title, *map(condition_name, conditions)], rows))
     return "\n\n".join(parts) + "\n"
+
+
+def trust_section(
+    matrix: Mapping[str, Any], systems: Sequence[str], cells: Mapping[tuple[str, str], Mapping[str, Any]]
+) -> list[str]:
+    """How well a system's answers, and how familiar utterances sound to it, tell how far to trust it."""
+    rows, odd = [], []
+    for name in systems:
+        of_system = [cells[name, corpus] for corpus in matrix["corpora"]]
+        rows.append([plain(name), *(surest(cell["report"]) for cell in of_system)])
+        shares = [cell["report"].get("familiarity") for cell in of_system]
+        if None in shares:
+            continue
+        home = [share for cell, of_cell in zip(of_system, shares, strict=True) if cell["mark"] for share in of_cell]
+        odd.append([plain(name)])
+        for cell, of_cell in zip(of_system, shares, strict=True):
+            apart = None if cell["mark"] else auroc(home, of_cell)
+            odd[-1].append(
+                f"{np.mean(np.less(of_cell, UNFAMILIAR)):.3f}" + (f", {apart:.3f}" if apart is not None else "")
+            )
+    head = ["system", *map(plain, matrix["corpora"])]
+    parts = ["## Which answers to trust", "Accuracy of all answers, and of the surest half, at the most shots."]
+    parts.append(markdown_table(head, rows))
+    if odd:
+        parts.append(
+            "Share of the utterances whose familiarity is below "
+            f"{UNFAMILIAR:g}, and, of a corpus that a system was not trained on, "
+            "how well it tells them from those of the corpora that it was (AUROC)."
+        )
+        parts.append(markdown_table(head, odd))
+    return parts
+
+
+def surest(report: Mapping[str, Any]) -> str:
+    most = max((row for row in report["rows"] if row["control"] is None), key=lambda row: row["shots"])
+    accuracies = dict(zip(COVERAGES, most["accuracy_at_coverage"], strict=True))
+    return f"{accuracies[1]:.3f} to {accuracies[0.5]:.3f}"
 
 
 def summary(cell: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from emoicl.training.episodes.speaker_blocks import index_slots
 
 
 Decoding = Literal["labels", "beam"]
+SPEECH = ("speech_features", "speech_features_mask")
 
 
 class Recognizer(Protocol):
@@ -45,6 +46,15 @@ class Recognizer(Protocol):
             `candidate_labels`, the answer being the most probable one. Rows sum to 1. Of a system that writes text,
             only the label that was written has a probability, and a row of zeros is a text that is no candidate.
         """
+        ...
+
+
+@runtime_checkable
+class TellsFamiliarity(Protocol):
+    """A [`Recognizer`] that may tell how familiar utterances sound to it."""
+
+    def familiarity(self, corpus: Corpus) -> np.ndarray | None:
+        """From 0 to 1, of shape `(num_utterances,)`; None if the system has no statistics of it."""
         ...
 
 
@@ -159,6 +169,19 @@ class SpeechLmRecognizer(CorpusRecognizer):
 
     def embed_batch(self, speech: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return dict(self.model.get_audio_features(**speech))
+
+    @torch.no_grad()
+    def familiarity(self, corpus: Corpus) -> np.ndarray | None:
+        """How familiar each utterance sounds, if the model tells; see [`TellsFamiliarity`]."""
+        if not getattr(self.model.config.adaptation_config, "familiarity_size", 0):
+            return None
+        shares = []
+        for start in range(0, len(corpus), self.batch_size):
+            batch = self.on_device(self.speech.load(corpus.utterances[start : start + self.batch_size]))
+            if "input_features" in batch:
+                batch = dict(zip(SPEECH, self.model.get_speech_features(**batch), strict=True))
+            shares.append(self.model.get_familiarity(**batch).cpu().numpy())
+        return np.concatenate(shares)
 
     def score_batch(self, utterances: dict[str, torch.Tensor], episodes: Sequence[Episode]) -> np.ndarray:
         # Utterances are named by their index in the corpus.

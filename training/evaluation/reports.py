@@ -19,6 +19,7 @@ from emoicl.training.evaluation.metrics import (
     gini,
     speaker_accuracy,
 )
+from emoicl.training.evaluation.trust import COVERAGES, accuracy_at_coverage, auroc
 
 
 CONTROL_NAMES = {"rotated": "rotated", "other_speaker": "other speaker", "unlabeled": "without labels"}
@@ -86,6 +87,7 @@ class EvaluationReport:
         candidate_labels (`list[str]`): What the columns of the probabilities stand for.
         label (`str`, *optional*): The one emotion that was enrolled (TU+LO).
         reorderings (`list[Condition]`): The first seed's shots at the largest number of shots in other orders.
+        familiarity (`list[float]`, *optional*): How familiar each utterance sounds to the system, if it tells that.
     """
 
     setting: str
@@ -96,6 +98,7 @@ class EvaluationReport:
     candidate_labels: list[str] = field(default_factory=list)
     label: str | None = None
     reorderings: list[Condition] = field(default_factory=list)
+    familiarity: list[float] | None = None
 
     def accuracy(self, shots: int, control: str | None = None) -> SpeakerAccuracy:
         """Accuracy per speaker over the utterances of all seeds."""
@@ -166,6 +169,38 @@ class EvaluationReport:
         columns = [self.candidate_labels.index(label) for label in self.references]
         return np.concatenate(probabilities), np.array(columns * len(probabilities))
 
+    def coverage(self, shots: int, control: str | None = None) -> dict[str, Any]:
+        """
+        What the probability of an answer tells of whether it is right, over the utterances of all seeds.
+
+        Args:
+            shots (`int`): Number of shots.
+            control (`str`, *optional*): The control, if any.
+
+        Returns:
+            `dict`: `accuracy_at_coverage`, the accuracy of the surest 25, 50, 75, 90 and 100 % of the answers, and
+            `confidence_auroc`, the probability that an answer that is right is surer than one that is wrong; None if
+            there are none of either.
+        """
+        probabilities, columns = self.answers(shots, control)
+        confidence, is_right = probabilities.max(1), probabilities.argmax(1) == columns
+        return {
+            "accuracy_at_coverage": accuracy_at_coverage(confidence, is_right),
+            "confidence_auroc": auroc(confidence[is_right], confidence[~is_right]),
+        }
+
+    def coverage_table(self) -> str:
+        """A line for each number of shots: how accurate the surest answers are."""
+        heads = [f"surest {share:.0%}" if share < 1 else "all" for share in COVERAGES]
+        lines = [f"| shots | {' | '.join(heads)} | AUROC |", f"|{'---|' * (len(heads) + 2)}"]
+        for condition in self.conditions:
+            if condition.control is None:
+                told = self.coverage(condition.shots)
+                cells = [f"{accuracy:.3f}" for accuracy in told["accuracy_at_coverage"]]
+                cells.append("-" if told["confidence_auroc"] is None else f"{told['confidence_auroc']:.3f}")
+                lines.append(f"| {condition.shots} | {' | '.join(cells)} |")
+        return "\n".join(lines)
+
     def difference(
         self,
         other: "EvaluationReport",
@@ -227,6 +262,9 @@ class EvaluationReport:
             first.candidate_labels,
             first.label,
             _pool([report.reorderings for report in reports]),
+            [share for report in reports for share in report.familiarity or []]
+            if all(report.familiarity for report in reports)
+            else None,
         )
 
     def condition(self, shots: int, control: str | None = None) -> Condition:
@@ -251,6 +289,7 @@ class EvaluationReport:
             "label": self.label,
             "seeds": self.seeds,
             "num_utterances": len(self.references),
+            "familiarity": self.familiarity and [round(share, 4) for share in self.familiarity],
             "rows": [self._row(condition.shots, condition.control) for condition in self.conditions],
         }
 
@@ -265,6 +304,7 @@ class EvaluationReport:
             **accuracy.as_dict(),
             "gini": gini(list(accuracy.per_speaker.values())),
             **self.label_scores(shots, control),
+            **self.coverage(shots, control),
         }
 
     def save(self, path: str | Path) -> None:
@@ -338,7 +378,7 @@ class EvaluationReport:
         return "\n".join(lines)
 
 
-_PLAIN_FIELDS = ("setting", "seeds", "references", "speaker_ids", "candidate_labels", "label")
+_PLAIN_FIELDS = ("setting", "seeds", "references", "speaker_ids", "candidate_labels", "label", "familiarity")
 
 
 def _pool(conditions: Sequence[list[Condition]]) -> list[Condition]:

@@ -13,6 +13,7 @@ from emoicl.modeling.adaptation_emoicl import EmoIclSpeakerAdaptation
 from emoicl.modeling.configuration_emoicl import EmoIclAdaptationConfig, EmoIclConfig
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
 from emoicl.processing.processing_emoicl import EmoIclProcessor
+from emoicl.training.baselines.familiarity import default_size
 from emoicl.training.baselines.pooling import PooledFeatures
 from emoicl.training.baselines.prototypes import tuning_episodes
 from emoicl.training.baselines.speaker_statistics import evidence_parts, fit_adaptation
@@ -60,6 +61,7 @@ def add_adaptation(
     labels = processor.candidate_labels
     label_ids = [[token for token in row if token >= 0] for row in processor.label_ids(labels).tolist()]
     fields |= {"label_words": labels, "label_token_ids": label_ids}
+    fields |= {"familiarity_size": default_size(2 * model.config.speech_config.hidden_size)}
     config = EmoIclConfig.from_dict(model.config.to_dict() | {"adaptation_config": fields})
     adaptation = fit_adaptation(training, PooledFeatures(features)(training), config.adaptation_config)
     choose_weights(adaptation, model, processor, validation, features)
