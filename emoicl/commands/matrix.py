@@ -20,8 +20,9 @@ without labels. Corpora that a model was trained on are marked, as its provenanc
   emoicl matrix --models speech outputs/x/model --corpora ravdess/test.parquet --output outputs/matrix --shots 0 3 7
   emoicl matrix --corpora nemo/test.parquet --baseline-train ravdess/train.parquet --output outputs/matrix
 
---baseline-train adds two baselines on a published speech encoder: a centered probe with prototypes, fitted to these
-tables, and a logistic regression on the speaker's shots alone.
+--baseline-train adds four baselines on a published speech encoder: a centered probe with prototypes and a probe that
+is normalized by the speaker's audio, both fitted to these tables; and on the speaker's shots alone, a logistic
+regression and contrastive tuning (the way of SetFit).
 
 Cells are kept in the output folder as they are finished: the same command goes on where it was interrupted, and one
 with more models or corpora measures what is new. A number of shots that a corpus has too few labels for is left out.
@@ -82,9 +83,11 @@ def baselines(options: argparse.Namespace) -> "list[System]":
     from functools import cache
 
     from emoicl.processing.processing_emoicl import CANDIDATE_LABELS
+    from emoicl.training.baselines.contrastive import ContrastiveShots, CroppedFeatures
     from emoicl.training.baselines.pooling import PooledFeatures
     from emoicl.training.baselines.prototypes import PrototypeBaseline
     from emoicl.training.baselines.shots_alone import ShotsAlone
+    from emoicl.training.baselines.speaker_normalization import NormalizedProbe
     from emoicl.training.data.corpus import load_corpus
     from emoicl.training.data.features import FeatureCache
     from emoicl.training.evaluation.matrix import trained_system
@@ -94,12 +97,20 @@ def baselines(options: argparse.Namespace) -> "list[System]":
     labels = [label for label in CANDIDATE_LABELS if label in training.labels]
 
     @cache
-    def pooled() -> PooledFeatures:
+    def features() -> FeatureCache:
         model, processor = compose(options.baseline_encoder, labels, speech_layer=options.baseline_layer)
-        return PooledFeatures(FeatureCache(model, processor.feature_extractor, options.cache_folder))
+        return FeatureCache(model, processor.feature_extractor, options.cache_folder)
+
+    @cache
+    def pooled() -> PooledFeatures:
+        return PooledFeatures(features())
 
     encoder = f"{options.baseline_encoder}, layer {options.baseline_layer}"
     return [
         trained_system("probe + prototypes", encoder, lambda: PrototypeBaseline(training, pooled(), labels), training),
+        trained_system("normalized probe", encoder, lambda: NormalizedProbe(training, pooled(), labels), training),
         trained_system("shots alone", f"{encoder} {labels}", lambda: ShotsAlone(pooled(), labels)),
+        trained_system(
+            "contrastive shots", f"{encoder} {labels}", lambda: ContrastiveShots(CroppedFeatures(features()), labels)
+        ),
     ]

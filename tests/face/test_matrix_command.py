@@ -22,16 +22,17 @@ def test_models_and_baselines_on_a_corpus(arguments, checkpoint, tmp_path, capsy
     printed = capsys.readouterr().out
     matrix = json.loads((tmp_path / "out" / "matrix.json").read_text())
     names = [system["name"] for system in matrix["systems"]]
-    assert names[0] == str(checkpoint) and names[2:] == ["probe + prototypes", "shots alone"]
+    on_shots = ["shots alone", "contrastive shots"]
+    assert names[0] == str(checkpoint) and names[2:] == ["probe + prototypes", "normalized probe", *on_shots]
     # Two of the speakers that the baseline is fitted to are those of the corpus.
-    assert [cell["mark"] for cell in matrix["cells"]] == ["?", "?", "!", ""]
+    assert [cell["mark"] for cell in matrix["cells"]] == ["?", "?", "!", "!", "", ""]
     assert (tmp_path / "out" / "matrix.md").read_text() in printed
     for name in ("matrix.md", "matrix.json"):
         assert f"{tmp_path / 'out'}/{name}" in printed
 
     assert main(arguments) == 0
     assert "shots alone" not in capsys.readouterr().out
-    assert len(list((tmp_path / "out" / "cells").iterdir())) == 4
+    assert len(list((tmp_path / "out" / "cells").iterdir())) == 6
 
 
 def test_what_cannot_be_measured(complaint, checkpoint, table, tmp_path):
