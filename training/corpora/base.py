@@ -84,6 +84,7 @@ class CorpusReader(ABC):
         license (`str`): SPDX identifier (`"CC-BY-NC-SA-4.0"`), or the name of the owners' own terms.
         license_url (`str`): Where the terms are read.
         homepage (`str`): Where the corpus is asked for or downloaded.
+        hub_id (`str`): Name of the owners' data set on the Hub; empty if it is not there.
         citation (`str`): BibTeX.
         languages (`tuple[str, ...]`): BCP-47 codes of what is spoken; empty for non-speech vocalizations.
         elicitation (`str`): `"acted"`, `"induced"` or `"natural"`; `"unknown"` for a corpus of the user's own.
@@ -116,6 +117,7 @@ class CorpusReader(ABC):
     license: str
     license_url: str
     homepage: str
+    hub_id: str = ""
     citation: str
     languages: tuple[str, ...]
     elicitation: Literal["acted", "induced", "natural", "unknown"]

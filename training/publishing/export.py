@@ -19,11 +19,12 @@ from emoicl.processing.pipeline_emoicl import EmoIclPipeline
 from emoicl.training.publishing import export_check
 from emoicl.training.publishing.cards import save_card
 from emoicl.training.publishing.checkpoint import EmotionPipeline, load_pipeline
+from emoicl.training.publishing.eval_results import FOLDER, PATTERN, save_eval_results
 from emoicl.training.publishing.provenance import carry_provenance, hub_names
 
 
 # What an earlier export may have left in a repository: weights in other shards would be loaded in place of the new.
-OWNED_FILES = ["*.safetensors", "*.safetensors.index.json", "*_emoicl.py"]
+OWNED_FILES = ["*.safetensors", "*.safetensors.index.json", "*_emoicl.py", f"{FOLDER}/{PATTERN}"]
 SHOTS = 4
 
 
@@ -76,6 +77,7 @@ def export(
         write_folder(recognizer, folder, stored, max_shard_size)
         carry_provenance(checkpoint, folder)
         save_card(folder, push_to_hub)
+        save_eval_results(folder)
         verify(folder, recognizer, noise_requests(recognizer))
         folder.replace(output)
     if push_to_hub is not None:

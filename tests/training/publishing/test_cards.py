@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from bundled_models import needs_bundled
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, parse_eval_result_entries
 from tiny import LABELS
 from tiny_corpus import tone
 from transformers import TrainerState
@@ -21,6 +22,7 @@ from emoicl.training.experiments.recipe import save_checkpoint
 from emoicl.training.experiments.stage_running import run_stage, stage_arguments
 from emoicl.training.publishing.card_callback import ModelCardCallback
 from emoicl.training.publishing.cards import checkpoint_card, save_card
+from emoicl.training.publishing.eval_results import save_eval_results
 from emoicl.training.publishing.provenance import PROVENANCE_NAME, Provenance, describe_stage
 from emoicl.training.systems.composition import compose_classifier
 from emoicl.training.systems.meta_icl_config import MetaIclTrainingArguments
@@ -450,3 +452,21 @@ def test_cards_of_corpora(reader):
 
 def test_cards_of_all_corpora(tmp_path):
     assert len(save_reader_cards(tmp_path / "datasets")) == len(CORPORA)
+
+
+def test_results_on_a_data_set_of_the_hub_are_written_for_its_leaderboard(complete):
+    (complete / ".eval_results").mkdir()
+    for name in ("emoicl-nemo-7-shot.yaml", "others.yaml"):
+        (complete / ".eval_results" / name).write_text("[]")
+    paths = save_eval_results(complete)
+    assert [path.name for path in paths] == ["emoicl-nemo-0-shot.yaml", "emoicl-nemo-3-shot.yaml"]
+    kept = {path.name for path in (complete / ".eval_results").iterdir()}
+    assert kept == {"others.yaml", *(path.name for path in paths)}, "an older report of ours is gone"
+    [[no_shots], [three]] = [parse_eval_result_entries(yaml.safe_load(path.read_text())) for path in paths]
+    assert (no_shots.dataset_id, no_shots.value, three.value) == ("amu-cai/nEMO", 0, 1)
+    assert three.notes.endswith("3 enrolled utterances of the speaker")
+
+
+def test_a_corpus_that_is_not_on_the_hub_has_no_leaderboard(complete, corpus):
+    (complete / "report.json").write_text(json.dumps(report_on(speaking(corpus, "ravdess", 4))))
+    assert save_eval_results(complete) == [] and not (complete / ".eval_results").exists()

@@ -22,6 +22,7 @@ class Nemo(CorpusReader):
     license = "CC-BY-NC-SA-4.0"
     license_url = "https://creativecommons.org/licenses/by-nc-sa/4.0/"
     homepage = "https://github.com/amu-cai/nEMO"
+    hub_id = "amu-cai/nEMO"
     citation = """\
 @inproceedings{christop2024nemo,
   title = {{nEMO}: Dataset of Emotional Speech in {Polish}},
