@@ -1,6 +1,7 @@
 """`emoicl init` composes a model from named parts, and says how to train it."""
 
 import shlex
+import shutil
 from typing import Any
 
 import pytest
@@ -150,3 +151,25 @@ def test_real_speech_through_whisper_base(shared, language_model, tmp_path):
     answers = recognizer(tmp_path / "m")(target, enrollment=[{"audio": shot, "label": "Joy"}])
     assert {answer["label"] for answer in answers} == set(LABELS)
     assert sum(answer["score"] for answer in answers) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "content"),
+    [
+        ("encoder", "model.safetensors", b"\xff" * 64),
+        ("encoder", "config.json", b'{"model_type": "whisper", "d_model": "wide"}'),
+        ("encoder", "config.json", b"[]"),
+        ("lm", "model.safetensors", b""),
+        ("lm", "config.json", b"{"),
+        ("lm", "tokenizer.json", b'{"model": 3}'),
+    ],
+)
+def test_a_damaged_file_of_another_checkpoint_is_named(part, name, content, language_model, tmp_path, capsys):
+    encoder = save_speech_encoder("whisper", tmp_path / "encoder")
+    shutil.copytree(language_model, tmp_path / "lm")
+    (tmp_path / part / name).write_bytes(content)
+    parts = ["--speech-encoder", encoder, "--language-model", tmp_path / "lm"]
+    assert init(*parts, "--output", tmp_path / "m") == 1
+    [message] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("emoicl: ")]
+    assert str(tmp_path / part) in message and name in message and "download it again" in message
+    assert not (tmp_path / "m").exists()

@@ -20,9 +20,10 @@ from emoicl.modeling.classification_emoicl import EmoIclForAudioClassification
 from emoicl.modeling.configuration_emoicl import EmoIclClassifierConfig, EmoIclConfig
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
 from emoicl.modeling.pretrained_emoicl import EmoIclPreTrainedModel
-from emoicl.modeling.speech_encoder_emoicl import check_speech_encoder
+from emoicl.modeling.speech_encoder_emoicl import build_speech_encoder, check_speech_encoder
 from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
 from emoicl.processing.processing_emoicl import INSTRUCTION, EmoIclProcessor
+from emoicl.training.publishing.checkpoint import MODEL_FILES, naming_damage
 from emoicl.training.systems.tokenizer import AUDIO_TOKEN, load_tokenizer, spell_labels, train_tokenizer
 
 
@@ -67,12 +68,11 @@ def compose(
         `tuple`: the model, all random but for what is pretrained, and its processor.
 
     Raises:
-        `ValueError`: If a part is of a type that is not supported, its checkpoint lacks weights, or the language model
-            cannot spell a label.
+        `ValueError`: If a part is of a type that is not supported, its checkpoint lacks weights or is damaged, or the
+            language model cannot spell a label.
     """
     known_labels = list(known_labels or labels)
-    speech_config = AutoConfig.from_pretrained(speech_encoder, trust_remote_code=False)
-    check_speech_encoder(speech_config)
+    speech_config = load_speech_config(speech_encoder)
     pretrained = None
     if language_model is None:
         tokenizer = train_tokenizer([INSTRUCTION, *labels, *known_labels], num_open_labels=num_open_labels)
@@ -142,7 +142,7 @@ def compose_classifier(
     """
     speech_config: Any = {"model_type": "emoicl_speech_encoder", **(speech or {})}
     if speech_encoder is not None:
-        speech_config = AutoConfig.from_pretrained(speech_encoder, trust_remote_code=False)
+        speech_config = load_speech_config(speech_encoder)
     config = EmoIclClassifierConfig(
         **{
             "speech_config": speech_config,
@@ -158,6 +158,21 @@ def compose_classifier(
         return model, EmoIclFeatureExtractor(config.speech_config.num_mel_bins, trim_silence=trim_silence)
     load_speech_encoder(model, speech_encoder)
     return model, load_feature_extractor(model, speech_encoder, trim_silence)
+
+
+def load_speech_config(checkpoint: str) -> PreTrainedConfig:
+    """Configuration of a pretrained speech encoder.
+
+    Raises:
+        `ValueError`: If it is of a type that is not supported, or its file is damaged, which is named.
+    """
+    with naming_damage(checkpoint, "config.json"):
+        config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
+    check_speech_encoder(config)
+    # No memory is taken: this finds values that no encoder can be built of.
+    with naming_damage(checkpoint, "config.json"), torch.device("meta"):
+        build_speech_encoder(copy.deepcopy(config), normalize=True)
+    return config
 
 
 def new_text_config(tokenizer: PreTrainedTokenizerBase, sizes: Mapping[str, Any]) -> PreTrainedConfig:
@@ -186,13 +201,15 @@ def load_language_model(checkpoint: str, tokenizer: PreTrainedTokenizerBase) -> 
     Raises:
         `ValueError`: If it is no encoder-decoder language model, or the checkpoint lacks weights.
     """
-    config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
+    with naming_damage(checkpoint, "config.json"):
+        config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
     if type(config) not in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING or not config.is_encoder_decoder:
         raise ValueError(
             f"{checkpoint} is of type {config.model_type!r}, which is not supported as a language model; supported "
             "are encoder-decoders such as those of type bart, mbart, mt5, t5 (Flan-T5 too), t5gemma and umt5."
         )
-    loaded: Any = AutoModelForSeq2SeqLM.from_pretrained(checkpoint, dtype=torch.float32, output_loading_info=True)
+    with naming_damage(checkpoint, *MODEL_FILES):
+        loaded: Any = AutoModelForSeq2SeqLM.from_pretrained(checkpoint, dtype=torch.float32, output_loading_info=True)
     model, info = loaded
     config = model.config
     refuse_missing(checkpoint, "language model", info["missing_keys"])
@@ -221,13 +238,14 @@ def load_speech_encoder(model: EmoIclPreTrainedModel, checkpoint: str) -> None:
     encoder: Any = model.get_encoder(modality="audio")
     # What a checkpoint has beyond the encoder (layers above, a decoder, heads) is left away, and not worth a report.
     quiet = type(type(encoder).__name__, (type(encoder),), {"_keys_to_ignore_on_load_unexpected": ["."]})
-    loaded: Any = quiet.from_pretrained(
-        checkpoint,
-        config=copy.deepcopy(encoder.config),
-        key_mapping=encoder.checkpoint_key_mapping,
-        dtype=encoder.dtype,
-        output_loading_info=True,
-    )
+    with naming_damage(checkpoint, *MODEL_FILES):
+        loaded: Any = quiet.from_pretrained(
+            checkpoint,
+            config=copy.deepcopy(encoder.config),
+            key_mapping=encoder.checkpoint_key_mapping,
+            dtype=encoder.dtype,
+            output_loading_info=True,
+        )
     pretrained, info = loaded
     # A middle layer is taken without the final normalization, which the checkpoint may have or not.
     weights = {name: weight for name, weight in pretrained.state_dict().items() if name in encoder.state_dict()}
@@ -266,10 +284,12 @@ def load_feature_extractor(
             input_type="filterbank",
             trim_silence=trim_silence,
         )
-    try:
-        do_normalize = AutoFeatureExtractor.from_pretrained(checkpoint, trust_remote_code=False).do_normalize
-    except OSError:
-        do_normalize = True
+    # A damaged file must not pass for one that is not there.
+    with naming_damage(checkpoint, "preprocessor_config.json"):
+        try:
+            do_normalize = AutoFeatureExtractor.from_pretrained(checkpoint, trust_remote_code=False).do_normalize
+        except OSError:
+            do_normalize = True
     return EmoIclFeatureExtractor(
         feature_size=1, input_type="waveform", do_normalize=do_normalize, trim_silence=trim_silence
     )

@@ -6,6 +6,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from emoicl.processing.processing_emoicl import OPEN_LABEL
+from emoicl.training.publishing.checkpoint import naming_damage
 
 
 AUDIO_TOKEN = "<audio>"
@@ -58,9 +59,10 @@ def load_tokenizer(language_model: str) -> PreTrainedTokenizerBase:
         [`PreTrainedTokenizerBase`]: With `<audio>` as its last token, where it is new to the vocabulary.
 
     Raises:
-        `ValueError`: If the tokenizer has no padding or no end-of-sequence token.
+        `ValueError`: If the tokenizer has no padding or no end-of-sequence token, or a file of it is damaged.
     """
-    tokenizer = AutoTokenizer.from_pretrained(language_model, trust_remote_code=False)
+    with naming_damage(language_model, "tokenizer*.json", "special_tokens_map.json"):
+        tokenizer = AutoTokenizer.from_pretrained(language_model, trust_remote_code=False)
     if missing := [name for name in ("pad_token", "eos_token") if getattr(tokenizer, name) is None]:
         raise ValueError(f"The tokenizer of {language_model} has no {' and no '.join(missing)}; prompts need both.")
     tokenizer.add_special_tokens({"extra_special_tokens": [AUDIO_TOKEN]}, replace_extra_special_tokens=False)
