@@ -184,7 +184,7 @@ def test_a_profile_answers_as_the_enrollment_itself(composed, enrollment, tmp_pa
         expected = recognizer(WAVEFORMS[0], enrollment=enrollment, **settings)
         for kept in (profile, profile, str(tmp_path / "me.profile")):
             assert scores_of(recognizer(WAVEFORMS[0], profile=kept, **settings)) == close_to(expected)
-    targets = [WAVEFORMS[0], *(waveform[:3000] for waveform in WAVEFORMS)]
+    targets = [WAVEFORMS[0][start:] for start in (0, 200, 400, 600)]
     one_by_one = [recognizer(target, profile=profile) for target in targets]
     for speaker in ({"profile": profile}, {"enrollment": enrollment}):
         together = recognizer(targets, batch_size=4, **speaker)
