@@ -5,6 +5,9 @@ All else of a speech language model is the same for both. A label is written aft
 encoder-decoder the first token of its decoder, of a decoder-only model the last token before the label.
 """
 
+# As in all of transformers, fields of outputs may be None in their types and are tensors where they are used.
+# pyright: reportArgumentType=false, reportOptionalMemberAccess=false
+
 from dataclasses import dataclass
 from typing import Any
 
@@ -188,8 +191,8 @@ class PromptedDecoder:
         if shared and len(distinct) == len(prompt):
             return None
         first = torch.stack([(rows == i).nonzero()[0, 0] for i in range(len(distinct))])
-        cache = self._read(DynamicCache(), prompt[first], mask[first])
-        return EmoIclPrefix([(layer.keys, layer.values) for layer in cache.layers], rows)
+        layers: Any = self._read(DynamicCache(), prompt[first], mask[first]).layers
+        return EmoIclPrefix([(layer.keys, layer.values) for layer in layers], rows)
 
     @torch.no_grad()
     def fill_cache(

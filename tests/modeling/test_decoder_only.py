@@ -30,7 +30,7 @@ def tokens_read(model: Any) -> list[int]:
     return counts
 
 
-def one_speaker(num_targets: int = 4, shots=((0, JOY), (1, SADNESS))) -> dict[str, torch.Tensor]:
+def one_speaker(num_targets: int = 4, shots=((0, JOY), (1, SADNESS))) -> dict[str, Any]:
     """Prompts of several targets of one speaker."""
     prompts = tiny_prompts(*[(shots, target) for target in range(2, 2 + num_targets)])
     return prompts | tiny_speech(40, 37, *[20 + 5 * i for i in range(num_targets)])

@@ -234,7 +234,8 @@ def load_language_model(checkpoint: str, tokenizer: PreTrainedTokenizerBase) -> 
 def shares_prompts(model: PreTrainedModel) -> bool:
     """Whether a decoder-only language model can be prompted with embeddings and scores several labels after one prompt
     as it does each of them: not where it has a state in place of attention, or looks ahead."""
-    prompted, mask = PromptedDecoder(model.eval()), torch.tensor([[1, 1, 1, 1, 0]])
+    prompted: Any = PromptedDecoder(model.eval())
+    mask = torch.tensor([[1, 1, 1, 1, 0]])
     embeds = model.get_input_embeddings()
     labels = torch.tensor([[4, 5], [6, 7]])
     steps = torch.tensor([[3, 4], [3, 6]])

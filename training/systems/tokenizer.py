@@ -91,7 +91,7 @@ def frame_prompts(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
         `tuple`: the text before and that after, `prompt_frame` of [`EmoIclProcessor`].
     """
     if tokenizer.chat_template is None:
-        return tokenizer.bos_token or "", str(tokenizer.eos_token)
+        return str(tokenizer.bos_token or ""), str(tokenizer.eos_token)
     user = [{"role": "user", "content": AUDIO_TOKEN}]
     # Qwen3 would think aloud first.
     turn = tokenizer.apply_chat_template(user, tokenize=False, add_generation_prompt=True, enable_thinking=False)

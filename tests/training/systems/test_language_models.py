@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -202,7 +203,7 @@ def close_to(answers):
 def test_a_changed_profile_is_read_again(composed, enrollment):
     model, processor = composed
     recognizer = EmoIclPipeline(model=model, processor=processor)
-    profile = recognizer.enroll(enrollment)
+    profile: Any = recognizer.enroll(enrollment)
     recognizer(WAVEFORMS[0], profile=profile)
     assert (profile.prefix[1] is None) == model.config.text_config.is_encoder_decoder
     assert copy.deepcopy(profile).prefix is None and pickle.loads(pickle.dumps(profile)).prefix is None
