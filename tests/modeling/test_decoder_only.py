@@ -36,7 +36,7 @@ def one_speaker(num_targets: int = 4, shots=((0, JOY), (1, SADNESS))) -> dict[st
     return prompts | tiny_speech(40, 37, *[20 + 5 * i for i in range(num_targets)])
 
 
-def prompt_of(batch: dict[str, torch.Tensor], row: int) -> dict[str, torch.Tensor]:
+def prompt_of(batch: dict[str, torch.Tensor], row: int) -> dict[str, Any]:
     """One prompt of a batch, with the utterances of all."""
     names = ("input_ids", "attention_mask", "sequence_ids", "segment_ids", "utterance_index")
     return batch | {name: batch[name][row : row + 1] for name in names}
@@ -89,17 +89,17 @@ def test_speakers_of_a_batch_share_no_prefix_but_their_own(model):
 
 @torch.no_grad()
 def test_a_prefix_that_is_kept_answers_the_same_and_is_not_read_again(model):
-    batch = one_speaker()
+    batch: Any = dict(one_speaker())
     expected, written = model.score_labels(CANDIDATES, **batch), model.generate(**batch, num_beams=3)
     prefix = model.model.encode_prefix(**prompt_of(batch, 0))
     assert prefix.num_bytes == 2 * 2 * 11 * 8 * 4  # keys and values, layers, tokens, size of the one head, float32
     counts = tokens_read(model)
     for _ in range(2):
-        scores = model.score_labels(CANDIDATES, prefix=prefix, **batch)
+        scores = model.score_labels(CANDIDATES, **batch | {"prefix": prefix})
         assert_close(scores, expected, atol=1e-4, rtol=1e-4)
     assert counts == [4 * (3 + CANDIDATES.numel())] * 2
     counts.clear()
-    assert model.generate(**batch, num_beams=3, prefix=prefix).equal(written)
+    assert model.generate(**batch | {"prefix": prefix}, num_beams=3).equal(written)
     # The targets once, then a token of each of 3 beams at a time.
     assert counts[0] == 4 * 3 and set(counts[1:]) == {4 * 3}
     other = tiny_prompts(([(0, ANGER), (1, SADNESS)], 2)) | {n: batch[n] for n in batch if n.startswith("input_f")}

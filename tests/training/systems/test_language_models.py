@@ -205,6 +205,7 @@ def test_a_changed_profile_is_read_again(composed, enrollment):
     recognizer = EmoIclPipeline(model=model, processor=processor)
     profile: Any = recognizer.enroll(enrollment)
     recognizer(WAVEFORMS[0], profile=profile)
+    assert profile.prefix is not None
     assert (profile.prefix[1] is None) == model.config.text_config.is_encoder_decoder
     assert copy.deepcopy(profile).prefix is None and pickle.loads(pickle.dumps(profile)).prefix is None
     profile.remove(0)
