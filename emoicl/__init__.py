@@ -9,6 +9,7 @@ from transformers import (
     AutoFeatureExtractor,
     AutoModel,
     AutoModelForAudioClassification,
+    AutoModelForMultimodalLM,
     AutoModelForSpeechSeq2Seq,
     AutoProcessor,
 )
@@ -75,6 +76,7 @@ _LAZY_NAMES = {
 AutoConfig.register("emoicl", EmoIclConfig, exist_ok=True)
 AutoModel.register(EmoIclConfig, EmoIclModel, exist_ok=True)
 AutoModelForSpeechSeq2Seq.register(EmoIclConfig, EmoIclForConditionalGeneration, exist_ok=True)
+AutoModelForMultimodalLM.register(EmoIclConfig, EmoIclForConditionalGeneration, exist_ok=True)
 AutoFeatureExtractor.register(EmoIclConfig, EmoIclFeatureExtractor, exist_ok=True)
 AutoProcessor.register(EmoIclConfig, EmoIclProcessor, exist_ok=True)
 AutoConfig.register("emoicl_classifier", EmoIclClassifierConfig, exist_ok=True)

@@ -199,8 +199,7 @@ def keep_speech_layers(speech_config: PreTrainedConfig, speech_layer: int | None
 @strict
 class EmoIclConfig(PreTrainedConfig):
     r"""
-    Configuration of [`EmoIclForConditionalGeneration`]: a frozen speech encoder, a Q-Former and an encoder-decoder
-    language model.
+    Configuration of [`EmoIclForConditionalGeneration`]: a frozen speech encoder, a Q-Former and a language model.
 
     Args:
         speech_config (`PreTrainedConfig` or `dict`, *optional*):
@@ -209,7 +208,8 @@ class EmoIclConfig(PreTrainedConfig):
         qformer_config (`PreTrainedConfig` or `dict`, *optional*):
             Configuration of the Q-Former, `blip_2_qformer`.
         text_config (`PreTrainedConfig` or `dict`, *optional*):
-            Configuration of any encoder-decoder language model; defaults to `t5`.
+            Configuration of any encoder-decoder or decoder-only language model; defaults to `t5`. Of the latter,
+            `decoder_start_token_id` is the token that ends the prompt, after which the label begins.
         num_query_tokens (`int`, *optional*, defaults to 150):
             Number of query tokens that stand for an utterance in the prompt.
         max_shots (`int`, *optional*, defaults to 31):
@@ -236,7 +236,8 @@ class EmoIclConfig(PreTrainedConfig):
             for no label to those of other utterances. A language model so learns which label is whose much sooner.
         enrollment_sees_target (`bool`, *optional*, defaults to `True`):
             Whether instruction and enrollment attend to the target. Where they do not, they are encoded the same
-            whatever the target is, and several targets may share a prompt.
+            whatever the target is, and several targets may share a prompt. A decoder-only language model never looks
+            ahead, whatever this says.
         initializer_range (`float`, *optional*, defaults to 0.02):
             Standard deviation of the initial weights, segment and sequence-position embeddings.
 
@@ -283,11 +284,6 @@ class EmoIclConfig(PreTrainedConfig):
         if self.adaptation_config is not None:
             self.adaptation_config = sub_config(self.adaptation_config, model_type="emoicl_adaptation")
         super().__post_init__(**kwargs)
-        if not self.text_config.is_encoder_decoder:
-            raise ValueError(
-                f"`text_config` is of type {self.text_config.model_type!r}, which is not an encoder-decoder language "
-                "model. Choose one such as T5, Flan-T5, mT5, UMT5, BART or T5Gemma."
-            )
         if self.voice_token and self.adaptation_config is None:
             raise ValueError(
                 "`voice_token` makes a token of the voice embedding of the speaker adaptation: give an "

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForSeq2SeqLM, Cache, GenerationConfig, GenerationMixin
+from transformers import Cache, GenerationConfig, GenerationMixin
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils.generic import can_return_tuple
@@ -21,24 +21,23 @@ from .adaptation_emoicl import (
     pool_statistics,
 )
 from .configuration_emoicl import EmoIclConfig
+from .language_model_emoicl import EmoIclPrefix, PromptedDecoder, PromptedEncoderDecoder, prompted_form
 from .outputs_emoicl import EmoIclAudioOutput, EmoIclEncoderOutput, EmoIclModelOutput, EmoIclSeq2SeqLMOutput
 from .pretrained_emoicl import EmoIclPreTrainedModel
-from .prompt_emoicl import IGNORED, hide_targets, labels_of_utterances, placeholder_mask, shot_labels
+from .prompt_emoicl import (
+    IGNORED,
+    hide_targets,
+    labels_of_utterances,
+    placeholder_mask,
+    shot_labels,
+)
 from .qformer_emoicl import EmoIclQFormer, EmoIclVoiceToken
 from .speech_encoder_emoicl import build_speech_encoder
 
 
 PROMPT_INPUTS = (
-    "inputs_embeds",
-    "sequence_ids",
-    "segment_ids",
-    "utterance_index",
-    "input_features",
-    "input_features_mask",
-    "speech_features",
-    "speech_features_mask",
-    "query_embeds",
-    "voice_embeds",
+    *("inputs_embeds", "sequence_ids", "segment_ids", "utterance_index", "query_embeds", "voice_embeds"),
+    *("input_features", "input_features_mask", "speech_features", "speech_features_mask"),
 )
 
 
@@ -59,7 +58,7 @@ class EmoIclModel(EmoIclPreTrainedModel):
 
     def __init__(self, config: EmoIclConfig):
         super().__init__(config)
-        self.language_model = AutoModelForSeq2SeqLM.from_config(config.text_config)
+        self.language_model = prompted_form(config.text_config).auto_class.from_config(config.text_config)
         text_hidden_size = self.get_input_embeddings().embedding_dim
         self.speech_encoder = build_speech_encoder(config.speech_config, normalize=config.speech_layer is None)
         adaptation_config = config.adaptation_config
@@ -92,6 +91,11 @@ class EmoIclModel(EmoIclPreTrainedModel):
         elif isinstance(module, EmoIclLogVariances):
             for log_variance in module.parameters():
                 init.zeros_(log_variance)
+
+    @property
+    def prompted(self) -> PromptedEncoderDecoder | PromptedDecoder:
+        """The language model in its form, by which it is told what encoder-decoders do otherwise than others."""
+        return prompted_form(self.config.text_config)(self.language_model)
 
     def get_input_embeddings(self) -> nn.Embedding:
         return self.language_model.get_input_embeddings()
@@ -277,7 +281,20 @@ class EmoIclModel(EmoIclPreTrainedModel):
             attention_mask = hide_targets(
                 attention_mask, sequence_ids, placeholders, self.config.num_query_tokens, dtype
             )
-        return self.get_encoder()(inputs_embeds=prompt, attention_mask=attention_mask, return_dict=True, **kwargs)
+        return self.prompted.encode(prompt, attention_mask, **kwargs)
+
+    def encode_prefix(self, **inputs: torch.Tensor) -> EmoIclPrefix | None:
+        """
+        What a decoder-only language model can keep of instruction and enrollment, whatever the target is. Handed to
+        `score_labels` and `generate` beside prompts that begin so, they are not read again.
+
+        Args:
+            **inputs (`torch.Tensor`): Prompts, as for `encode`.
+
+        Returns:
+            [`EmoIclPrefix`], or `None` if the language model keeps nothing.
+        """
+        return self.prompted.encode_prefix(self.encode(**inputs), inputs["attention_mask"], inputs["sequence_ids"])
 
     @can_return_tuple
     def forward(
@@ -305,28 +322,17 @@ class EmoIclModel(EmoIclPreTrainedModel):
         recorded = self.recorded_outputs(output_attentions, output_hidden_states)
         if encoder_outputs is None:
             encoder_outputs = self.encode(input_ids, attention_mask, **prompt, **recorded)
-        decoder_outputs = self.get_decoder()(
-            input_ids=decoder_input_ids,
-            attention_mask=decoder_attention_mask,
-            encoder_hidden_states=encoder_outputs.last_hidden_state,
-            encoder_attention_mask=attention_mask,
+        output = self.prompted.decode_hidden(
+            encoder_outputs,
+            attention_mask,
+            decoder_input_ids,
+            decoder_attention_mask,
             past_key_values=past_key_values,
             use_cache=use_cache,
-            return_dict=True,
             **recorded,
         )
-        return EmoIclModelOutput(
-            last_hidden_state=decoder_outputs.last_hidden_state,
-            past_key_values=decoder_outputs.past_key_values,
-            decoder_hidden_states=decoder_outputs.hidden_states,
-            decoder_attentions=decoder_outputs.attentions,
-            cross_attentions=decoder_outputs.cross_attentions,
-            encoder_last_hidden_state=encoder_outputs.last_hidden_state,
-            encoder_hidden_states=encoder_outputs.hidden_states,
-            encoder_attentions=encoder_outputs.attentions,
-            label_tokens=encoder_outputs.get("label_tokens"),
-            label_evidence=encoder_outputs.get("label_evidence"),
-        )
+        evidence = {name: encoder_outputs.get(name) for name in ("label_tokens", "label_evidence")}
+        return EmoIclModelOutput(**(dict(output) | evidence))
 
 
 class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
@@ -480,14 +486,13 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
             )
         if decoder_input_ids is None:
             decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
-        output = self.model.language_model(
-            encoder_outputs=encoder_outputs,
-            attention_mask=attention_mask,
-            decoder_input_ids=decoder_input_ids,
-            decoder_attention_mask=decoder_attention_mask,
+        output = self.model.prompted.decode(
+            encoder_outputs,
+            attention_mask,
+            decoder_input_ids,
+            decoder_attention_mask,
             past_key_values=past_key_values,
             use_cache=False if labels is not None else use_cache,
-            return_dict=True,
             **recorded,
         )
         if decoder_prefix_ids is None:
@@ -523,15 +528,19 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
         shifted = nn.functional.pad(labels[:, :-1], (1, 0), value=self.config.decoder_start_token_id)
         return shifted.masked_fill(shifted == IGNORED, self.config.pad_token_id)
 
-    def score_labels(self, label_ids: torch.Tensor, **inputs: torch.Tensor) -> torch.Tensor:
+    def score_labels(
+        self, label_ids: torch.Tensor, prefix: EmoIclPrefix | None = None, **inputs: torch.Tensor
+    ) -> torch.Tensor:
         r"""
-        Exact log-probability of each candidate label, from one run of the encoder and one decoder pass:
+        Exact log-probability of each candidate label, from one run over the prompt and one pass over the labels:
         `log P(Z | W, S, X) = sum_t log P(z_t | z_<t, W, S, X)`, normalized over the candidates. With a speaker
         adaptation, the log-linear blend of that of the language model and the evidence; see [`blend_label_scores`].
 
         Args:
             label_ids (`torch.Tensor` of shape `(num_labels, num_label_tokens)`):
                 Tokens of the candidates with the end-of-sequence token, padded with -100.
+            prefix ([`EmoIclPrefix`], *optional*):
+                Output of `model.encode_prefix` for the enrollment of these prompts.
             **inputs (`torch.Tensor`): The prompt, as for `forward`.
 
         Returns:
@@ -540,8 +549,12 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
         inputs.pop("labels", None)
         attention_mask = inputs["attention_mask"]
         label_ids = label_ids.to(attention_mask.device)
-        encoded = self.model.encode(**inputs)
-        scores = self.score_by_language_model(label_ids, encoded.last_hidden_state, attention_mask)
+        encoded, prompted = self.model.encode(**inputs), self.model.prompted
+        # A graph that is compiled or exported has no sizes that hang on which prompts begin alike.
+        if prefix is None and len(attention_mask) > 1 and not torch.compiler.is_compiling():
+            prefix = prompted.encode_prefix(encoded, attention_mask, inputs["sequence_ids"], shared=True)
+        decoder_input_ids = self.prepare_decoder_input_ids_from_labels(label_ids)
+        scores = prompted.score(encoded, attention_mask, decoder_input_ids, label_ids, prefix)
         tokens, evidence = encoded.label_tokens, encoded.label_evidence
         if evidence is not None:
             adaptation_config = self.config.adaptation_config
@@ -549,30 +562,19 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
             scores = blend_label_scores(scores, label_ids, tokens, evidence, num_known, weight)
         return scores.log_softmax(-1)
 
-    def score_by_language_model(
-        self, label_ids: torch.Tensor, encoded: torch.Tensor, attention_mask: torch.Tensor
-    ) -> torch.Tensor:
-        """Log-likelihoods `(batch_size, num_labels)` of candidates after encoded prompts, in float32."""
-        num_labels, batch_size = len(label_ids), len(encoded)
-        labels = label_ids.repeat(batch_size, 1)
-        logits = self.model.language_model(
-            encoder_outputs=BaseModelOutput(encoded.repeat_interleave(num_labels, dim=0)),
-            attention_mask=attention_mask.repeat_interleave(num_labels, dim=0),
-            decoder_input_ids=self.prepare_decoder_input_ids_from_labels(labels),
-            use_cache=False,
-            return_dict=True,
-        ).logits
-        log_likelihoods = -nn.functional.cross_entropy(
-            logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none"
-        )
-        return log_likelihoods.sum(-1).view(batch_size, num_labels)
-
     @torch.no_grad()
-    def generate(self, input_ids: torch.Tensor | None = None, attention_mask: torch.Tensor | None = None, **kwargs):
+    def generate(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        prefix: EmoIclPrefix | None = None,
+        **kwargs: Any,
+    ):
         """Writes the label by beam search, the paper's way (beam 4, from the generation config).
 
         Args:
             input_ids, attention_mask (`torch.Tensor`): Prompt and mask, as for `forward`.
+            prefix ([`EmoIclPrefix`], *optional*): As for `score_labels`.
             **kwargs: The rest of the prompt, as for `forward`, and arguments of [`~GenerationMixin.generate`].
 
         Returns:
@@ -580,12 +582,22 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
         """
         prompt = {name: kwargs.pop(name) for name in PROMPT_INPUTS if name in kwargs}
         kwargs.pop("labels", None)
+        config = kwargs.get("generation_config") or self.generation_config
         if "encoder_outputs" not in kwargs:
-            config = kwargs.get("generation_config") or self.generation_config
             names = ("output_attentions", "output_hidden_states")
             recorded = {name: kwargs.get(name, getattr(config, name)) for name in names}
             kwargs["encoder_outputs"] = self.model.encode(input_ids, attention_mask, **prompt, **recorded)
+        if kwargs.get("use_cache", config.use_cache) is not False and "past_key_values" not in kwargs:
+            # Read once, before there are several beams of it.
+            cache = self.model.prompted.fill_cache(kwargs["encoder_outputs"], attention_mask, prefix)
+            kwargs |= {} if cache is None else {"past_key_values": cache}
         return super().generate(attention_mask=attention_mask, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
+
+    def _expand_inputs_for_generation(self, expand_size: int = 1, **kwargs: Any) -> tuple[torch.Tensor, dict]:
+        # What is in the cache already is of one beam.
+        if (cache := kwargs.get("past_key_values")) is not None and expand_size > 1:
+            cache.batch_repeat_interleave(expand_size)
+        return super()._expand_inputs_for_generation(expand_size=expand_size, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
 
     def prepare_inputs_for_generation(self, input_ids: torch.Tensor, *args: Any, **kwargs: Any) -> dict:
         """As in transformers; the label evidence needs all tokens so far, of which the cache leaves only the last."""

@@ -97,8 +97,28 @@ def hide_targets(
     target = torch.where(sequence_ids == 1, placeholders.cumsum(1).sub(1) // num_query_tokens, -1)
     sees = (target[:, None] < 0) | (target[:, :, None] == target[:, None])
     sees = sees & (attention_mask[:, None] > 0)
+    return additive_mask(sees, dtype)
+
+
+def additive_mask(sees: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """0 where a token sees another, else the least number: `(batch_size, 1, num_queries, num_keys)`."""
     mask = torch.zeros(sees.shape, dtype=dtype, device=sees.device)
     return mask.masked_fill(~sees, torch.finfo(dtype).min)[:, None]
+
+
+def num_tokens_after_enrollment(sequence_ids: torch.Tensor, attention_mask: torch.Tensor) -> int:
+    """
+    How many tokens of a prompt stand from the target on: what the targets of one speaker do not share.
+
+    Args:
+        sequence_ids (`torch.Tensor` of shape `(batch_size, prompt_length)`): Place of each token's sequence.
+        attention_mask (`torch.Tensor` of shape `(batch_size, prompt_length)`): 1 for real tokens.
+
+    Returns:
+        `int`: The most of any prompt.
+    """
+    from_target = (sequence_ids == 1).cumsum(1) > 0
+    return int((from_target & (attention_mask > 0)).sum(1).max())
 
 
 def shot_labels(
@@ -135,4 +155,12 @@ def shot_labels(
     return tokens.masked_fill((columns > lengths) | (lengths == 0), IGNORED)
 
 
-__all__ = ["IGNORED", "hide_targets", "labels_of_utterances", "placeholder_mask", "shot_labels"]
+__all__ = [
+    "IGNORED",
+    "additive_mask",
+    "hide_targets",
+    "labels_of_utterances",
+    "num_tokens_after_enrollment",
+    "placeholder_mask",
+    "shot_labels",
+]

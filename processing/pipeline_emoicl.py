@@ -1,7 +1,7 @@
 """The pipeline for personalized speech emotion recognition: utterance and enrollment in, labels with scores out."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -228,12 +228,26 @@ class EmoIclPipeline(EmoIclBasePipeline):
         embeddings, index = join_profiles(embeddings, index, [episode["profile"] for episode in episodes])
         labels = [labels_of(episode["enrollment"], episode["profile"]) for episode in episodes]
         prompts = self.processor.build_prompts(index, labels, candidate_labels).to(self.device)
-        if decoding == "beam":
-            output = self.model.generate(**prompts, **embeddings, return_dict_in_generate=True, output_scores=True)
-            return {"sequences": output.sequences, "scores": output.sequences_scores, **targets}
         candidates = candidate_labels or self.processor.candidate_labels
+        prefix = self._prefix_of([episode["profile"] for episode in episodes], candidates, prompts, embeddings)
+        inputs = {**prompts, **embeddings, "prefix": prefix}
+        if decoding == "beam":
+            output = self.model.generate(**inputs, return_dict_in_generate=True, output_scores=True)
+            return {"sequences": output.sequences, "scores": output.sequences_scores, **targets}
         label_ids = self.processor.label_ids(candidates, candidates)
-        return {"scores": self.model.score_labels(label_ids.to(self.device), **prompts, **embeddings), **targets}
+        return {"scores": self.model.score_labels(label_ids.to(self.device), **inputs), **targets}
+
+    def _prefix_of(self, profiles: list, candidates: list[str], prompts: Mapping, embeddings: Mapping) -> Any:
+        """What the language model has read of the profile that all prompts of a batch begin with, if it is one and the
+        language model keeps that. It is read when the profile is first used, and kept with it."""
+        profile = profiles[0]
+        if profile is None or any(other is not profile for other in profiles):
+            return None
+        read_for = (self.model_identity, tuple(candidates), self.device)
+        if profile.prefix is None or profile.prefix[0] != read_for:
+            first = {name: tensor[:1] for name, tensor in prompts.items()}
+            profile.prefix = read_for, self.model.model.encode_prefix(**first, **embeddings)
+        return profile.prefix[1]
 
     def _embed(self, utterances: list[Utterance]) -> dict[str, torch.Tensor]:
         """What the model makes of utterances, a row for each: those that it has not met before are encoded."""

@@ -57,6 +57,10 @@ class EmoIclProcessor(ProcessorMixin):
             candidate that is none of them is written as one of the tokenizer's reserved tokens `<label_0>`,
             `<label_1>`, ..., in the order of the candidates. By default every label is written as its own text, as in
             the paper.
+        prompt_frame (`list[str]`, *optional*, defaults to `["", ""]`):
+            Text before the instruction and after the target, such as a chat has around what its user says. Its last
+            token is not part of the prompt: after it a label is written, and the model knows it as
+            `config.decoder_start_token_id`.
         chat_template (`str`, *optional*):
             Unused; every processor of transformers has one.
     """
@@ -71,6 +75,7 @@ class EmoIclProcessor(ProcessorMixin):
         max_shots: int = 31,
         audio_token: str = "<audio>",
         known_labels: Sequence[str] | None = None,
+        prompt_frame: Sequence[str] = ("", ""),
         chat_template: str | None = None,
     ):
         super().__init__(feature_extractor, tokenizer, chat_template=chat_template)
@@ -90,6 +95,7 @@ class EmoIclProcessor(ProcessorMixin):
             )
         self.candidate_labels = self._check_candidates(candidate_labels)
         self.instruction = instruction
+        self.prompt_frame = list(prompt_frame)
         self.max_shots = max_shots
         self.audio_token = audio_token
         self.audio_token_id = tokenizer.convert_tokens_to_ids(audio_token)
@@ -203,7 +209,8 @@ class EmoIclProcessor(ProcessorMixin):
         labels: list[str] | None = None,
     ) -> BatchFeature:
         """
-        Lays out the prompts W, X^1, Z^1, ..., X^k, Z^k, X: all that the model is given but the speech itself.
+        Lays out the prompts W, X^1, Z^1, ..., X^k, Z^k, X: all that the model is given but the speech itself. What
+        frames them is of the sequence of W.
 
         Args:
             utterance_index (`list[list[int]]`):
@@ -236,7 +243,10 @@ class EmoIclProcessor(ProcessorMixin):
         if labels is not None and len(labels) != len(utterance_index):
             raise ValueError(f"Got {len(labels)} labels for {len(utterance_index)} targets.")
         spellings = [self._spell(words) for words in candidates]
-        instructions = [self.instruction.replace("{labels}", ", ".join(written.values())) for written in spellings]
+        before, after = self.prompt_frame
+        instructions = [
+            before + self.instruction.replace("{labels}", ", ".join(written.values())) for written in spellings
+        ]
         shots_as_written: list[list[str | None]] = []
         targets_as_written: list[str] = []
         for i, (rows, shots, written) in enumerate(zip(utterance_index, enrollment_labels, spellings, strict=True)):
@@ -248,9 +258,11 @@ class EmoIclProcessor(ProcessorMixin):
                     targets_as_written.append(written[match_label(labels[i], list(written))])
             except ValueError as error:
                 raise ValueError(f"prompt {i}: {error}") from error
-        tokens = self._tokenize({*instructions, *(text for shots in shots_as_written for text in shots if text)})
+        tokens = self._tokenize(
+            {*instructions, after, *(text for shots in shots_as_written for text in shots if text)}
+        )
         prompts = [
-            self._lay_out(tokens[instruction], [tokens[text] if text else [] for text in shots])
+            self._lay_out(tokens[instruction], [tokens[text] if text else [] for text in shots], tokens[after][:-1])
             for instruction, shots in zip(instructions, shots_as_written, strict=True)
         ]
         input_ids, sequence_ids = zip(*prompts, strict=True)
@@ -336,14 +348,16 @@ class EmoIclProcessor(ProcessorMixin):
         ordered = sorted(texts)
         return dict(zip(ordered, self.tokenizer(ordered, add_special_tokens=False)["input_ids"], strict=True))
 
-    def _lay_out(self, instruction: list[int], shots: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    def _lay_out(
+        self, instruction: list[int], shots: list[list[int]], after: list[int]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns the tokens of a prompt, and for each the place of its sequence."""
         speech = [self.audio_token_id] * self.num_query_tokens
-        sequences = [instruction, *(sequence for label in shots for sequence in (speech, label)), speech]
+        sequences = [instruction, *(sequence for label in shots for sequence in (speech, label)), speech, after]
         lengths = torch.tensor([len(sequence) for sequence in sequences])
         input_ids = torch.tensor([token for sequence in sequences for token in sequence])
         # Counted back from the target, which so has the same place at any number of shots.
-        places = torch.tensor([0, *range(len(sequences) - 1, 0, -1)])
+        places = torch.tensor([0, *range(len(sequences) - 2, 0, -1), 0])
         return input_ids, places.repeat_interleave(lengths)
 
     def _resolve_candidates(self, candidate_labels: list[str] | None) -> list[str]:

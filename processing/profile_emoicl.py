@@ -76,6 +76,15 @@ class SpeakerProfile:
         self.digests = list(digests)
         self.embeddings = {name: embeddings[name] for name in sorted(embeddings)}
         self._labels = list(labels)
+        self.forget_prefix()
+
+    def forget_prefix(self) -> None:
+        """Forgets what the pipeline keeps in `prefix`: what a decoder-only language model has read of the enrollment,
+        and for which model and candidate labels. In a file it would be larger than all else, and it is soon read."""
+        self.prefix: tuple[tuple, Any] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"prefix": None}
 
     @property
     def labels(self) -> list[str | None]:
@@ -116,6 +125,7 @@ class SpeakerProfile:
             {name: torch.cat([tensor, other.embeddings[name].to(tensor)]) for name, tensor in self.embeddings.items()},
         )
         self._labels, self.digests, self.embeddings = both.labels, both.digests, both.embeddings
+        self.forget_prefix()
 
     def remove(self, index: int) -> None:
         """
@@ -133,6 +143,7 @@ class SpeakerProfile:
         self._labels = [self._labels[i] for i in rest]
         self.digests = [self.digests[i] for i in rest]
         self.embeddings = {name: tensor[rest] for name, tensor in self.embeddings.items()}
+        self.forget_prefix()
 
     def check_model(self, model: "ModelIdentity | str") -> None:
         """

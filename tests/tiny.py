@@ -20,6 +20,8 @@ LABELS = ("Joy", "Sadness", "Anger")
 # The known labels of a tiny model. "Anger" is none of them, so that tests meet an unknown label too.
 KNOWN_LABELS = {"Joy": [10, EOS], "Sadness": [11, 12, EOS]}
 
+LAYER_TYPES = ["sliding_attention", "full_attention"]
+
 # Fields of a model that made-up speakers teach: an utterance is one token, its label bound to it, and nothing sees the
 # target.
 READER: dict[str, Any] = {
@@ -44,7 +46,8 @@ def tiny_speech_config(kind: str = "whisper", num_layers: int = 3) -> PreTrained
 
 
 def tiny_text_config(kind: str = "t5", vocab_size: int = VOCAB_SIZE) -> PreTrainedConfig:
-    """Configuration of a language model: `"t5"`, `"bart"` or `"t5gemma"`."""
+    """Configuration of a language model: `"t5"`, `"bart"` or `"t5gemma"`, or of a decoder-only one: `"llama"`, or
+    `"gemma3_text"`, of which every other layer sees but the last tokens."""
     tokens = {"vocab_size": vocab_size, "pad_token_id": PAD, "eos_token_id": EOS}
     if kind == "bart":
         sizes = {f"{part}_{size}": 2 for part in ("encoder", "decoder") for size in ("layers", "attention_heads")}
@@ -62,6 +65,20 @@ def tiny_text_config(kind: str = "t5", vocab_size: int = VOCAB_SIZE) -> PreTrain
             **tokens,
         }
         return AutoConfig.for_model("t5gemma", encoder=module, decoder=dict(module), bos_token_id=2, **tokens)
+    if kind in ("llama", "gemma3_text"):
+        sizes = {"hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+        windows = {"query_pre_attn_scalar": 8, "sliding_window": 6, "layer_types": LAYER_TYPES}
+        return AutoConfig.for_model(
+            kind,
+            **tokens,
+            **sizes,
+            **(windows if kind == "gemma3_text" else {}),
+            num_key_value_heads=1,
+            head_dim=8,
+            bos_token_id=2,
+            decoder_start_token_id=2,
+            max_position_embeddings=512,
+        )
     return AutoConfig.for_model(
         "t5", **tokens, d_model=24, d_kv=8, d_ff=32, num_layers=2, num_heads=2, decoder_start_token_id=PAD
     )

@@ -10,6 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     AutoConfig,
     AutoModel,
+    AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     PreTrainedConfig,
     PreTrainedModel,
@@ -45,7 +46,14 @@ SELF_SUPERVISED: dict[str, tuple[str, dict[str, Any]]] = {
     "wav2vec2-bert": ("wav2vec2-bert", {}),
 }
 SPEECH_ENCODERS = ("whisper", "emoicl", *SELF_SUPERVISED)
-LANGUAGE_MODELS = ("t5", "flan-t5", "mt5", "umt5", "bart", "mbart", "t5gemma")
+ENCODER_DECODERS = ("t5", "flan-t5", "mt5", "umt5", "bart", "mbart", "t5gemma")
+DECODERS = ("llama", "qwen2", "qwen3", "gemma3_text", "mistral", "gpt2")
+LANGUAGE_MODELS = ENCODER_DECODERS + DECODERS
+# As of Qwen and SmolLM2.
+CHAT = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 
 
 def self_supervised_config(kind: str) -> PreTrainedConfig:
@@ -98,10 +106,9 @@ def unigram_tokenizer(texts: tuple[str, ...], special: tuple[str, ...]) -> PreTr
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
 
 
-def byte_tokenizer() -> PreTrainedTokenizerFast:
+def byte_tokenizer(special: tuple[str, ...] = ("<s>", "<pad>", "</s>", "<unk>")) -> PreTrainedTokenizerFast:
     """A tokenizer as BART has it: bytes, and other numbers for the special tokens than T5's."""
-    special = ["<s>", "<pad>", "</s>", "<unk>"]
-    vocabulary = {token: i for i, token in enumerate(special + sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    vocabulary = {token: i for i, token in enumerate([*special, *sorted(pre_tokenizers.ByteLevel.alphabet())])}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -110,8 +117,37 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
+def chat_tokenizer() -> PreTrainedTokenizerFast:
+    """A tokenizer as of decoder-only models that were taught to chat: bytes, and none for padding."""
+    tokenizer = byte_tokenizer(("<|endoftext|>", "<|im_start|>", "<|im_end|>"))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer.backend_tokenizer,
+        bos_token="<|im_start|>",
+        eos_token="<|im_end|>",
+        chat_template=CHAT,
+    )
+
+
+def decoder_config(kind: str, vocab_size: int) -> PreTrainedConfig:
+    """Configuration of a tiny decoder-only model, one of `DECODERS`; two of them have layers that see but a few
+    tokens."""
+    if kind == "gpt2":
+        return AutoConfig.for_model(kind, vocab_size=vocab_size, n_embd=24, n_layer=2, n_head=2, n_positions=400)
+    windows: dict[str, Any] = {
+        "gemma3_text": {"query_pre_attn_scalar": 8, "layer_types": ["sliding_attention", "full_attention"]},
+        "mistral": {},
+    }
+    fields = {"sliding_window": 8, **windows[kind]} if kind in windows else {}
+    return AutoConfig.for_model(
+        kind, vocab_size=vocab_size, hidden_size=24, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=8, tie_word_embeddings=kind != "llama", **fields,
+    )  # fmt: skip
+
+
 def language_model_config(kind: str, vocab_size: int) -> PreTrainedConfig:
     """Configuration of a tiny language model, one of `LANGUAGE_MODELS`, with the published ones' peculiarities."""
+    if kind in DECODERS:
+        return decoder_config(kind, vocab_size)
     if kind in ("t5", "flan-t5", "mt5", "umt5"):
         model_type = kind.removeprefix("flan-")
         gated = {} if kind == "t5" else {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
@@ -142,9 +178,13 @@ def save_language_model(kind: str, folder: Path, labels: tuple[str, ...]) -> Pat
     T5's vocabulary is larger than its tokenizer's, as published; the others' is just as large.
     """
     special = ("<s>", "<pad>", "</s>", "<unk>") if kind == "mbart" else ("<pad>", "</s>", "<unk>")
-    tokenizer = byte_tokenizer() if kind == "bart" else unigram_tokenizer((INSTRUCTION, *labels), special)
+    if kind in DECODERS:
+        tokenizer = chat_tokenizer() if kind != "gpt2" else byte_tokenizer(("</s>",))
+    else:
+        tokenizer = byte_tokenizer() if kind == "bart" else unigram_tokenizer((INSTRUCTION, *labels), special)
     spare = 5 if kind in ("t5", "flan-t5", "mt5", "umt5") else 0
-    model = AutoModelForSeq2SeqLM.from_config(language_model_config(kind, len(tokenizer) + spare))
+    auto_class = AutoModelForCausalLM if kind in DECODERS else AutoModelForSeq2SeqLM
+    model = auto_class.from_config(language_model_config(kind, len(tokenizer) + spare))
     randomize(model).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -18,10 +18,12 @@ Both parts are named by their Hub name or by a folder:
 
   speech encoders   Whisper, wav2vec 2.0, HuBERT, WavLM, wav2vec2-BERT; the encoder of the paper
   language models   encoder-decoders: T5, Flan-T5, mT5, UMT5, BART, mBART, T5Gemma
+                    decoder-only: Llama, SmolLM2, Qwen2 and 3, Gemma 3, Mistral, and others with attention alone
 
   emoicl init --speech-encoder openai/whisper-small --language-model google/flan-t5-base --output my-model
   emoicl init --speech-encoder microsoft/wavlm-base-plus --speech-layer 9 --language-model google/mt5-small \\
       --labels Freude Trauer Wut --adaptation-size 64 --output my-model
+  emoicl init --speech-encoder openai/whisper-base --language-model Qwen/Qwen3-0.6B --output my-model
 
 A middle layer of the speech encoder often hears more emotion than the last one, and what lies above it is left away.
 More query tokens keep more of an utterance and make prompts longer: a prompt has as many for each utterance. Without

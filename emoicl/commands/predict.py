@@ -51,15 +51,13 @@ that cannot be used is named with its reason, and the others go on; the exit sta
 --window every file has a timeline, whose windows reach to its last sample; a silent one has no labels. Lines are
 written as they are known, so that an interruption keeps those before it.
 
-<<<<<<< HEAD
 Several devices share the files, and write one table. Machines that do not know of each other take a part each:
 
   accelerate launch -m emoicl_commands.cli predict recordings/ --output out.csv
   emoicl predict recordings/ --output out-0.csv --num-shards 2 --shard 0
-=======
+
 Familiarity is the share of the training recordings, as heard by statistics of other speakers, that sound no more
 familiar; below .05 a note says so. --abstain-below gives no labels where the best of them is not probable enough.
->>>>>>> 507df5f (Models tell how familiar a recording sounds, and answers may be withheld)
 
 Enroll a person only with their consent, and delete their profile when they ask.
 """
@@ -197,16 +195,13 @@ def check_options(options: argparse.Namespace) -> None:
         raise ValueError(f"--threshold is a probability, 0 to 1; got {options.threshold}.")
     if options.device is not None:
         check_device(options.device)
-<<<<<<< HEAD
     if not 0 <= options.shard < options.num_shards:
         raise ValueError(
             f"--shard is one of the --num-shards parts, counted from 0; got {options.shard} of {options.num_shards}."
         )
-=======
     for name, share in (("--abstain-below", options.abstain_below), ("--min-familiarity", options.min_familiarity)):
         if share is not None and not 0 <= share <= 1:
             raise ValueError(f"{name} is a number from 0 to 1; got {share}.")
->>>>>>> 507df5f (Models tell how familiar a recording sounds, and answers may be withheld)
 
 
 def refuse_overwriting(option: str, output: Path | None, inputs: Iterable[tuple[str, Path | None]]) -> None:

@@ -8,6 +8,7 @@ from tiny_corpus import compose_tiny, tone
 from transformers import (
     AutoConfig,
     AutoFeatureExtractor,
+    AutoModelForMultimodalLM,
     AutoModelForSpeechSeq2Seq,
     AutoProcessor,
     pipeline,
@@ -30,7 +31,8 @@ def test_names_that_are_not_public():
 
 def test_auto_classes_load_a_checkpoint(checkpoint):
     assert type(AutoConfig.from_pretrained(checkpoint)) is emoicl.EmoIclConfig
-    assert type(AutoModelForSpeechSeq2Seq.from_pretrained(checkpoint)) is emoicl.EmoIclForConditionalGeneration
+    for auto_class in (AutoModelForSpeechSeq2Seq, AutoModelForMultimodalLM):
+        assert type(auto_class.from_pretrained(checkpoint)) is emoicl.EmoIclForConditionalGeneration
     assert type(AutoFeatureExtractor.from_pretrained(checkpoint)) is emoicl.EmoIclFeatureExtractor
     assert type(AutoProcessor.from_pretrained(checkpoint)) is emoicl.EmoIclProcessor
 

@@ -100,10 +100,10 @@ def test_a_speaker_adaptation_that_cannot_be(fields, message):
         tiny_config(adaptation_config=tiny_adaptation(**fields))
 
 
-@pytest.mark.parametrize("model_type", ["gpt2", "bert"])
-def test_a_language_model_without_encoder_or_decoder_is_refused(model_type):
-    with pytest.raises(ValueError, match=f"'{model_type}', which is not an encoder-decoder"):
-        EmoIclConfig(text_config={"model_type": model_type})
+def test_a_speech_language_model_writes_labels_after_prompts_whatever_its_language_model_is():
+    for model_type in ("t5", "llama"):
+        config = EmoIclConfig(text_config={"model_type": model_type, "decoder_start_token_id": 7})
+        assert config.is_encoder_decoder and config.decoder_start_token_id == 7
 
 
 def test_an_unsupported_speech_encoder_is_named():

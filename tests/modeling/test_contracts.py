@@ -36,6 +36,16 @@ class TestConditionalGeneration(ModelTester, GenerationTester):
         return tiny_batch() | {"labels": CANDIDATES}
 
 
+class TestDecoderOnly(TestConditionalGeneration):
+    """Of a language model without an encoder, the label is all that hidden states and attentions are returned of."""
+
+    attentions = {"decoder_attentions": 2}
+    hidden_states = {"decoder_hidden_states": 3}
+
+    def model(self, **fields):
+        return tiny_model(**({"text": "llama"} | fields))
+
+
 class TestReader(TestConditionalGeneration):
     """The layout that made-up speakers teach."""
 
@@ -102,7 +112,9 @@ class Scoring(torch.nn.Module):
 
 
 @pytest.mark.parametrize(
-    "fields", [{}, {"adaptation_config": None}, READER], ids=["adaptation", "the paper's", "reader"]
+    "fields",
+    [{}, {"adaptation_config": None}, READER, {"text": "llama"}],
+    ids=["adaptation", "the paper's", "reader", "decoder-only"],
 )
 @pytest.mark.parametrize("shots", ["enrollment", "no enrollment"])
 def test_scoring_is_exported(shots, fields):

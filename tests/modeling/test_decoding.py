@@ -19,7 +19,7 @@ from torch.testing import assert_close
 
 # Several tokens, shared first tokens, one that is the start of another, one nobody has learned or shown.
 CANDIDATES = [[10, EOS], [11, 12, EOS], [11, 13, EOS], [11, 12, 13, EOS], [40, 41, 42, 43, EOS]]
-TEXTS = ["t5", "bart", "t5gemma"]
+TEXTS = ["t5", "bart", "t5gemma", "llama", "gemma3_text"]
 # pad, eos, a word, the placeholder and two more words: few enough to try every text of three tokens.
 SMALL: dict[str, Any] = {
     "vocab_size": 6,

@@ -209,7 +209,10 @@ def test_with_weights_of_zero_the_language_model_answers_alone():
     assert (scores_of(tiny_reader(), batch) - alone).abs().max() > 1e-3
     # The weights of the language model are the same as with evidence, and so is what it says.
     personal = tiny_reader()
-    by_model = personal.score_by_language_model(CANDIDATES, encoded(personal, batch), batch["attention_mask"])
+    steps = personal.prepare_decoder_input_ids_from_labels(CANDIDATES)
+    by_model = personal.model.prompted.score(
+        personal.model.encode(**batch), batch["attention_mask"], steps, CANDIDATES
+    )
     assert_close(by_model.log_softmax(-1), alone, atol=1e-4, rtol=1e-4)
 
 

@@ -13,11 +13,7 @@ from emoicl.training.data.processes import map_shared
 from emoicl.training.data.progress import progress
 from emoicl.training.episodes.enrollment import EnrollmentSetting, max_shots, select_enrollment
 from emoicl.training.episodes.episodes import Episode
-<<<<<<< HEAD
-from emoicl.training.evaluation.recognition import CorpusRecognizer, Recognizer
-=======
-from emoicl.training.evaluation.recognition import Recognizer, TellsFamiliarity
->>>>>>> 507df5f (Models tell how familiar a recording sounds, and answers may be withheld)
+from emoicl.training.evaluation.recognition import CorpusRecognizer, Recognizer, TellsFamiliarity
 from emoicl.training.evaluation.reports import Condition, EvaluationReport
 
 
@@ -99,7 +95,6 @@ def evaluate(
         recognizer.embed_together(corpus)
     steps = math.ceil(len(runs) * len(starts) / PartialState().num_processes)
     with progress(total=steps, desc="Evaluating", unit="batches", leave=False) as bar:
-<<<<<<< HEAD
 
         def score(batch: tuple[Condition, int, int]) -> np.ndarray:
             condition, seed, start = batch
@@ -124,28 +119,7 @@ def evaluate(
     for number, (condition, _) in enumerate(runs):
         of_run = scored[number * len(starts) : (number + 1) * len(starts)]
         condition.add(np.concatenate(of_run), recognizer.candidate_labels)
-=======
-        for condition, seed in runs:
-            probabilities = []
-            for start in range(0, len(corpus), batch_size):
-                episodes = [
-                    draw_episode(
-                        corpus,
-                        target,
-                        condition,
-                        setting,
-                        seed,
-                        label,
-                        recognizer.candidate_labels,
-                        fewer=thin_speakers == "fewer_shots",
-                    )
-                    for target in range(start, min(start + batch_size, len(corpus)))
-                ]
-                probabilities.append(recognizer.score(corpus, episodes))
-                bar.update()
-            condition.add(np.concatenate(probabilities), recognizer.candidate_labels)
     familiarity = recognizer.familiarity(corpus) if isinstance(recognizer, TellsFamiliarity) else None
->>>>>>> 507df5f (Models tell how familiar a recording sounds, and answers may be withheld)
     return EvaluationReport(
         setting=str(setting),
         seeds=seeds,

@@ -250,7 +250,9 @@ def classifier_parts(config: EmoIclClassifierConfig) -> dict[str, tuple[str, str
 
 
 def describe_layers(config: PreTrainedConfig) -> list[str]:
-    """Depth and width of an encoder-decoder, as far as its type names them in a usual way."""
+    """Depth and width of a language model, as far as its type names them in a usual way."""
+    if not config.is_encoder_decoder:
+        return [f"{config.num_hidden_layers} layers", f"{config.hidden_size}-d"]
     for encoder, decoder, width in (
         ("num_layers", "num_decoder_layers", "d_model"),
         ("encoder_layers", "decoder_layers", "d_model"),

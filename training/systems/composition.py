@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoFeatureExtractor,
-    AutoModelForSeq2SeqLM,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -18,13 +18,21 @@ from transformers import (
 
 from emoicl.modeling.classification_emoicl import EmoIclForAudioClassification
 from emoicl.modeling.configuration_emoicl import EmoIclClassifierConfig, EmoIclConfig
+from emoicl.modeling.language_model_emoicl import PromptedDecoder, prompted_form
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
 from emoicl.modeling.pretrained_emoicl import EmoIclPreTrainedModel
 from emoicl.modeling.speech_encoder_emoicl import build_speech_encoder, check_speech_encoder
 from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
 from emoicl.processing.processing_emoicl import INSTRUCTION, EmoIclProcessor
 from emoicl.training.publishing.checkpoint import MODEL_FILES, naming_damage
-from emoicl.training.systems.tokenizer import AUDIO_TOKEN, load_tokenizer, spell_labels, train_tokenizer
+from emoicl.training.systems.tokenizer import (
+    AUDIO_TOKEN,
+    frame_prompts,
+    load_tokenizer,
+    source_of,
+    spell_labels,
+    train_tokenizer,
+)
 
 
 def compose(
@@ -51,8 +59,9 @@ def compose(
         labels (`Sequence[str]`): The candidate labels.
         speech_layer (`int`, *optional*): Encoder layer that feeds the Q-Former; those above are left away.
         language_model (`str`, *optional*):
-            Hub name or folder of an encoder-decoder language model such as Flan-T5. By default a T5 is made from
-            scratch, with a small tokenizer for the instruction and the labels.
+            Hub name or folder of an encoder-decoder language model such as Flan-T5, or of a decoder-only one such as
+            Llama, Qwen3 or SmolLM2, or a file in GGUF. By default a T5 is made from scratch, with a small tokenizer
+            for the instruction and the labels.
         qformer (`Mapping`, *optional*): Sizes that differ from those of `Blip2QFormerConfig`.
         text (`Mapping`, *optional*): Sizes of the T5 from scratch that differ from those of `T5Config`.
         known_labels (`Sequence[str]`, *optional*): Label words whose voices are learned, by default `labels`.
@@ -73,7 +82,7 @@ def compose(
     """
     known_labels = list(known_labels or labels)
     speech_config = load_speech_config(speech_encoder)
-    pretrained = None
+    pretrained, prompt_frame = None, ("", "")
     if language_model is None:
         tokenizer = train_tokenizer([INSTRUCTION, *labels, *known_labels], num_open_labels=num_open_labels)
         text_config = new_text_config(tokenizer, text or {})
@@ -85,6 +94,9 @@ def compose(
         tokenizer = load_tokenizer(language_model)
         pretrained = load_language_model(language_model, tokenizer)
         text_config = pretrained.config
+        if not text_config.is_encoder_decoder:
+            prompt_frame = frame_prompts(tokenizer)
+            text_config.decoder_start_token_id = tokenizer.encode(prompt_frame[1], add_special_tokens=False)[-1]
     spell_labels(tokenizer, labels)
     if adaptation_config is not None:
         label_ids = spell_labels(tokenizer, known_labels)
@@ -110,6 +122,7 @@ def compose(
         candidate_labels=labels,
         max_shots=config.max_shots,
         known_labels=list(labels) if num_open_labels else None,
+        prompt_frame=prompt_frame,
     )
     return model, processor
 
@@ -192,27 +205,36 @@ def load_language_model(checkpoint: str, tokenizer: PreTrainedTokenizerBase) -> 
     Loads a pretrained language model with an embedding for every token of its tokenizer, in float32.
 
     Args:
-        checkpoint (`str`): Hub name or folder of an encoder-decoder language model.
+        checkpoint (`str`): Hub name or folder of a language model, or a file in GGUF.
         tokenizer ([`PreTrainedTokenizerBase`]): Its tokenizer, perhaps with tokens that are new to the model.
 
     Returns:
-        [`PreTrainedModel`]: Its configuration names the tokenizer's special tokens, and where the decoder starts.
+        [`PreTrainedModel`]: Its configuration names the tokenizer's special tokens, and where a decoder starts.
 
     Raises:
-        `ValueError`: If it is no encoder-decoder language model, or the checkpoint lacks weights.
+        `ValueError`: If it is no language model of a type that can be prompted with embeddings, or the checkpoint
+            lacks weights.
     """
     with naming_damage(checkpoint, "config.json"):
-        config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
-    if type(config) not in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING or not config.is_encoder_decoder:
-        raise ValueError(
-            f"{checkpoint} is of type {config.model_type!r}, which is not supported as a language model; supported "
-            "are encoder-decoders such as those of type bart, mbart, mt5, t5 (Flan-T5 too), t5gemma and umt5."
-        )
+        config = AutoConfig.from_pretrained(**source_of(checkpoint), trust_remote_code=False)
+    refusal = (
+        f"{checkpoint} is of type {config.model_type!r}, which is not supported as a language model; supported are "
+        "encoder-decoders such as those of type bart, mbart, mt5, t5 (Flan-T5 too), t5gemma and umt5, and those with "
+        "a decoder alone and plain attention, such as gemma3_text, llama (SmolLM2 too), mistral, qwen2 and qwen3."
+    )
+    if type(config) not in (
+        MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING if config.is_encoder_decoder else MODEL_FOR_CAUSAL_LM_MAPPING
+    ):
+        raise ValueError(refusal)
     with naming_damage(checkpoint, *MODEL_FILES):
-        loaded: Any = AutoModelForSeq2SeqLM.from_pretrained(checkpoint, dtype=torch.float32, output_loading_info=True)
+        loaded: Any = prompted_form(config).auto_class.from_pretrained(
+            **source_of(checkpoint), dtype=torch.float32, output_loading_info=True
+        )
     model, info = loaded
     config = model.config
     refuse_missing(checkpoint, "language model", info["missing_keys"])
+    if not config.is_encoder_decoder and not shares_prompts(model):
+        raise ValueError(refusal)
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
         # T5Gemma has a vocabulary for each half, of which resizing tells the decoder alone.
@@ -223,6 +245,25 @@ def load_language_model(checkpoint: str, tokenizer: PreTrainedTokenizerBase) -> 
     if getattr(config, "decoder_start_token_id", None) is None:
         config.decoder_start_token_id = model.generation_config.decoder_start_token_id
     return model
+
+
+@torch.no_grad()
+def shares_prompts(model: PreTrainedModel) -> bool:
+    """Whether a decoder-only language model can be prompted with embeddings and scores several labels after one prompt
+    as it does each of them: not where it has a state in place of attention, or looks ahead."""
+    prompted: Any = PromptedDecoder(model.eval())
+    mask = torch.tensor([[1, 1, 1, 1, 0]])
+    embeds = model.get_input_embeddings()
+    labels = torch.tensor([[4, 5], [6, 7]])
+    steps = torch.tensor([[3, 4], [3, 6]])
+    try:
+        encoded = prompted.encode(embeds(torch.arange(5)[None]), mask)
+        together = prompted.score(encoded, mask, steps, labels)
+        alone = [prompted.decode(encoded, mask, row[None], use_cache=False).logits.log_softmax(-1) for row in steps]
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, NotImplementedError):
+        return False
+    each = [scores[0].gather(1, row[:, None]).sum() for scores, row in zip(alone, labels, strict=True)]
+    return torch.allclose(together[0], torch.stack(each), rtol=1e-4, atol=1e-4)
 
 
 def load_speech_encoder(model: EmoIclPreTrainedModel, checkpoint: str) -> None:

@@ -1,6 +1,7 @@
 """Tokenizers of the language model: one trained for a model from scratch, or a pretrained model's own."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -53,20 +54,51 @@ def load_tokenizer(language_model: str) -> PreTrainedTokenizerBase:
     Loads the tokenizer of a pretrained language model and adds the placeholder of the query tokens to it.
 
     Args:
-        language_model (`str`): Hub name or folder of the language model.
+        language_model (`str`): Hub name or folder of the language model, or a file in GGUF.
 
     Returns:
-        [`PreTrainedTokenizerBase`]: With `<audio>` as its last token, where it is new to the vocabulary.
+        [`PreTrainedTokenizerBase`]: With `<audio>` as its last token, where it is new to the vocabulary. Where it has
+        no token for padding, which is never looked at, that of the end of a sequence stands in.
 
     Raises:
-        `ValueError`: If the tokenizer has no padding or no end-of-sequence token, or a file of it is damaged.
+        `ValueError`: If the tokenizer has no end-of-sequence token, or a file of it is damaged.
     """
     with naming_damage(language_model, "tokenizer*.json", "special_tokens_map.json"):
-        tokenizer = AutoTokenizer.from_pretrained(language_model, trust_remote_code=False)
-    if missing := [name for name in ("pad_token", "eos_token") if getattr(tokenizer, name) is None]:
-        raise ValueError(f"The tokenizer of {language_model} has no {' and no '.join(missing)}; prompts need both.")
+        tokenizer = AutoTokenizer.from_pretrained(**source_of(language_model), trust_remote_code=False)
+    if tokenizer.eos_token is None:
+        raise ValueError(f"The tokenizer of {language_model} has no eos_token; a label needs one to end with.")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
     tokenizer.add_special_tokens({"extra_special_tokens": [AUDIO_TOKEN]}, replace_extra_special_tokens=False)
     return tokenizer
+
+
+def source_of(checkpoint: str) -> dict[str, str]:
+    """Arguments of `from_pretrained` for a Hub name, a folder, or a file in GGUF (which takes the package `gguf`)."""
+    if not checkpoint.endswith(".gguf"):
+        return {"pretrained_model_name_or_path": checkpoint}
+    path = Path(checkpoint)
+    return {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+
+
+def frame_prompts(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
+    """
+    What stands around a prompt of a decoder-only language model, up to where its answer begins: around a user's turn
+    in a chat, or else the tokens that begin and end a text.
+
+    Args:
+        tokenizer ([`PreTrainedTokenizerBase`]): Tokenizer of the language model.
+
+    Returns:
+        `tuple`: the text before and that after, `prompt_frame` of [`EmoIclProcessor`].
+    """
+    if tokenizer.chat_template is None:
+        return str(tokenizer.bos_token or ""), str(tokenizer.eos_token)
+    user = [{"role": "user", "content": AUDIO_TOKEN}]
+    # Qwen3 would think aloud first.
+    turn = tokenizer.apply_chat_template(user, tokenize=False, add_generation_prompt=True, enable_thinking=False)
+    before, after = str(turn).split(AUDIO_TOKEN)
+    return before, after
 
 
 def spell_labels(tokenizer: PreTrainedTokenizerBase, labels: Sequence[str]) -> list[list[int]]:

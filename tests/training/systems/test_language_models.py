@@ -1,16 +1,30 @@
 """A model composed with a pretrained language model of each type does all that one from scratch does."""
 
+import copy
+import pickle
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from tiny import LABELS
 from tiny_checkpoints import LANGUAGE_MODELS, edit_config, randomize, save_language_model
-from tiny_corpus import MODEL_FIELDS, SIZES
+from tiny_corpus import MODEL_FIELDS, SIZES, THREE_STEPS
 from torch.testing import assert_close
-from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoModelForSpeechSeq2Seq, AutoProcessor
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSpeechSeq2Seq,
+    AutoProcessor,
+)
 
 import emoicl  # noqa: F401 (the auto classes)
+from emoicl.processing.pipeline_emoicl import EmoIclPipeline
+from emoicl.training.data.features import FeatureCache
 from emoicl.training.systems.composition import compose
+from emoicl.training.systems.meta_icl_config import MetaIclTrainingArguments
+from emoicl.training.systems.meta_icl_trainer import MetaIclTrainer
 from emoicl.training.systems.tokenizer import load_tokenizer
 
 
@@ -46,10 +60,16 @@ def inputs_of(processor, *shots, labels=None):
     return processor([WAVEFORMS[0]] * len(shots), enrollment=[enrollment[:count] for count in shots], labels=labels)
 
 
+@pytest.fixture
+def enrollment():
+    return [{"audio": waveform, "label": label} for waveform, label in zip(WAVEFORMS[1:], LABELS, strict=False)]
+
+
 def test_the_pretrained_weights_and_tokens_are_taken_over(language_model, whisper):
     model, processor = compose_with(language_model, whisper)
-    pretrained = AutoModelForSeq2SeqLM.from_pretrained(language_model).state_dict()
     tokenizer, config = processor.tokenizer, model.config
+    auto_class = AutoModelForSeq2SeqLM if config.text_config.is_encoder_decoder else AutoModelForCausalLM
+    pretrained = auto_class.from_pretrained(language_model).state_dict()
     old_size = len(tokenizer) - 1
     for name, weight in model.model.language_model.state_dict().items():
         # Tokens that are new to the model have rows of their own.
@@ -139,6 +159,87 @@ def test_generation_takes_the_best_token_at_each_step_and_none_is_forced(compose
     assert beams.shape[0] == 1 and beams[0, 0] == model.config.decoder_start_token_id
 
 
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_a_decoder_is_asked_as_in_a_chat_where_it_was_taught_to(kind, whisper, tmp_path):
+    model, processor = compose_with(save_language_model(kind, tmp_path, LABELS), whisper)
+    inputs = inputs_of(processor, 1)
+    asked = processor.tokenizer.decode(inputs["input_ids"][0]).replace("<audio>", "")
+    question = (
+        f"Please select the appropriate emotion for the input speech from the following: {', '.join(LABELS)}.Joy"
+    )
+    begin, end = ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant") if kind == "llama" else ("<s>", "")
+    assert asked == begin + question + end
+    assert processor.tokenizer.decode([model.config.decoder_start_token_id]) == ("\n" if kind == "llama" else "</s>")
+    # What comes after the target is of the instruction, and the model is asked to go on from the last token of all.
+    after_target = inputs["sequence_ids"][0].tolist()[::-1].index(1)
+    assert after_target == len(processor.tokenizer.encode(end))
+    assert inputs["segment_ids"].equal(inputs["sequence_ids"] % 2)
+
+
+def test_a_profile_answers_as_the_enrollment_itself(composed, enrollment, tmp_path):
+    model, processor = composed
+    recognizer = EmoIclPipeline(model=model, processor=processor)
+    profile = recognizer.enroll(enrollment)
+    profile.save(tmp_path / "me.profile")
+    for settings in ({}, {"candidate_labels": [*LABELS[::-1], "Joy and Anger"][:3]}, {"decoding": "beam"}):
+        expected = recognizer(WAVEFORMS[0], enrollment=enrollment, **settings)
+        for kept in (profile, profile, str(tmp_path / "me.profile")):
+            assert scores_of(recognizer(WAVEFORMS[0], profile=kept, **settings)) == close_to(expected)
+    targets = [WAVEFORMS[0][start:] for start in (0, 200, 400, 600)]
+    one_by_one = [recognizer(target, profile=profile) for target in targets]
+    for speaker in ({"profile": profile}, {"enrollment": enrollment}):
+        together = recognizer(targets, batch_size=4, **speaker)
+        assert [scores_of(answer) for answer in together] == [close_to(answer) for answer in one_by_one]
+
+
+def scores_of(answers):
+    return {answer["label"]: answer["score"] for answer in answers}
+
+
+def close_to(answers):
+    return pytest.approx(scores_of(answers), abs=1e-4)
+
+
+def test_a_changed_profile_is_read_again(composed, enrollment):
+    model, processor = composed
+    recognizer = EmoIclPipeline(model=model, processor=processor)
+    profile: Any = recognizer.enroll(enrollment)
+    recognizer(WAVEFORMS[0], profile=profile)
+    assert profile.prefix is not None
+    assert (profile.prefix[1] is None) == model.config.text_config.is_encoder_decoder
+    assert copy.deepcopy(profile).prefix is None and pickle.loads(pickle.dumps(profile)).prefix is None
+    profile.remove(0)
+    expected = recognizer(WAVEFORMS[0], enrollment=enrollment[1:])
+    assert scores_of(recognizer(WAVEFORMS[0], profile=profile)) == close_to(expected)
+    profile.add(recognizer.enroll(enrollment[:1]))
+    expected = recognizer(WAVEFORMS[0], enrollment=[*enrollment[1:], enrollment[0]])
+    assert scores_of(recognizer(WAVEFORMS[0], profile=profile)) == close_to(expected)
+    with torch.no_grad():
+        model.model.qformer.projection.weight.mul_(1.1)
+    with pytest.raises(ValueError, match="made with another model"):
+        recognizer(WAVEFORMS[0], profile=profile)
+
+
+def test_it_is_trained(language_model, whisper, corpus, tmp_path):
+    torch.manual_seed(0)
+    model, processor = compose_with(language_model, whisper)
+    trainer = MetaIclTrainer(
+        model=model,
+        args=MetaIclTrainingArguments(**THREE_STEPS, output_dir=str(tmp_path / "run"), eval_shots=[2]),
+        train_dataset=corpus,
+        eval_dataset=corpus,
+        processing_class=processor,
+        features=FeatureCache(model, processor.feature_extractor, tmp_path / "cache"),
+    )
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert np.isfinite(losses).all()
+    changed = {name.split(".")[1] for name, weight in model.state_dict().items() if not weight.equal(before[name])}
+    assert {"qformer", "segment_embeddings", "sequence_embeddings", "language_model"} <= changed
+    assert 0 <= trainer.evaluate()["eval_ua_spk_2_shot"] <= 1
+
+
 def test_labels_that_cannot_be_spelled_are_refused(whisper, tmp_path):
     folder = save_language_model("t5", tmp_path, LABELS)
     with pytest.raises(ValueError, match="cannot spell '喜び', 'Quiz': a part of it is no token"):
@@ -166,10 +267,16 @@ def test_sizes_of_a_new_model_do_not_go_with_a_pretrained_one(whisper, tmp_path)
         compose(str(whisper), LABELS, language_model="t5", text={"d_model": 24})
 
 
-@pytest.mark.parametrize("model_type", ["bert", "gpt2", "whisper"])
+# Of no language model; one that looks ahead; one with a state in place of attention.
+@pytest.mark.parametrize("model_type", ["whisper", "bert", "mamba"])
 def test_other_language_models_are_refused_by_name(model_type, whisper, tmp_path):
     load_tokenizer(str(save_language_model("t5", tmp_path, LABELS)))
-    AutoConfig.for_model(model_type).save_pretrained(tmp_path)
+    if model_type == "whisper":
+        AutoConfig.for_model(model_type).save_pretrained(tmp_path)
+    else:
+        sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+        config = AutoConfig.for_model(model_type, vocab_size=100, **sizes)
+        randomize(AutoModelForCausalLM.from_config(config)).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=f"is of type '{model_type}', which is not supported as a language model.*t5"):
         compose_with(tmp_path, whisper)
 

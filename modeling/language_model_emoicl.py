@@ -1,0 +1,380 @@
+"""The two forms of a language model that is prompted with embeddings and names a label: an encoder-decoder, whose
+encoder reads the prompt and whose decoder writes the label, and a decoder-only model, which reads and writes in one.
+
+All else of a speech language model is the same for both. A label is written after `decoder_start_token_id`: of an
+encoder-decoder the first token of its decoder, of a decoder-only model the last token before the label.
+"""
+
+# As in all of transformers, fields of outputs may be None in their types and are tensors where they are used.
+# pyright: reportArgumentType=false, reportOptionalMemberAccess=false
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, Cache, DynamicCache, PreTrainedConfig
+from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2SeqModelOutput
+
+from .prompt_emoicl import IGNORED, additive_mask, num_tokens_after_enrollment
+
+
+@dataclass
+class EmoIclPrefix:
+    r"""
+    Keys and values that a decoder-only language model has computed for the beginnings of prompts, up to their targets:
+    instruction and enrollment. Prompts that begin alike share them.
+
+    Args:
+        keys_and_values (`list[tuple[torch.Tensor, torch.Tensor]]`):
+            For each layer, keys and values of shape `(num_prefixes, num_heads, prefix_length, head_size)`.
+        rows (`torch.Tensor` of shape `(batch_size,)`): Which of the prefixes each prompt begins with. A prefix that
+            was made of one prompt is that of any number of them.
+    """
+
+    keys_and_values: list[tuple[torch.Tensor, torch.Tensor]]
+    rows: torch.Tensor
+
+    @property
+    def num_bytes(self) -> int:
+        """What it takes of memory."""
+        return sum(part.nbytes for layer in self.keys_and_values for part in layer)
+
+    def to_cache(self, batch_size: int) -> DynamicCache:
+        """A cache with the prefix of each prompt, which grows without changing this."""
+        rows = self.rows.expand(batch_size)
+        return DynamicCache([(keys[rows], values[rows]) for keys, values in self.keys_and_values])
+
+
+class PromptedEncoderDecoder:
+    """An encoder-decoder such as T5, BART or T5Gemma.
+
+    Args:
+        model ([`~transformers.PreTrainedModel`]): The language model with its head.
+    """
+
+    auto_class: Any = AutoModelForSeq2SeqLM
+
+    def __init__(self, model: Any):
+        self.model = model
+
+    def encode(self, prompt: torch.Tensor, attention_mask: torch.Tensor, **recorded: Any) -> BaseModelOutput:
+        """What is computed of a prompt before any label is: hidden states of the encoder."""
+        encoder = self.model.get_encoder()
+        return encoder(inputs_embeds=prompt, attention_mask=attention_mask, return_dict=True, **recorded)
+
+    def encode_prefix(self, *prompt: Any, shared: bool = False) -> EmoIclPrefix | None:
+        """None: nothing is kept, for what the encoder makes of an enrollment hangs on the target too, and where it
+        does not, an encoder of transformers keeps no keys and values."""
+        return None
+
+    def fill_cache(self, *prompt: Any) -> Cache | None:
+        """None: the decoder's cache begins empty."""
+        return None
+
+    def decode(
+        self,
+        encoded: BaseModelOutput,
+        attention_mask: torch.Tensor,
+        decoder_input_ids: torch.Tensor,
+        decoder_attention_mask: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> Seq2SeqLMOutput:
+        """Logits `(batch_size, num_steps, vocab_size)` of what is written after encoded prompts."""
+        return self.model(
+            encoder_outputs=encoded,
+            attention_mask=attention_mask,
+            decoder_input_ids=decoder_input_ids,
+            decoder_attention_mask=decoder_attention_mask,
+            return_dict=True,
+            **kwargs,
+        )
+
+    def decode_hidden(
+        self,
+        encoded: BaseModelOutput,
+        attention_mask: torch.Tensor,
+        decoder_input_ids: torch.Tensor,
+        decoder_attention_mask: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> Seq2SeqModelOutput:
+        """The hidden states below these logits."""
+        output = self.model.get_decoder()(
+            input_ids=decoder_input_ids,
+            attention_mask=decoder_attention_mask,
+            encoder_hidden_states=encoded.last_hidden_state,
+            encoder_attention_mask=attention_mask,
+            return_dict=True,
+            **kwargs,
+        )
+        return Seq2SeqModelOutput(
+            last_hidden_state=output.last_hidden_state,
+            past_key_values=output.past_key_values,
+            decoder_hidden_states=output.hidden_states,
+            decoder_attentions=output.attentions,
+            cross_attentions=output.cross_attentions,
+            encoder_last_hidden_state=encoded.last_hidden_state,
+            encoder_hidden_states=encoded.hidden_states,
+            encoder_attentions=encoded.attentions,
+        )
+
+    def score(
+        self,
+        encoded: BaseModelOutput,
+        attention_mask: torch.Tensor,
+        decoder_input_ids: torch.Tensor,
+        labels: torch.Tensor,
+        prefix: EmoIclPrefix | None = None,
+    ) -> torch.Tensor:
+        """
+        Log-likelihoods of candidate labels after encoded prompts.
+
+        Args:
+            encoded ([`~transformers.modeling_outputs.BaseModelOutput`]): What `encode` returned.
+            attention_mask (`torch.Tensor` of shape `(batch_size, prompt_length)`): 1 for real tokens of the prompts.
+            decoder_input_ids (`torch.Tensor` of shape `(num_labels, num_label_tokens)`): Start token and label tokens.
+            labels (`torch.Tensor` of shape `(num_labels, num_label_tokens)`): Label tokens, padded with -100.
+            prefix ([`EmoIclPrefix`], *optional*): What `encode_prefix` returned for these prompts.
+
+        Returns:
+            `torch.Tensor` of shape `(batch_size, num_labels)`, in float32.
+        """
+        num_labels, batch_size = len(labels), len(attention_mask)
+        logits = self.decode(
+            BaseModelOutput(encoded.last_hidden_state.repeat_interleave(num_labels, dim=0)),
+            attention_mask.repeat_interleave(num_labels, dim=0),
+            decoder_input_ids.repeat(batch_size, 1),
+            use_cache=False,
+        ).logits
+        return log_likelihoods(logits, labels.repeat(batch_size, 1)).view(batch_size, num_labels)
+
+
+class PromptedDecoder:
+    """A decoder-only model such as Llama, Qwen, Gemma, SmolLM or Mistral. Its prompts are padded on the left before it
+    sees them, wherever they were padded: then nothing stands between a prompt and its label.
+
+    Args:
+        model ([`~transformers.PreTrainedModel`]): The language model with its head.
+    """
+
+    auto_class: Any = AutoModelForCausalLM
+
+    def __init__(self, model: Any):
+        self.model = model
+
+    def encode(self, prompt: torch.Tensor, attention_mask: torch.Tensor, **recorded: Any) -> BaseModelOutput:
+        """The prompt itself: it is read together with the label."""
+        return BaseModelOutput(last_hidden_state=prompt)
+
+    @torch.no_grad()
+    def encode_prefix(
+        self, encoded: BaseModelOutput, attention_mask: torch.Tensor, sequence_ids: torch.Tensor, shared: bool = False
+    ) -> EmoIclPrefix | None:
+        """
+        Reads the beginnings of prompts, each of them once however many prompts begin so.
+
+        Args:
+            encoded ([`~transformers.modeling_outputs.BaseModelOutput`]): What `encode` returned.
+            attention_mask (`torch.Tensor` of shape `(batch_size, prompt_length)`): 1 for real tokens of the prompts.
+            sequence_ids (`torch.Tensor` of shape `(batch_size, prompt_length)`): Place of each token's sequence.
+            shared (`bool`, *optional*, defaults to `False`): Whether to do so only where some begin alike.
+
+        Returns:
+            [`EmoIclPrefix`], or `None` if there is none.
+        """
+        length = attention_mask.shape[1] - num_tokens_after_enrollment(sequence_ids, attention_mask)
+        if length == 0:
+            return None
+        prompt, mask = (part[:, :length] for part in pad_left(encoded.last_hidden_state, attention_mask))
+        # They are alike where their embeddings are.
+        distinct, rows = (prompt * mask[..., None]).flatten(1).unique(dim=0, return_inverse=True)
+        if shared and len(distinct) == len(prompt):
+            return None
+        first = torch.stack([(rows == i).nonzero()[0, 0] for i in range(len(distinct))])
+        layers: Any = self._read(DynamicCache(), prompt[first], mask[first]).layers
+        return EmoIclPrefix([(layer.keys, layer.values) for layer in layers], rows)
+
+    @torch.no_grad()
+    def fill_cache(
+        self, encoded: BaseModelOutput, attention_mask: torch.Tensor, prefix: EmoIclPrefix | None = None
+    ) -> Cache:
+        """A cache of prompts, after which only the label is to be read; arguments as of `score`."""
+        prompt, mask = pad_left(encoded.last_hidden_state, attention_mask)
+        cache, prompt = after_prefix(prompt, prefix)
+        return self._read(cache, prompt, mask)
+
+    def _read(self, cache: DynamicCache, prompt: torch.Tensor, mask: torch.Tensor) -> DynamicCache:
+        """Reads prompts, or what follows in them on what is in the cache, into the cache."""
+        positions = positions_of(mask)[:, -prompt.shape[1] :]
+        self.model.get_decoder()(
+            inputs_embeds=prompt, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+        )
+        return cache
+
+    def decode(
+        self,
+        encoded: BaseModelOutput,
+        attention_mask: torch.Tensor,
+        decoder_input_ids: torch.Tensor,
+        decoder_attention_mask: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> Seq2SeqLMOutput:
+        """Logits `(batch_size, num_steps, vocab_size)` of what is written after prompts, which are in the cache or
+        else read first."""
+        num_steps = decoder_input_ids.shape[1]
+        inputs = self._label_inputs(encoded, attention_mask, decoder_input_ids, decoder_attention_mask, **kwargs)
+        output = self.model(**inputs, logits_to_keep=num_steps)
+        return Seq2SeqLMOutput(
+            logits=output.logits[:, -num_steps:],
+            past_key_values=output.past_key_values,
+            decoder_hidden_states=last_steps(output.hidden_states, num_steps),
+            decoder_attentions=last_steps(output.attentions, num_steps),
+            encoder_last_hidden_state=encoded.last_hidden_state,
+        )
+
+    def decode_hidden(
+        self,
+        encoded: BaseModelOutput,
+        attention_mask: torch.Tensor,
+        decoder_input_ids: torch.Tensor,
+        decoder_attention_mask: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> Seq2SeqModelOutput:
+        """The hidden states below these logits."""
+        num_steps = decoder_input_ids.shape[1]
+        inputs = self._label_inputs(encoded, attention_mask, decoder_input_ids, decoder_attention_mask, **kwargs)
+        output = self.model.get_decoder()(**inputs)
+        return Seq2SeqModelOutput(
+            last_hidden_state=output.last_hidden_state[:, -num_steps:],
+            past_key_values=output.past_key_values,
+            decoder_hidden_states=last_steps(output.hidden_states, num_steps),
+            decoder_attentions=last_steps(output.attentions, num_steps),
+            encoder_last_hidden_state=encoded.last_hidden_state,
+        )
+
+    def _label_inputs(
+        self,
+        encoded: BaseModelOutput,
+        attention_mask: torch.Tensor,
+        decoder_input_ids: torch.Tensor,
+        decoder_attention_mask: torch.Tensor | None,
+        past_key_values: Cache | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Arguments of the language model for prompts and labels, or for labels after prompts in the cache."""
+        prompt, mask = pad_left(encoded.last_hidden_state, attention_mask)
+        embeds = self.model.get_input_embeddings()(decoder_input_ids)
+        num_read = 0 if past_key_values is None else past_key_values.get_seq_length()
+        if num_read == 0:
+            embeds = torch.cat([prompt, embeds], dim=1)
+        if decoder_attention_mask is None:
+            num_steps = num_read + embeds.shape[1] - prompt.shape[1]
+            decoder_attention_mask = mask.new_ones(len(mask), num_steps)
+        mask = torch.cat([mask, decoder_attention_mask], dim=1)
+        return {
+            "inputs_embeds": embeds,
+            "attention_mask": mask,
+            "position_ids": positions_of(mask)[:, -embeds.shape[1] :],
+            "past_key_values": past_key_values,
+            "return_dict": True,
+            **kwargs,
+        }
+
+    def score(
+        self,
+        encoded: BaseModelOutput,
+        attention_mask: torch.Tensor,
+        decoder_input_ids: torch.Tensor,
+        labels: torch.Tensor,
+        prefix: EmoIclPrefix | None = None,
+    ) -> torch.Tensor:
+        """Log-likelihoods of candidate labels after prompts, as of [`PromptedEncoderDecoder`]: in one pass, in which
+        all candidates of a prompt follow on it side by side and none sees another."""
+        prompt, mask = pad_left(encoded.last_hidden_state, attention_mask)
+        batch_size, num_labels, num_label_tokens = len(prompt), *labels.shape
+        cache, prompt = after_prefix(prompt, prefix)
+        labels_embeds = self.model.get_input_embeddings()(decoder_input_ids.flatten())
+        embeds = torch.cat([prompt, labels_embeds.expand(batch_size, -1, -1)], dim=1)
+        num_tokens = num_labels * num_label_tokens
+        steps = torch.arange(num_label_tokens, device=mask.device).repeat(num_labels)
+        positions = torch.cat([positions_of(mask), mask.sum(1, keepdim=True) + steps], dim=1)
+        # The prompt is 0, which all that comes later sees, and a label sees itself.
+        branches = torch.arange(1, num_labels + 1, device=mask.device).repeat_interleave(num_label_tokens)
+        branches = torch.cat([branches.new_zeros(mask.shape[1]), branches])
+        same_branch = (branches == 0) | (branches == branches[:, None])
+        is_real = torch.cat([mask > 0, (labels != IGNORED).flatten().expand(batch_size, -1)], dim=1)
+        distance = (positions[:, :, None] - positions[:, None])[:, -embeds.shape[1] :]
+        sees = is_real[:, None] & same_branch[-embeds.shape[1] :] & (distance >= 0)
+        logits = self.model(
+            inputs_embeds=embeds,
+            attention_mask=attention_masks(self.model.config, sees, distance, embeds.dtype),
+            position_ids=positions[:, -embeds.shape[1] :],
+            past_key_values=cache if prefix is not None else None,
+            use_cache=prefix is not None,
+            logits_to_keep=num_tokens,
+        ).logits[:, -num_tokens:]
+        logits = logits.unflatten(1, labels.shape).flatten(0, 1)
+        return log_likelihoods(logits, labels.repeat(batch_size, 1)).view(batch_size, num_labels)
+
+
+def prompted_form(config: PreTrainedConfig) -> type[PromptedEncoderDecoder] | type[PromptedDecoder]:
+    """Which of the two a configuration of a language model is of."""
+    return PromptedEncoderDecoder if config.is_encoder_decoder else PromptedDecoder
+
+
+def pad_left(prompt: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Prompts `(batch_size, prompt_length, hidden_size)` and their mask, with all padding at the left."""
+    order = attention_mask.argsort(dim=1, stable=True)
+    return prompt.gather(1, order[..., None].expand_as(prompt)), attention_mask.gather(1, order)
+
+
+def positions_of(mask: torch.Tensor) -> torch.Tensor:
+    """The place of each real token among those of its row, from 0."""
+    return (mask.cumsum(1) - 1).clamp(min=0)
+
+
+def after_prefix(prompt: torch.Tensor, prefix: EmoIclPrefix | None) -> tuple[DynamicCache, torch.Tensor]:
+    """A cache with what is known of prompts, and what of them is still to be read."""
+    if prefix is None:
+        return DynamicCache(), prompt
+    cache = prefix.to_cache(len(prompt))
+    return cache, prompt[:, cache.get_seq_length() :]
+
+
+def attention_masks(
+    config: PreTrainedConfig, sees: torch.Tensor, distance: torch.Tensor, dtype: torch.dtype
+) -> torch.Tensor | dict[str, torch.Tensor]:
+    """
+    The attention masks of a decoder-only language model, in the form in which its type takes them.
+
+    Args:
+        config ([`~transformers.PreTrainedConfig`]): Configuration of the language model.
+        sees (`torch.Tensor` of shape `(batch_size, num_queries, num_keys)`): Whether a token sees another.
+        distance (`torch.Tensor` of the same shape): How many places it stands behind it.
+        dtype (`torch.dtype`): That of the language model.
+
+    Returns:
+        `torch.Tensor` of shape `(batch_size, 1, num_queries, num_keys)`, or one for each type of layer.
+    """
+    config = config.get_text_config()
+    window = getattr(config, "sliding_window", None)
+    near = sees if window is None else sees & (distance < window)
+    layer_types = getattr(config, "layer_types", None)
+    if layer_types is None:
+        return additive_mask(near, dtype)
+    return {kind: additive_mask(near if "sliding" in kind else sees, dtype) for kind in set(layer_types)}
+
+
+def last_steps(parts: tuple[torch.Tensor, ...] | None, num_steps: int) -> tuple[torch.Tensor, ...] | None:
+    """Of the hidden states, or the attentions, of each layer those of the last steps."""
+    return None if parts is None else tuple(part[..., -num_steps:, :] for part in parts)
+
+
+def log_likelihoods(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Log-likelihood of each label, given logits `(num_labels, num_steps, vocab_size)` of its tokens; float32."""
+    return -nn.functional.cross_entropy(
+        logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none"
+    ).sum(-1)
+
+
+__all__ = ["EmoIclPrefix", "PromptedDecoder", "PromptedEncoderDecoder", "prompted_form"]

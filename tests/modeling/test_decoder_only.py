@@ -1,0 +1,148 @@
+"""What is other about a decoder-only language model: prompt and label in one pass, and prefixes that are kept."""
+
+from typing import Any
+
+import pytest
+import torch
+from tiny import EOS, label_ids, log_likelihoods, tiny_batch, tiny_model, tiny_prompts, tiny_speech
+from torch.testing import assert_close
+from transformers import AutoModelForSpeechSeq2Seq
+
+from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
+
+
+JOY, SADNESS, ANGER = [10], [11, 12], [13, 14, 15]
+CANDIDATES = label_ids([*JOY, EOS], [*SADNESS, EOS], [11, 13, EOS], [*ANGER, EOS])
+KINDS = ["llama", "gemma3_text"]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def model(request) -> EmoIclForConditionalGeneration:
+    return tiny_model(text=request.param)
+
+
+def tokens_read(model: Any) -> list[int]:
+    """Grows by the number of tokens of each pass of the language model: rows times their length."""
+    counts: list[int] = []
+    model.get_decoder().register_forward_pre_hook(
+        lambda _, args, kwargs: counts.append(kwargs["inputs_embeds"].shape[:2].numel()), with_kwargs=True
+    )
+    return counts
+
+
+def one_speaker(num_targets: int = 4, shots=((0, JOY), (1, SADNESS))) -> dict[str, Any]:
+    """Prompts of several targets of one speaker."""
+    prompts = tiny_prompts(*[(shots, target) for target in range(2, 2 + num_targets)])
+    return prompts | tiny_speech(40, 37, *[20 + 5 * i for i in range(num_targets)])
+
+
+def prompt_of(batch: dict[str, torch.Tensor], row: int) -> dict[str, Any]:
+    """One prompt of a batch, with the utterances of all."""
+    names = ("input_ids", "attention_mask", "sequence_ids", "segment_ids", "utterance_index")
+    return batch | {name: batch[name][row : row + 1] for name in names}
+
+
+def moved_padding(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same prompts, with their padding on the left."""
+    order = batch["attention_mask"].argsort(dim=1, stable=True)
+    names = ("input_ids", "attention_mask", "sequence_ids", "segment_ids")
+    return batch | {name: batch[name].gather(1, order) for name in names}
+
+
+@torch.no_grad()
+def test_padding_on_either_side_is_not_seen(model):
+    batch = tiny_batch()
+    moved = moved_padding(batch)
+    assert not moved["attention_mask"].equal(batch["attention_mask"])
+    labels = CANDIDATES[:3]
+    assert_close(model(**moved, labels=labels).logits, model(**batch, labels=labels).logits, atol=1e-4, rtol=1e-4)
+    expected = model.score_labels(CANDIDATES, **batch)
+    assert_close(model.score_labels(CANDIDATES, **moved), expected, atol=1e-4, rtol=1e-4)
+    assert model.generate(**moved).equal(model.generate(**batch))
+
+
+@torch.no_grad()
+def test_a_prompt_alone_is_as_in_a_batch(model):
+    together = model.score_labels(CANDIDATES, **tiny_batch())
+    alone = tiny_prompts(([], 2)) | tiny_speech(40, 37, 51, 26, 33)
+    assert_close(model.score_labels(CANDIDATES, **alone), together[2:], atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_targets_of_one_speaker_share_what_is_read_of_the_enrollment(model):
+    batch = one_speaker()
+    expected = torch.cat([model.score_labels(CANDIDATES, **prompt_of(batch, row)) for row in range(4)])
+    counts = tokens_read(model)
+    assert_close(model.score_labels(CANDIDATES, **batch), expected, atol=1e-4, rtol=1e-4)
+    instruction, enrollment, target = 2, 3 + 1 + 3 + 2, 3
+    assert counts == [instruction + enrollment, 4 * (target + CANDIDATES.numel())]
+
+
+@torch.no_grad()
+def test_speakers_of_a_batch_share_no_prefix_but_their_own(model):
+    mine, theirs = ([(0, JOY)], [(1, SADNESS)]), ([(0, JOY)], [(0, SADNESS)])
+    batch = tiny_prompts((mine[0], 2), (theirs[1], 3), (mine[0], 3), (mine[1], 2)) | tiny_speech(40, 37, 26, 33)
+    for row in range(4):
+        alone = model.score_labels(CANDIDATES, **prompt_of(batch, row))
+        assert_close(model.score_labels(CANDIDATES, **batch)[row], alone[0], atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_a_prefix_that_is_kept_answers_the_same_and_is_not_read_again(model):
+    batch: Any = dict(one_speaker())
+    expected, written = model.score_labels(CANDIDATES, **batch), model.generate(**batch, num_beams=3)
+    prefix = model.model.encode_prefix(**prompt_of(batch, 0))
+    assert prefix.num_bytes == 2 * 2 * 11 * 8 * 4  # keys and values, layers, tokens, size of the one head, float32
+    counts = tokens_read(model)
+    for _ in range(2):
+        scores = model.score_labels(CANDIDATES, **batch | {"prefix": prefix})
+        assert_close(scores, expected, atol=1e-4, rtol=1e-4)
+    assert counts == [4 * (3 + CANDIDATES.numel())] * 2
+    counts.clear()
+    assert model.generate(**batch | {"prefix": prefix}, num_beams=3).equal(written)
+    # The targets once, then a token of each of 3 beams at a time.
+    assert counts[0] == 4 * 3 and set(counts[1:]) == {4 * 3}
+    other = tiny_prompts(([(0, ANGER), (1, SADNESS)], 2)) | {n: batch[n] for n in batch if n.startswith("input_f")}
+    assert (model.score_labels(CANDIDATES, **other) - expected[:1]).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_generation_reads_the_prompt_once_and_then_token_by_token(model):
+    batch = tiny_batch()
+    asked: Any = {"num_beams": 4, "max_new_tokens": 5, "min_new_tokens": 5}
+    asked |= {"return_dict_in_generate": True, "output_scores": True}
+    counts = tokens_read(model)
+    cached = model.generate(**batch, **asked)
+    assert counts == [batch["input_ids"].numel()] + [12] * 5
+    plain = model.generate(**batch, **asked, use_cache=False)
+    assert cached.sequences.equal(plain.sequences)
+    assert_close(cached.scores, plain.scores, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_a_window_of_attention_is_kept_where_candidates_stand_side_by_side():
+    """The tiny prompts are longer than the window, so that one too wide or too narrow shows."""
+    model, batch = tiny_model(text="gemma3_text"), tiny_batch()
+    assert model.config.text_config.sliding_window < batch["input_ids"].shape[1]
+    model.config.adaptation_config.probe_weight = model.config.adaptation_config.prototype_weight = 0.0
+    scores = model.score_labels(CANDIDATES, **batch)
+    assert_close(scores, log_likelihoods(model, CANDIDATES, **batch).log_softmax(1), atol=1e-4, rtol=1e-4)
+    model.config.text_config.sliding_window = model.model.language_model.config.sliding_window = 7
+    assert (model.score_labels(CANDIDATES, **batch) - scores).abs().max() > 1e-4
+
+
+def test_an_encoder_decoder_keeps_no_prefix():
+    assert tiny_model().model.encode_prefix(**one_speaker()) is None
+
+
+@torch.no_grad()
+def test_saved_and_loaded_in_half_precision(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    batch = one_speaker()
+    expected = model.score_labels(CANDIDATES, **batch)
+    loaded = AutoModelForSpeechSeq2Seq.from_pretrained(tmp_path)
+    assert_close(loaded.score_labels(CANDIDATES, **batch), expected, atol=1e-5, rtol=1e-5)
+    halved = AutoModelForSpeechSeq2Seq.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    scores = halved.score_labels(CANDIDATES, **batch)
+    assert scores.dtype == torch.float32
+    assert_close(scores.exp().sum(1), torch.ones(4))
