@@ -24,13 +24,7 @@ from .configuration_emoicl import EmoIclConfig
 from .language_model_emoicl import EmoIclPrefix, PromptedDecoder, PromptedEncoderDecoder, prompted_form
 from .outputs_emoicl import EmoIclAudioOutput, EmoIclEncoderOutput, EmoIclModelOutput, EmoIclSeq2SeqLMOutput
 from .pretrained_emoicl import EmoIclPreTrainedModel
-from .prompt_emoicl import (
-    IGNORED,
-    hide_targets,
-    labels_of_utterances,
-    placeholder_mask,
-    shot_labels,
-)
+from .prompt_emoicl import IGNORED, check_length, hide_targets, labels_of_utterances, placeholder_mask, shot_labels
 from .qformer_emoicl import EmoIclQFormer, EmoIclVoiceToken
 from .speech_encoder_emoicl import build_speech_encoder
 
@@ -177,15 +171,7 @@ class EmoIclModel(EmoIclPreTrainedModel):
         Raises:
             ValueError: If the placeholders do not match the utterances, or the prompt is too long.
         """
-        num_shots = utterance_index.shape[1] - 1
-        if num_shots > self.config.max_shots:
-            raise ValueError(f"The prompt has {num_shots} shots; this model takes at most {self.config.max_shots}.")
-        longest = getattr(self.config.text_config, "max_position_embeddings", None)
-        if longest is not None and sequence_ids.shape[1] > longest:
-            raise ValueError(
-                f"The prompt has {sequence_ids.shape[1]} tokens; this language model has positions for {longest}. "
-                "Give fewer shots, or train a model with fewer query tokens."
-            )
+        check_length(self.config, num_shots=utterance_index.shape[1] - 1, num_tokens=sequence_ids.shape[1])
         placeholders = self.get_placeholder_mask(input_ids, segment_ids, utterance_index)
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)

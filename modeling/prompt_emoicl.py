@@ -5,6 +5,7 @@ instruction 0, the target 1, the label of the last shot 2, its utterance 3, and 
 """
 
 import torch
+from transformers import PreTrainedConfig
 
 from .pretrained_emoicl import check_inputs
 
@@ -12,6 +13,23 @@ from .pretrained_emoicl import check_inputs
 IGNORED = -100
 # Of a label in the enrollment. A fixed number, for exported graphs have no sizes that hang on what the tokens are.
 MAX_LABEL_TOKENS = 64
+
+
+def check_length(config: PreTrainedConfig, num_shots: int, num_tokens: int) -> None:
+    """
+    Refuses a prompt that a speech language model has no positions for.
+
+    Raises:
+        ValueError: If it has too many shots or tokens.
+    """
+    if num_shots > config.max_shots:
+        raise ValueError(f"The prompt has {num_shots} shots; this model takes at most {config.max_shots}.")
+    longest = getattr(config.text_config, "max_position_embeddings", None)
+    if longest is not None and num_tokens > longest:
+        raise ValueError(
+            f"The prompt has {num_tokens} tokens; this language model has positions for {longest}. Give fewer shots, or "
+            "train a model with fewer query tokens."
+        )
 
 
 def placeholder_mask(
