@@ -27,8 +27,8 @@ def check_length(config: PreTrainedConfig, num_shots: int, num_tokens: int) -> N
     longest = getattr(config.text_config, "max_position_embeddings", None)
     if longest is not None and num_tokens > longest:
         raise ValueError(
-            f"The prompt has {num_tokens} tokens; this language model has positions for {longest}. Give fewer shots, or "
-            "train a model with fewer query tokens."
+            f"The prompt has {num_tokens} tokens; this language model has positions for {longest}. Give fewer "
+            "shots, or train a model with fewer query tokens."
         )
 
 
