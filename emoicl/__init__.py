@@ -85,7 +85,7 @@ AutoFeatureExtractor.register(EmoIclClassifierConfig, EmoIclFeatureExtractor, ex
 PIPELINE_REGISTRY.register_pipeline(
     TASK,
     pipeline_class=TaskPipeline,
-    pt_model=(AutoModelForSpeechSeq2Seq, AutoModelForAudioClassification),
+    pt_model=(AutoModelForSpeechSeq2Seq, AutoModelForAudioClassification),  # pyright: ignore[reportArgumentType]
     # With its revision, which a folder has not.
     default={"model": (str(SPEECH_MODEL), None)},
     type="multimodal",

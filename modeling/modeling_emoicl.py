@@ -514,9 +514,7 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
         shifted = nn.functional.pad(labels[:, :-1], (1, 0), value=self.config.decoder_start_token_id)
         return shifted.masked_fill(shifted == IGNORED, self.config.pad_token_id)
 
-    def score_labels(
-        self, label_ids: torch.Tensor, prefix: EmoIclPrefix | None = None, **inputs: torch.Tensor
-    ) -> torch.Tensor:
+    def score_labels(self, label_ids: torch.Tensor, prefix: Any = None, **inputs: torch.Tensor) -> torch.Tensor:
         r"""
         Exact log-probability of each candidate label, from one run over the prompt and one pass over the labels:
         `log P(Z | W, S, X) = sum_t log P(z_t | z_<t, W, S, X)`, normalized over the candidates. With a speaker
@@ -553,7 +551,7 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        prefix: EmoIclPrefix | None = None,
+        prefix: Any = None,
         **kwargs: Any,
     ):
         """Writes the label by beam search, the paper's way (beam 4, from the generation config).

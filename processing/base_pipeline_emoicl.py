@@ -92,7 +92,7 @@ class EmoIclBasePipeline(ChunkPipeline):
                 f"each other. Got {function_to_apply!r}."
             )
         for name, value in (("abstain_below", abstain_below), ("min_familiarity", min_familiarity)):
-            if value is not None and not (isinstance(value, numbers.Real) and 0 <= value <= 1):
+            if value is not None and not (isinstance(value, numbers.Real) and 0 <= float(value) <= 1):
                 raise ValueError(f"`{name}` is a number from 0 to 1; got {value!r}.")
         if (min_familiarity or return_familiarity) and not self.tells_familiarity:
             raise ValueError(

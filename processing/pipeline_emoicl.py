@@ -56,11 +56,11 @@ class EmoIclPipeline(EmoIclBasePipeline):
     _model_identity: ModelIdentity | None = None
 
     def __init__(self, model: Any, *args: Any, processor: EmoIclProcessor | None = None, **kwargs: Any):
-        processor = saved_beside(model, EmoIclProcessor) if processor is None else processor
+        found: Any = saved_beside(model, EmoIclProcessor) if processor is None else processor
         # Where users look for them.
-        model.config.id2label = dict(enumerate(processor.candidate_labels))
+        model.config.id2label = dict(enumerate(found.candidate_labels))
         model.config.label2id = {label: number for number, label in model.config.id2label.items()}
-        super().__init__(model, *args, processor=processor, **kwargs)
+        super().__init__(model, *args, processor=found, **kwargs)
 
     def __call__(self, audio: AudioLike | Iterable, **kwargs: Any) -> Any:
         """

@@ -1,6 +1,7 @@
 """The baseline that knows how a speaker sounds, and none of their labels."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -35,7 +36,7 @@ class NormalizedProbe:
         self.pooled = pooled
         self.plain = LinearProbe(corpus, pooled, candidate_labels)
         self.scaler = StandardScaler().fit(pooled(corpus))
-        x = self.scaler.transform(pooled(corpus))
+        x: Any = self.scaler.transform(pooled(corpus))
         of_speakers = group_means(x, np.array(corpus.speaker_ids))
         self.within = np.square(x - of_speakers).mean(0)
         self.between = np.maximum(np.square(of_speakers).mean(0), 1e-6)
@@ -47,7 +48,7 @@ class NormalizedProbe:
         probabilities = self.plain.score(corpus, episodes)
         with_shots = [number for number, episode in enumerate(episodes) if episode.enrollment]
         if with_shots:
-            x = self.scaler.transform(self.pooled(corpus))
+            x: Any = self.scaler.transform(self.pooled(corpus))
             centered = np.stack([x[episodes[i].target] - self.center(x[episodes[i].enrollment]) for i in with_shots])
             columns = np.searchsorted(self.classifier.classes_, self.candidate_labels)
             probabilities[with_shots] = self.classifier.predict_proba(centered)[:, columns]

@@ -203,7 +203,7 @@ def open_shard(path: Path, width: int) -> Shard | None:
 
 def checksum(key: bytes, frames: torch.Tensor) -> int:
     """Of an entry, so that neither its frames nor whose they are can change unnoticed."""
-    return xxhash.xxh3_64_intdigest(frames.contiguous().numpy(), seed=int.from_bytes(key[:8]))
+    return xxhash.xxh3_64_intdigest(frames.contiguous().numpy().data, seed=int.from_bytes(key[:8]))
 
 
 def index_checksum(keys: np.ndarray, ends: np.ndarray, checksums: np.ndarray) -> str:

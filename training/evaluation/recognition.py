@@ -180,7 +180,8 @@ class SpeechLmRecognizer(CorpusRecognizer):
             batch = self.on_device(self.speech.load(corpus.utterances[start : start + self.batch_size]))
             if "input_features" in batch:
                 batch = dict(zip(SPEECH, self.model.get_speech_features(**batch), strict=True))
-            shares.append(self.model.get_familiarity(**batch).cpu().numpy())
+            familiarity: Any = self.model.get_familiarity(**batch)
+            shares.append(familiarity.cpu().numpy())
         return np.concatenate(shares)
 
     def score_batch(self, utterances: dict[str, torch.Tensor], episodes: Sequence[Episode]) -> np.ndarray:

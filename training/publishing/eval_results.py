@@ -6,7 +6,7 @@ import yaml
 from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
 from emoicl.training.corpora.readers import CORPORA
-from emoicl.training.data.corpus import corpus_of
+from emoicl.training.data.utterances import corpus_of
 from emoicl.training.publishing.provenance import REPORT_NAME, read_report
 
 
