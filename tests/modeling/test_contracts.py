@@ -1,5 +1,7 @@
 """Both models keep the contracts of transformers; see `model_tester`."""
 
+from typing import Any
+
 import pytest
 import torch
 from model_tester import GenerationTester, ModelTester
@@ -42,8 +44,9 @@ class TestDecoderOnly(TestConditionalGeneration):
     attentions = {"decoder_attentions": 2}
     hidden_states = {"decoder_hidden_states": 3}
 
-    def model(self, **fields):
-        return tiny_model(**({"text": "llama"} | fields))
+    def model(self, **fields: Any):
+        fields = {"text": "llama"} | fields
+        return tiny_model(**fields)
 
 
 class TestReader(TestConditionalGeneration):

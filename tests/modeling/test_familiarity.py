@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from tiny import tiny_adaptation, tiny_batch, tiny_config, tiny_model, tiny_speech
@@ -42,7 +44,7 @@ def test_a_model_without_statistics_tells_nothing_and_loads_into_nothing_else(tm
 
 
 def test_statistics_are_stored_and_leave_answers_alone(tmp_path):
-    model = tiny_model(adaptation_config=tiny_adaptation(familiarity_size=4))
+    model: Any = tiny_model(adaptation_config=tiny_adaptation(familiarity_size=4))
     statistics = model.model.adaptation.familiarity
     statistics.weight.normal_()
     statistics.log_distances.copy_(torch.linspace(-5, 15, NUM_QUANTILES))

@@ -183,7 +183,7 @@ def test_a_voice_token_needs_an_adaptation_and_is_one(fields, message):
 
 
 def test_a_voice_token_holds_the_first_dimensions():
-    base = tiny_model(**READER, voice_token_size=2).model
+    base: Any = tiny_model(**READER, voice_token_size=2).model
     voices = torch.randn(3, base.adaptation.config.size)
     tokens = base.voice_token(voices)
     assert_close(tokens, base.voice_token(voices.index_fill(1, torch.arange(2, voices.shape[1]), 9.0)))

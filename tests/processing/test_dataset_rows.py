@@ -123,7 +123,7 @@ def test_a_data_set_with_torchcodec(recognizer):
     # Without FFmpeg, it is there and cannot be imported.
     pytest.importorskip("torchcodec", exc_type=Exception)  # pyright: ignore[reportArgumentType]
     dataset = encoded_targets()
-    for answers, samples in zip(recognizer(KeyDataset(dataset, "audio")), TARGETS, strict=True):
+    for answers, samples in zip(recognizer(KeyDataset(dataset, "audio")), TARGETS, strict=True):  # pyright: ignore[reportArgumentType]
         assert_same(answers, recognizer(samples))
     assert_same(
         recognizer(TARGETS[1], enrollment=[{**dataset[0], "label": "Joy"}]),

@@ -38,5 +38,6 @@ def test_of_others_one_in_twenty_sounds_less_familiar_than_a_twentieth(heard):
 
 
 def test_another_room_is_told_from_what_was_trained_on(heard):
-    assert auroc(heard.unheard, heard.another_room) > 0.95
+    told = auroc(heard.unheard, heard.another_room)
+    assert told is not None and told > 0.95
     assert np.mean(heard.another_room < 0.05) > 0.7

@@ -55,7 +55,7 @@ def test_entries_of_several_shards(tmp_path):
     # Written by another since.
     assert other.absent([key(0), key(2), key(3)]) == {key(3)}
     for number, found in zip((2, 0, 1), other.read([key(2), key(0), key(1)]), strict=True):
-        assert torch.equal(found, frames(number))
+        assert found is not None and torch.equal(found, frames(number))
 
 
 def test_the_newest_of_two_entries_counts(tmp_path):

@@ -78,7 +78,7 @@ def test_what_a_data_set_has_selected_counts():
 
 def test_columns_of_other_names_and_splits():
     renamed = datasets.DatasetDict(
-        test=datasets.Dataset.from_list(rows()).rename_columns(
+        test=datasets.Dataset.from_list(rows()).rename_columns(  # pyright: ignore[reportCallIssue]
             {"audio": "file", "emotion": "label", "speaker_id": "who"}
         )
     )

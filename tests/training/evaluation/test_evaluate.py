@@ -243,7 +243,7 @@ def test_one_speaker_has_no_other(run, three, caplog):
 
 def test_the_speech_language_model_is_asked_for_other_labels(composed, features, corpus):
     labels = [*LABELS[:2], "Awe"]
-    recognizer = SpeechLmRecognizer(*composed, features, candidate_labels=labels)
+    recognizer = SpeechLmRecognizer(composed[0], composed[1], features, candidate_labels=labels)
     kept = Corpus(utterance for utterance in corpus if utterance.label in labels)
     report = evaluate(recognizer, kept, shots=[0], seeds=[0])
     assert report.candidate_labels == labels

@@ -1,6 +1,7 @@
 """The configurations of `accelerate launch` that come with the package."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from accelerate.commands.config.config_args import load_config_from_file
@@ -14,7 +15,7 @@ CONFIGURATIONS = sorted((Path(experiments.__file__).parents[1] / "accelerate").g
 
 @pytest.mark.parametrize("path", CONFIGURATIONS, ids=lambda path: path.stem)
 def test_configurations_are_what_their_names_say(path):
-    config = load_config_from_file(str(path))
+    config: Any = load_config_from_file(str(path))
     number = {"one-gpu": 1, "ddp-2-gpus": 2, "ddp-8-gpus": 8, "fsdp2-2-gpus": 2, "fsdp2-8-gpus": 8}[path.stem]
     assert config.num_processes == number
     kind = {"one": "NO", "ddp": "MULTI_GPU", "fsdp2": "FSDP"}[path.stem.partition("-")[0]]

@@ -464,7 +464,7 @@ def test_results_on_a_data_set_of_the_hub_are_written_for_its_leaderboard(comple
     assert kept == {"others.yaml", *(path.name for path in paths)}, "an older report of ours is gone"
     [[no_shots], [three]] = [parse_eval_result_entries(yaml.safe_load(path.read_text())) for path in paths]
     assert (no_shots.dataset_id, no_shots.value, three.value) == ("amu-cai/nEMO", 0, 1)
-    assert three.notes.endswith("3 enrolled utterances of the speaker")
+    assert (three.notes or "").endswith("3 enrolled utterances of the speaker")
 
 
 def test_a_corpus_that_is_not_on_the_hub_has_no_leaderboard(complete, corpus):

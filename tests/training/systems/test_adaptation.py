@@ -49,7 +49,7 @@ def set_weights(model, language_model, probe, prototypes):
 def test_without_the_language_model_it_is_the_floor(untrained, corpora, size):
     model, processor = untrained
     training, validation, test, features = corpora
-    model = add_adaptation(model, processor, training, validation, features, {"size": size})
+    model: Any = add_adaptation(model, processor, training, validation, features, {"size": size})
     assert model.config.adaptation_config.size == (size or 32)
     assert model.model.adaptation.familiarity.weight.any(), "what is familiar is fitted with it"
     set_weights(model, 0.0, 1.0, 0.2)

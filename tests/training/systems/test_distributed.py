@@ -73,8 +73,8 @@ def test_two_processes_write_one_model_and_each_feature_once(runs):
 def test_two_processes_evaluate_and_predict_as_one(runs):
     reports = [EvaluationReport.load_predictions(folder / "report/predictions.safetensors") for folder in runs]
     for shots in (0, 2):
-        scores = [report.answers(shots)[0] for report in reports]
-        np.testing.assert_allclose(*scores, atol=1e-3)
+        of_one, of_two = (report.answers(shots)[0] for report in reports)
+        np.testing.assert_allclose(of_one, of_two, atol=1e-3)
     answers = [list(map(json.loads, (folder / "answers.jsonl").read_text().splitlines())) for folder in runs]
     names = [[Path(answer["audio"]).name for answer in of_run] for of_run in answers]
     assert names[0] == names[1] and len(names[0]) == 18
