@@ -38,7 +38,7 @@ trainer = Seq2SeqTrainer(
         "outputs/seq2seq",
         max_steps=30,
         per_device_train_batch_size=16,
-        learning_rate=3e-3,
+        learning_rate=1e-3,
         logging_steps=10,
         remove_unused_columns=False,
     ),

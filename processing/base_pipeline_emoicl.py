@@ -247,12 +247,12 @@ class EmoIclBasePipeline(ChunkPipeline):
     ):
         answers = []
         for output in model_outputs:
-            is_sure = output["scores"].max().exp().item() >= abstain_below
+            is_unsure = output["scores"].max().exp().item() < abstain_below
             told = {"familiarity": output["familiarity"].item()} if self.tells_familiarity else {}
             if function_to_apply == "softmax":
                 output = {**output, "scores": output["scores"].exp()}
             labels = sorted(self.answers(output, **parameters), key=lambda answer: answer["score"], reverse=True)
-            if not is_sure or told.get("familiarity", 1) < min_familiarity:
+            if is_unsure or told.get("familiarity", 1) < min_familiarity:
                 labels = []
             answers.append((told if return_familiarity else {}) | {"labels": labels[:top_k]})
         timeline = model_outputs[-1]["timeline"]
@@ -315,7 +315,10 @@ def saved_beside(model: Any, kind: Any) -> Any:
     if not model.name_or_path:
         name = "feature_extractor" if issubclass(kind, EmoIclFeatureExtractor) else "processor"
         raise ValueError(f"`{name}` is missing: this model was not loaded from a folder or the Hub, so give one.")
-    return kind.from_pretrained(model.name_or_path, revision=getattr(model.config, "_commit_hash", None))
+    # Where this itself is code of a checkpoint, that of its processor is trusted too.
+    trusted = __name__.startswith("transformers_modules")
+    revision = getattr(model.config, "_commit_hash", None)
+    return kind.from_pretrained(model.name_or_path, revision=revision, trust_remote_code=trusted)
 
 
 def encoded_rows(dataset: Any) -> Iterator[dict]:

@@ -174,7 +174,7 @@ def test_train_runs_the_recipe_with_overrides(monkeypatch, capsys):
         (["base-emogator", "--sede", "1"], "--sede is no field; did you mean seed?"),
         (["base-emogator", "--labels", "Joy"], "--labels is 'Joy', but should be a valid list, such as [Joy]."),
         (["base-emogator", "--train", "clips.parquet"], "--train is 'clips.parquet', but should be a valid list"),
-        (["base-emogator", "--model.num-query-tokens", "0"], "--model.num_query_tokens is 0, but should be greater"),
+        (["base-emogator", "--model.num-query-tokens", "0"], "--model.num-query-tokens is 0, but should be greater"),
         (["base-emogator", "--stages.in_context.learning-rate", ".inf"], "is inf, but should be a finite number"),
         (["base-emogator", "seed=1"], "expected --field value, not 'seed'"),
         (["base-emogator", "--data-folder", "nowhere", "--speech-encoder", "{whisper}"], "nowhere"),

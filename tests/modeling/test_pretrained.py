@@ -212,6 +212,8 @@ def test_a_checkpoint_carries_its_code(tmp_path):
         for n in (
             "adaptation",
             "configuration",
+            "familiarity",
+            "language_model",
             "modeling",
             "outputs",
             "pretrained",
