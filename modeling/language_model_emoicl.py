@@ -224,13 +224,7 @@ class PromptedDecoder:
         num_steps = decoder_input_ids.shape[1]
         inputs = self._label_inputs(encoded, attention_mask, decoder_input_ids, decoder_attention_mask, **kwargs)
         output = self.model(**inputs, logits_to_keep=num_steps)
-        return Seq2SeqLMOutput(
-            logits=output.logits[:, -num_steps:],
-            past_key_values=output.past_key_values,
-            decoder_hidden_states=last_steps(output.hidden_states, num_steps),
-            decoder_attentions=last_steps(output.attentions, num_steps),
-            encoder_last_hidden_state=encoded.last_hidden_state,
-        )
+        return Seq2SeqLMOutput(logits=output.logits[:, -num_steps:], **self._recorded(output, encoded, num_steps))
 
     def decode_hidden(
         self,
@@ -245,12 +239,18 @@ class PromptedDecoder:
         inputs = self._label_inputs(encoded, attention_mask, decoder_input_ids, decoder_attention_mask, **kwargs)
         output = self.model.get_decoder()(**inputs)
         return Seq2SeqModelOutput(
-            last_hidden_state=output.last_hidden_state[:, -num_steps:],
-            past_key_values=output.past_key_values,
-            decoder_hidden_states=last_steps(output.hidden_states, num_steps),
-            decoder_attentions=last_steps(output.attentions, num_steps),
-            encoder_last_hidden_state=encoded.last_hidden_state,
+            last_hidden_state=output.last_hidden_state[:, -num_steps:], **self._recorded(output, encoded, num_steps)
         )
+
+    @staticmethod
+    def _recorded(output: Any, encoded: BaseModelOutput, num_steps: int) -> dict[str, Any]:
+        """What else is returned of a label's last steps, under the names that an encoder-decoder gives it."""
+        return {
+            "past_key_values": output.past_key_values,
+            "decoder_hidden_states": last_steps(output.hidden_states, num_steps),
+            "decoder_attentions": last_steps(output.attentions, num_steps),
+            "encoder_last_hidden_state": encoded.last_hidden_state,
+        }
 
     def _label_inputs(
         self,
