@@ -306,6 +306,7 @@ class EmoIclConfig(PreTrainedConfig):
         self.qformer_config.encoder_hidden_size = self.speech_config.hidden_size
         self.pad_token_id = self.text_config.pad_token_id
         self.eos_token_id = self.text_config.eos_token_id
+        self.bos_token_id = getattr(self.text_config, "bos_token_id", None)
         # Where none is named: Gemma-like decoders start at the begin-of-sequence token, T5's at padding.
         starts = (getattr(self.text_config, f"{name}_token_id", None) for name in ("decoder_start", "bos", "pad"))
         self.decoder_start_token_id = next((start for start in starts if start is not None), None)

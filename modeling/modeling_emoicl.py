@@ -340,6 +340,7 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
         # language model's own habits: BART, for one, forces a first token.
         self.generation_config = GenerationConfig(
             decoder_start_token_id=config.decoder_start_token_id,
+            bos_token_id=config.bos_token_id,
             eos_token_id=config.eos_token_id,
             pad_token_id=config.pad_token_id,
             num_beams=4,

@@ -146,3 +146,39 @@ def test_saved_and_loaded_in_half_precision(model, tmp_path):
     scores = halved.score_labels(CANDIDATES, **batch)
     assert scores.dtype == torch.float32
     assert_close(scores.exp().sum(1), torch.ones(4))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", KINDS)
+def test_answers_in_half_precision_are_near_those_in_full(kind, tmp_path):
+    model, batch = tiny_model(text=kind), one_speaker()
+    # Of smaller weights and labels as long as each other, a model is not sure of anything: there rounding shows.
+    candidates = label_ids(*([token, EOS] for token in (10, 11, 13, 15)))
+    for weight in model.parameters():
+        weight.data.mul_(0.3)
+    model.save_pretrained(tmp_path)
+    halved = AutoModelForSpeechSeq2Seq.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    expected = model.score_labels(candidates, **batch).exp()
+    assert expected.max() < 0.9
+    first = halved.model.encode_prefix(**prompt_of(batch, 0))
+    for prefix in (None, first):
+        found = halved.score_labels(candidates, prefix=prefix, **batch).exp()
+        assert not found.equal(expected)
+        assert_close(found, expected, atol=0.02, rtol=0)
+
+
+@torch.no_grad()
+def test_attention_is_fused_and_answers_as_written_out(model, tmp_path, monkeypatch):
+    model.save_pretrained(tmp_path)
+    batch, fused = one_speaker(), []
+    sdpa = torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(
+        torch.nn.functional, "scaled_dot_product_attention", lambda *a, **k: fused.append(a) or sdpa(*a, **k)
+    )
+    loaded = AutoModelForSpeechSeq2Seq.from_pretrained(tmp_path)
+    expected = loaded.score_labels(CANDIDATES, **batch)
+    assert len(fused) >= 2 * len(loaded.get_decoder().layers)  # the prefix, and what follows on it
+    fused.clear()
+    eager = AutoModelForSpeechSeq2Seq.from_pretrained(tmp_path, attn_implementation="eager")
+    assert_close(eager.score_labels(CANDIDATES, **batch), expected, atol=1e-4, rtol=1e-4)
+    assert fused == []

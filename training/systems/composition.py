@@ -242,6 +242,9 @@ def load_language_model(checkpoint: str, tokenizer: PreTrainedTokenizerBase) -> 
             part.vocab_size = len(tokenizer)
     # Some name several tokens that end a text, or none; prompts and labels are made with the tokenizer's.
     config.pad_token_id, config.eos_token_id = tokenizer.pad_token_id, tokenizer.eos_token_id
+    # Else every trainer says that it differs from the tokenizer's.
+    if tokenizer.bos_token_id is not None:
+        config.bos_token_id = tokenizer.bos_token_id
     if getattr(config, "decoder_start_token_id", None) is None:
         config.decoder_start_token_id = model.generation_config.decoder_start_token_id
     return model

@@ -15,7 +15,9 @@ from bundled_models import needs_bundled
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from tiny import LABELS, tiny_model, tiny_processor
+from tiny_checkpoints import save_language_model
 from tiny_classifier import tiny_classifier
+from tiny_corpus import MODEL_FIELDS, SIZES, save_tiny_whisper
 from transformers import AutoConfig, AutoModelForAudioClassification, AutoModelForSpeechSeq2Seq, T5Config, pipeline
 
 from emoicl import (
@@ -43,6 +45,7 @@ from emoicl.training.publishing.export import (
     write_folder,
 )
 from emoicl.training.publishing.provenance import Provenance
+from emoicl.training.systems.composition import compose
 
 
 ENTRIES = {
@@ -344,6 +347,21 @@ def test_a_speech_language_model_lives_on_without_the_package(exported, tmp_path
     assert seen["package"] == []
 
 
+def test_a_decoder_only_language_model_lives_on_without_the_package(tmp_path):
+    """As composed, with its chat template; its profile has what the language model keeps of an enrollment."""
+    whisper = save_tiny_whisper(tmp_path / "whisper")
+    llama = str(save_language_model("llama", tmp_path / "llama", LABELS))
+    fields = {"language_model": llama, "qformer": SIZES["qformer"]} | MODEL_FIELDS
+    for part in compose(str(whisper), LABELS, **fields):
+        part.save_pretrained(tmp_path / "composed")
+    folder = export(tmp_path / "composed", tmp_path / "out", dtype="bfloat16")
+    assert needed_code(folder, "lm") <= names(folder) and stored_dtype(folder) == torch.bfloat16
+    seen = run_alone(folder, AutoModelForSpeechSeq2Seq, tmp_path)
+    for answer in ("as the Hub prints it", "saved by the pipeline", "saved in parts", "with a profile"):
+        assert seen[answer] == pytest.approx(seen["expected"], rel=1e-3)
+    assert seen["windows"] == 3 and seen["package"] == []
+
+
 def test_verification_finds_a_changed_weight(exported, tmp_path):
     folder = copy(exported["lm"], tmp_path / "lm")
     recognizer = load_pipeline(folder)
@@ -552,7 +570,7 @@ def test_the_bundled_model_is_exported_and_hears_the_same_in_real_clips(tmp_path
     assert not any("shared" in path.read_text() for path in folder.glob("*config.json"))
 
 
-@pytest.mark.parametrize(("speech", "text"), [("whisper", "bart"), ("emoicl", "t5gemma")])
+@pytest.mark.parametrize(("speech", "text"), [("whisper", "bart"), ("emoicl", "t5gemma"), ("whisper", "gemma3_text")])
 def test_other_encoders_and_language_models(tmp_path, speech, text):
     tiny_model(speech=speech, text=text).save_pretrained(tmp_path / "checkpoint")
     tiny_processor().save_pretrained(tmp_path / "checkpoint")

@@ -220,7 +220,7 @@ def test_a_changed_profile_is_read_again(composed, enrollment):
         recognizer(WAVEFORMS[0], profile=profile)
 
 
-def test_it_is_trained(language_model, whisper, corpus, tmp_path):
+def test_it_is_trained(language_model, whisper, corpus, tmp_path, caplog):
     torch.manual_seed(0)
     model, processor = compose_with(language_model, whisper)
     trainer = MetaIclTrainer(
@@ -233,6 +233,7 @@ def test_it_is_trained(language_model, whisper, corpus, tmp_path):
     )
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     trainer.train()
+    assert "The tokenizer has new PAD/BOS/EOS tokens" not in caplog.text
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     assert np.isfinite(losses).all()
     changed = {name.split(".")[1] for name, weight in model.state_dict().items() if not weight.equal(before[name])}
