@@ -151,7 +151,8 @@ class EmoIclBasePipeline(ChunkPipeline):
             speaker = self.speaker_of(request, sampling_rate=sampling_rate, **parameters)
             if window is None or hop is None:
                 target = decode_target(self.feature_extractor, audio)
-                refuse_enrolled(target, speaker["enrollment"], self.digests_of(**speaker))
+                digests, fingerprints = self.digests_of(**speaker), self.fingerprints_of(**speaker)
+                refuse_enrolled(target, speaker["enrollment"], digests, fingerprints)
                 yield {"target": target, **speaker, "timeline": None, "is_last": True}
                 return
             for target, timeline in self._windows(audio, window, hop, speaker):
@@ -166,14 +167,16 @@ class EmoIclBasePipeline(ChunkPipeline):
     ) -> Iterator[tuple[Utterance, list[dict] | None]]:
         """The windows that can be heard, and with the last of them the timeline of all."""
         rate, min_duration = self.feature_extractor.sampling_rate, self.feature_extractor.min_duration
-        shots, digests = speaker["enrollment"], self.digests_of(**speaker)
+        shots = speaker["enrollment"]
+        digests, fingerprints = self.digests_of(**speaker), self.fingerprints_of(**speaker)
         blocks = DigestedBlocks(stream_audio(audio, rate, "audio"))
         timeline: list[dict] = []
         heard = None
         for start, samples in cut_windows(blocks, window, hop):
             span = {"start": start / rate, "end": (start + len(samples)) / rate}
             target = Utterance(samples)
-            refuse_enrolled(target, shots, digests, f"the target from {span['start']:g} to {span['end']:g} s")
+            name = f"the target from {span['start']:g} to {span['end']:g} s"
+            refuse_enrolled(target, shots, digests, fingerprints, name)
             timeline.append({**span, "audible": not is_silent(samples)})
             if timeline[-1]["audible"]:
                 # One behind: which of them is the last shows at the end of the recording.
@@ -274,6 +277,10 @@ class EmoIclBasePipeline(ChunkPipeline):
     def digests_of(self, enrollment: list[Utterance]) -> list[str]:
         """Digest of each utterance that is enrolled."""
         return [shot.digest for shot in enrollment]
+
+    def fingerprints_of(self, **speaker: Any) -> list[str]:
+        """Fingerprint of each utterance that is enrolled without its audio."""
+        return []
 
     @abstractmethod
     def recognize(self, episodes: list[dict], **parameters: Any) -> dict:

@@ -13,6 +13,7 @@ import torch
 
 from .audio_emoicl import AudioLike
 from .feature_extraction_emoicl import EmoIclFeatureExtractor
+from .fingerprint_emoicl import fingerprint, is_same_fingerprint
 from .profile_emoicl import ModelIdentity
 
 
@@ -57,6 +58,11 @@ class Utterance:
     def digest(self) -> str:
         """SHA-256 of the waveform: tells a recording from all others, and nothing about it."""
         return hashlib.sha256(self.waveform.tobytes()).hexdigest()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """See [`fingerprint`]: tells it, encoded or cut otherwise too, from all others."""
+        return fingerprint(self.waveform)
 
 
 def display_label(emotion: str) -> str:
@@ -157,7 +163,11 @@ def _label_of(item: Mapping, name: str) -> str | None:
 
 
 def refuse_enrolled(
-    target: Utterance, shots: Sequence[Utterance], digests: Sequence[str], name: str = "the target"
+    target: Utterance,
+    shots: Sequence[Utterance],
+    digests: Sequence[str],
+    fingerprints: Sequence[str] = (),
+    name: str = "the target",
 ) -> None:
     """
     Refuses a target that is in its own enrollment, for its label is asked for.
@@ -166,6 +176,7 @@ def refuse_enrolled(
         target ([`Utterance`]): The target.
         shots (`list[Utterance]`): The utterances that are enrolled; none of a profile, which holds no audio.
         digests (`list[str]`): Digest of each utterance that is enrolled.
+        fingerprints (`list[str]`, *optional*): Of the utterances of a profile, see [`fingerprint`].
         name (`str`, *optional*, defaults to `"the target"`): What to call the target.
 
     Raises:
@@ -173,9 +184,10 @@ def refuse_enrolled(
     """
     if digests:
         refuse_digest(target.digest, digests, name)
-    for i, shot in enumerate(shots):
-        if is_same_recording(target.waveform, shot.waveform):
-            raise EnrolledTargetError(f"enrollment[{i}]: is {name} itself, encoded or cut otherwise; take it out")
+    copies = [i for i, shot in enumerate(shots) if is_same_recording(target.waveform, shot.waveform)]
+    copies += [i for i, known in enumerate(fingerprints) if is_same_fingerprint(target.fingerprint, known)]
+    if copies:
+        raise EnrolledTargetError(f"enrollment[{copies[0]}]: is {name} itself, encoded or cut otherwise; take it out")
 
 
 def refuse_digest(digest: str, digests: Sequence[str], name: str) -> None:

@@ -161,8 +161,8 @@ class EmoIclPipeline(EmoIclBasePipeline):
             embeddings = {name: tensor.cpu() for name, tensor in self._embed(shots).items()}
         # Of a target alone: how familiar a shot sounds is nothing that an answer needs.
         embeddings.pop("familiarity", None)
-        digests = [shot.digest for shot in shots]
-        return SpeakerProfile(self.model_identity, labels, digests, embeddings)
+        digests, fingerprints = [shot.digest for shot in shots], [shot.fingerprint for shot in shots]
+        return SpeakerProfile(self.model_identity, labels, digests, embeddings, fingerprints)
 
     @property
     def model_identity(self) -> ModelIdentity:
@@ -217,6 +217,9 @@ class EmoIclPipeline(EmoIclBasePipeline):
 
     def digests_of(self, enrollment, profile) -> list[str]:
         return super().digests_of(enrollment) if profile is None else profile.digests
+
+    def fingerprints_of(self, enrollment, profile) -> list[str]:
+        return [] if profile is None else profile.fingerprints
 
     def recognize(self, episodes, candidate_labels=None, decoding="labels") -> dict:
         # Prompts are built here, not in `preprocess`, because it is here that a batch is together: the utterances its

@@ -16,6 +16,7 @@ from safetensors.torch import load, save
 from transformers import PreTrainedModel
 
 from .feature_extraction_emoicl import EmoIclFeatureExtractor
+from .fingerprint_emoicl import is_same_fingerprint
 
 
 FORMAT = "emoicl-speaker-profile"
@@ -27,6 +28,7 @@ MAX_BYTES = 256 * 2**20
 # The header of a safetensors file, whose length is in its first 8 bytes, lists the tensors and holds our JSON.
 MAX_HEADER_BYTES = 2**20
 
+HEX_DIGITS = set("0123456789abcdef")
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 # What a configuration says of how it came here, rather than of the model.
 BOOKKEEPING = {
@@ -43,9 +45,9 @@ BOOKKEEPING = {
 class SpeakerProfile:
     r"""
     The enrollment of a speaker, as [`EmoIclPipeline.enroll`] encodes it: for each utterance the output of the
-    model's `get_audio_features`, its label if it has one, and a digest of its waveform. It holds no audio, but it is
-    made of a person's voice: keep it as their recordings are kept, and delete it when they ask
-    ([`~SpeakerProfile.delete`]).
+    model's `get_audio_features`, its label if it has one, and a digest and a fingerprint of its waveform, by which it
+    is known again. It holds no audio, but it is made of a person's voice: keep it as their recordings are kept, and
+    delete it when they ask ([`~SpeakerProfile.delete`]).
 
     Only the model that made a profile can read it.
 
@@ -58,6 +60,8 @@ class SpeakerProfile:
             Digest of each waveform, see [`Utterance`].
         embeddings (`dict[str, torch.Tensor]`):
             Fields of the model's output, each of shape `(num_shots, ...)`, float32, float16 or bfloat16.
+        fingerprints (`list[str]`, *optional*):
+            [`fingerprint`] of each waveform. Those of a file that has none, of an earlier version, are empty.
 
     Raises:
         `ValueError`: If the parts do not fit together, a value is not finite, or there are too many utterances.
@@ -69,11 +73,16 @@ class SpeakerProfile:
         labels: Sequence[str | None],
         digests: Sequence[str],
         embeddings: Mapping[str, torch.Tensor],
+        fingerprints: Sequence[str] | None = None,
     ):
         _check_texts(labels, digests)
+        if fingerprints is None:
+            fingerprints = [""] * len(labels)
+        _check_fingerprints(fingerprints, len(labels))
         _check_embeddings(embeddings, len(labels))
         self.model = model
         self.digests = list(digests)
+        self.fingerprints = list(fingerprints)
         self.embeddings = {name: embeddings[name] for name in sorted(embeddings)}
         self._labels = list(labels)
         self.forget_prefix()
@@ -114,17 +123,22 @@ class SpeakerProfile:
                 too many utterances.
         """
         self.check_model(other.model)
-        if again := [i for i, digest in enumerate(other.digests) if digest in self.digests]:
-            place = self.digests.index(other.digests[again[0]])
-            raise ValueError(f"enrollment[{again[0]}]: is the recording that the profile has at {place} already")
+        for i in range(len(other)):
+            for place in range(len(self)):
+                if other.digests[i] == self.digests[place] or is_same_fingerprint(
+                    other.fingerprints[i], self.fingerprints[place]
+                ):
+                    raise ValueError(f"enrollment[{i}]: is the recording that the profile has at {place} already")
         _check_layout(other.embeddings, self.embeddings)
         both = type(self)(
             self.model,
             [*self._labels, *other.labels],
             [*self.digests, *other.digests],
             {name: torch.cat([tensor, other.embeddings[name].to(tensor)]) for name, tensor in self.embeddings.items()},
+            [*self.fingerprints, *other.fingerprints],
         )
         self._labels, self.digests, self.embeddings = both.labels, both.digests, both.embeddings
+        self.fingerprints = both.fingerprints
         self.forget_prefix()
 
     def remove(self, index: int) -> None:
@@ -142,6 +156,7 @@ class SpeakerProfile:
         rest = [i for i in range(len(self)) if i != index]
         self._labels = [self._labels[i] for i in rest]
         self.digests = [self.digests[i] for i in rest]
+        self.fingerprints = [self.fingerprints[i] for i in rest]
         self.embeddings = {name: tensor[rest] for name, tensor in self.embeddings.items()}
         self.forget_prefix()
 
@@ -183,6 +198,7 @@ class SpeakerProfile:
             "model_fingerprint": self.model_fingerprint,
             "labels": self._labels,
             "digests": self.digests,
+            "fingerprints": self.fingerprints,
         }
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.embeddings.items()}
         content = save(tensors, {"format": FORMAT, "profile": json.dumps(header)})
@@ -222,7 +238,8 @@ class SpeakerProfile:
         try:
             if not _is_digest(fingerprint := header["model_fingerprint"]):
                 raise ValueError(f"the fingerprint of the model must be 64 hexadecimal digits; got {fingerprint!r}")
-            return cls(fingerprint, header["labels"], header["digests"], load(path.read_bytes()))
+            tensors = load(path.read_bytes())
+            return cls(fingerprint, header["labels"], header["digests"], tensors, header.get("fingerprints"))
         except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
             raise ValueError(f"{path}: is not a speaker profile, or damaged: {_reason(error)}") from error
 
@@ -365,8 +382,16 @@ def _check_texts(labels: Any, digests: Any) -> None:
         raise ValueError(f"a digest must be 64 hexadecimal digits; got {wrong[0]!r}")
 
 
+def _check_fingerprints(fingerprints: Any, num_shots: int) -> None:
+    if not isinstance(fingerprints, (list, tuple)) or len(fingerprints) != num_shots:
+        raise ValueError(f"there must be a list of {num_shots} fingerprints, one of each utterance")
+    wrong = [text for text in fingerprints if not isinstance(text, str) or len(text) % 4 or set(text) - HEX_DIGITS]
+    if wrong:
+        raise ValueError(f"a fingerprint must be hexadecimal, 4 digits for each frame; got {wrong[0]!r:.40}")
+
+
 def _is_digest(text: Any) -> bool:
-    return isinstance(text, str) and len(text) == 64 and set(text) <= set("0123456789abcdef")
+    return isinstance(text, str) and len(text) == 64 and set(text) <= HEX_DIGITS
 
 
 def _check_embeddings(embeddings: Mapping[str, torch.Tensor], num_shots: int) -> None:

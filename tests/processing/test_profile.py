@@ -1,5 +1,6 @@
 """A profile answers as its enrollment does, is kept in one file, and is refused where it means nothing."""
 
+import itertools
 import json
 import os
 import pickle
@@ -15,13 +16,14 @@ from bundled_models import needs_bundled
 from recognizers import ENROLLMENT, SHOTS, TARGETS, assert_same, make_recognizer, scores_of
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from synthetic_speech import tone
+from synthetic_speech import encoded, tone
 from tiny import LABELS
 from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
 
-from emoicl import EmoIclPipeline, SpeakerProfile
+from emoicl import EmoIclPipeline, SpeakerProfile, load_corpus
 from emoicl.bundled import BUNDLED_CLIPS, BURSTS_MODEL
 from emoicl.processing import profile_emoicl
+from emoicl.processing.fingerprint_emoicl import fingerprint, is_same_fingerprint
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +164,61 @@ def test_a_target_that_was_enrolled_is_refused(recognizer, profile):
         recognizer([TARGETS[0], SHOTS[2]], profile=profile, batch_size=2)
     profile.remove(2)
     assert len(recognizer(SHOTS[2], profile=profile)) == len(LABELS)
+
+
+def noise(seed, seconds=1.0):
+    """Something that is no hum."""
+    smooth = np.hanning(40) / 20
+    return np.convolve(np.random.default_rng(seed).normal(0, 0.1, round(16000 * seconds)), smooth, "same").astype("f4")
+
+
+def copies_of(waveform):
+    return [
+        encoded(waveform),
+        encoded(waveform, format="OGG", subtype="VORBIS"),
+        encoded(waveform, format="MP3", subtype="MPEG_LAYER_III"),
+        waveform[1:],
+        waveform[800:],
+        0.5 * waveform,
+    ]
+
+
+def test_a_target_that_was_enrolled_in_another_form_is_refused(recognizer, tmp_path):
+    voices = [noise(0), noise(1)]
+    profile = recognizer.enroll([{"audio": voice, "label": "Joy"} for voice in voices])
+    profile.save(tmp_path / "me")
+    loaded = SpeakerProfile.load(tmp_path / "me")
+    for copy in copies_of(voices[1]):
+        with pytest.raises(ValueError, match=r"^inputs\[1\]: enrollment\[1\]: is the target itself, encoded or cut"):
+            recognizer([TARGETS[0], copy], profile=loaded)
+        with pytest.raises(ValueError, match=r"^enrollment\[0\]: is the recording that the profile has at 1 already"):
+            loaded.add(recognizer.enroll([{"audio": copy, "label": "Joy"}]))
+    with pytest.raises(ValueError, match=r"enrollment\[1\]: is the target from 1 to 2 s itself, encoded or cut"):
+        recognizer(np.concatenate([noise(2), 0.5 * voices[1]]), profile=loaded, window_s=1.0, hop_s=1.0)
+    loaded.remove(1)
+    assert len(recognizer(0.5 * voices[1], profile=loaded)) == len(LABELS)
+
+
+def test_a_profile_without_fingerprints_is_read(recognizer, profile, saved):
+    rewrite(saved, fingerprints=None)
+    assert recognizer(TARGETS[0], profile=saved) == recognizer(TARGETS[0], profile=profile)
+
+
+def test_takes_of_a_sentence_are_no_copies(shared, recognizer):
+    """The two takes of each sentence and emotion of a speaker of RAVDESS, who hardly change a thing."""
+    rows = load_corpus(shared / "data" / "ravdess" / "test.parquet").utterances[:60]
+    waveforms = [recognizer.feature_extractor.decode(row.audio) for row in rows]
+    prints = [fingerprint(waveform) for waveform in waveforms]
+    assert not any(is_same_fingerprint(*pair) for pair in itertools.combinations(prints, 2))
+    for waveform, known in list(zip(waveforms, prints, strict=True))[::10]:
+        for copy in copies_of(waveform):
+            assert is_same_fingerprint(known, fingerprint(recognizer.feature_extractor.decode(copy)))
+
+
+def test_a_hum_has_no_fingerprint():
+    assert fingerprint(tone(300, 1.0)) == fingerprint(noise(0, 0.3)) == ""
+    assert fingerprint(np.zeros(16000, np.float32)) == ""
+    assert len(fingerprint(noise(0))) == pytest.approx(100, abs=8)
 
 
 def test_save_and_load(recognizer, profile, saved):
@@ -324,6 +381,8 @@ def rewrite(path, tensors=None, form=None, **fields):
         ({"labels": ["Joy", "Anger", 3]}, "labels must be non-empty strings, or None; got 3"),
         ({"labels": {"Joy": 1}}, "must be lists"),
         ({"digests": ["../../secret"] * 3}, "a digest must be 64 hexadecimal digits"),
+        ({"fingerprints": ["", ""]}, "there must be a list of 3 fingerprints"),
+        ({"fingerprints": ["", "", "xyz"]}, "a fingerprint must be hexadecimal, 4 digits for each frame; got 'xyz'"),
         ({"model_fingerprint": 5}, "the fingerprint of the model must be"),
         ({"tensors": {"voice_embeds": torch.full((3, 6), torch.nan)}}, "voice_embeds has values that are not finite"),
         ({"tensors": {"voice_embeds": torch.zeros(2, 6)}}, r"voice_embeds has shape \(2, 6\); expected \(3, ...\)"),
