@@ -2,6 +2,7 @@
 of transformers, unchanged: all it needs are a dataset of episodes, their collator, and a callback by which each
 epoch draws other enrollments. Two people whom the model never heard tell what that changes."""
 
+import torch
 from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments
 
 from emoicl import (
@@ -41,6 +42,7 @@ trainer = Seq2SeqTrainer(
         learning_rate=1e-3,
         logging_steps=10,
         remove_unused_columns=False,
+        dataloader_pin_memory=torch.accelerator.is_available(),  # On a CPU alone it would warn.
     ),
     train_dataset=episodes,
     data_collator=EpisodeCollator(training, processor, model),

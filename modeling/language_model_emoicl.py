@@ -9,7 +9,7 @@ encoder-decoder the first token of its decoder, of a decoder-only model the last
 # pyright: reportArgumentType=false, reportOptionalMemberAccess=false
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -289,32 +289,30 @@ class PromptedDecoder:
         prefix: EmoIclPrefix | None = None,
     ) -> torch.Tensor:
         """Log-likelihoods of candidate labels after prompts, as of [`PromptedEncoderDecoder`]: in one pass, in which
-        all candidates of a prompt follow on it side by side and none sees another."""
+        all candidates of a prompt follow on it side by side, as a tree: what several begin with is read once."""
         prompt, mask = pad_left(encoded.last_hidden_state, attention_mask)
-        batch_size, num_labels, num_label_tokens = len(prompt), *labels.shape
         cache, prompt = after_prefix(prompt, prefix)
-        labels_embeds = self.model.get_input_embeddings()(decoder_input_ids.flatten())
-        embeds = torch.cat([prompt, labels_embeds.expand(batch_size, -1, -1)], dim=1)
-        num_tokens = num_labels * num_label_tokens
-        steps = torch.arange(num_label_tokens, device=mask.device).repeat(num_labels)
-        positions = torch.cat([positions_of(mask), mask.sum(1, keepdim=True) + steps], dim=1)
-        # The prompt is 0, which all that comes later sees, and a label sees itself.
-        branches = torch.arange(1, num_labels + 1, device=mask.device).repeat_interleave(num_label_tokens)
-        branches = torch.cat([branches.new_zeros(mask.shape[1]), branches])
-        same_branch = (branches == 0) | (branches == branches[:, None])
-        is_real = torch.cat([mask > 0, (labels != IGNORED).flatten().expand(batch_size, -1)], dim=1)
+        steps = label_steps(decoder_input_ids, labels)
+        num_steps = len(steps.tokens)
+        embeds = self.model.get_input_embeddings()(steps.tokens)
+        embeds = torch.cat([prompt, embeds.expand(len(prompt), -1, -1)], dim=1)
+        positions = torch.cat([positions_of(mask), mask.sum(1, keepdim=True) + steps.places], dim=1)
+        # All that comes later sees the prompt.
+        follows = nn.functional.pad(steps.follows, (mask.shape[1], 0, prompt.shape[1], 0), value=True)
+        is_real = nn.functional.pad(mask > 0, (0, num_steps), value=True)
         distance = (positions[:, :, None] - positions[:, None])[:, -embeds.shape[1] :]
-        sees = is_real[:, None] & same_branch[-embeds.shape[1] :] & (distance >= 0)
-        logits = self.model(
+        sees = is_real[:, None] & follows & (distance >= 0)
+        output = self.model(
             inputs_embeds=embeds,
             attention_mask=attention_masks(self.model.config, sees, distance, embeds.dtype),
             position_ids=positions[:, -embeds.shape[1] :],
             past_key_values=cache if prefix is not None else None,
             use_cache=prefix is not None,
-            logits_to_keep=num_tokens,
-        ).logits[:, -num_tokens:]
-        logits = logits.unflatten(1, labels.shape).flatten(0, 1)
-        return log_likelihoods(logits, labels.repeat(batch_size, 1)).view(batch_size, num_labels)
+            logits_to_keep=num_steps,
+        )
+        logits = output.logits[:, -num_steps:].float()
+        likelihoods = logits[:, steps.of_labels, labels.clamp(min=0)] - logits.logsumexp(-1)[:, steps.of_labels]
+        return likelihoods.masked_fill(labels == IGNORED, 0.0).sum(-1)
 
 
 def prompted_form(config: PreTrainedConfig) -> type[PromptedEncoderDecoder] | type[PromptedDecoder]:
@@ -339,6 +337,54 @@ def after_prefix(prompt: torch.Tensor, prefix: EmoIclPrefix | None) -> tuple[Dyn
         return DynamicCache(), prompt
     cache = prefix.to_cache(len(prompt))
     return cache, prompt[:, cache.get_seq_length() :]
+
+
+class LabelSteps(NamedTuple):
+    """
+    The steps of a decoder that reads several labels, as a tree.
+
+    Args:
+        tokens (`torch.Tensor` of shape `(num_steps,)`): What is read.
+        places (`torch.Tensor` of shape `(num_steps,)`): Its place in a label, from 0, the start token.
+        follows (`torch.Tensor` of shape `(num_steps, num_steps)`): Whether a step (first axis) is after another or the
+            same.
+        of_labels (`torch.Tensor` of shape `(num_labels, num_label_tokens)`): The step that predicts each token.
+    """
+
+    tokens: torch.Tensor
+    places: torch.Tensor
+    follows: torch.Tensor
+    of_labels: torch.Tensor
+
+
+def label_steps(decoder_input_ids: torch.Tensor, labels: torch.Tensor) -> LabelSteps:
+    """
+    The steps that a decoder takes to read labels, at which what several of them begin with stands once.
+
+    Args:
+        decoder_input_ids (`torch.Tensor` of shape `(num_labels, num_label_tokens)`): Start token and label tokens.
+        labels (`torch.Tensor` of shape `(num_labels, num_label_tokens)`): Label tokens, padded with -100.
+
+    Returns:
+        [`LabelSteps`]
+    """
+    num_labels, num_label_tokens = labels.shape
+    places = torch.arange(num_label_tokens, device=labels.device)
+    # All that is read up to each step.
+    read = decoder_input_ids[:, None].masked_fill(places > places[:, None], IGNORED).flatten(0, 1)
+    of_labels = torch.arange(len(read), device=labels.device)
+    branches = torch.zeros_like(of_labels)
+    if torch.compiler.is_compiling():
+        # A graph has no sizes that hang on what the tokens are: each label has steps of its own.
+        branches = of_labels // num_label_tokens
+    else:
+        is_real = labels.flatten() != IGNORED
+        read, rows = read[is_real].unique(dim=0, return_inverse=True)
+        of_labels = branches.masked_scatter(is_real, rows)
+        branches = branches[: len(read)]
+    places = (read != IGNORED).sum(1) - 1
+    follows = ((read[:, None] == read) | (read == IGNORED)).all(-1) & (branches[:, None] == branches)
+    return LabelSteps(read.gather(1, places[:, None])[:, 0], places, follows, of_labels.view_as(labels))
 
 
 def attention_masks(

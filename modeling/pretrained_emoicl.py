@@ -70,6 +70,11 @@ class EmoIclPreTrainedModel(PreTrainedModel):
         if self.config.freeze_speech_encoder:
             self.get_encoder(modality="audio").requires_grad_(False).eval()
 
+    @property
+    def is_gradient_checkpointing(self) -> bool:
+        """As of any model. Here, because peft asks by this name, and newer versions of transformers warn of it."""
+        return any(getattr(module, "gradient_checkpointing", False) for module in self.modules())
+
     def train(self, mode: bool = True) -> Self:
         """Switches between training and evaluation; a frozen speech encoder stays in evaluation mode."""
         super().train(mode)

@@ -5,7 +5,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -217,7 +217,8 @@ def is_same_recording(one: np.ndarray, other: np.ndarray) -> bool:
     size = 2 ** (len(one) + len(other)).bit_length()
     spectra = [np.fft.rfft(waveform, size) * _band(size) for waveform in (one, other)]
     correlation = np.fft.irfft(spectra[0] * spectra[1].conj(), size)
-    norms = [np.sqrt(np.fft.irfft(np.square(np.abs(spectrum)), size)[0]) for spectrum in spectra]
+    # By Parseval: each frequency of the band stands for itself and its negative.
+    norms = [np.linalg.norm(spectrum) * np.sqrt(2 / size) for spectrum in spectra]
     best = int(correlation.argmax())
     elsewhere = np.roll(correlation, -best)[HUM_SHIFT:-HUM_SHIFT].max()
     # Even a hum fits less well when shifted, for less of it overlaps.
@@ -226,6 +227,7 @@ def is_same_recording(one: np.ndarray, other: np.ndarray) -> bool:
     return not is_hum and correlation[best] >= MIN_CORRELATION * norms[0] * norms[1]
 
 
+@lru_cache(maxsize=8)
 def _band(size: int) -> np.ndarray:
     """1 for the frequencies of `np.fft.rfft` of `size` samples that codecs keep best, 0 for others."""
     frequencies = np.fft.rfftfreq(size)

@@ -3,6 +3,7 @@
 import ast
 import runpy
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,11 @@ def run_example(tmp_path, monkeypatch, capsys, features):
     monkeypatch.setenv("EMOICL_CACHE", str(features))
 
     def run(name):
-        names = runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            names = runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        # What a user sees; others are hidden by default.
+        assert [str(one.message) for one in caught if one.category in (UserWarning, FutureWarning)] == []
         return names["trainer"], ast.literal_eval(capsys.readouterr().out.splitlines()[-1])
 
     return run

@@ -13,6 +13,8 @@ from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
 
 JOY, SADNESS, ANGER = [10], [11, 12], [13, 14, 15]
 CANDIDATES = label_ids([*JOY, EOS], [*SADNESS, EOS], [11, 13, EOS], [*ANGER, EOS])
+# What is read of them, each with what leads to it: the start token, 10, 11, 12 and 13 after 11, 13, 14, 15.
+NUM_STEPS = 8
 KINDS = ["llama", "gemma3_text"]
 
 
@@ -75,7 +77,7 @@ def test_targets_of_one_speaker_share_what_is_read_of_the_enrollment(model):
     counts = tokens_read(model)
     assert_close(model.score_labels(CANDIDATES, **batch), expected, atol=1e-4, rtol=1e-4)
     instruction, enrollment, target = 2, 3 + 1 + 3 + 2, 3
-    assert counts == [instruction + enrollment, 4 * (target + CANDIDATES.numel())]
+    assert counts == [instruction + enrollment, 4 * (target + NUM_STEPS)]
 
 
 @torch.no_grad()
@@ -97,7 +99,7 @@ def test_a_prefix_that_is_kept_answers_the_same_and_is_not_read_again(model):
     for _ in range(2):
         scores = model.score_labels(CANDIDATES, **batch | {"prefix": prefix})
         assert_close(scores, expected, atol=1e-4, rtol=1e-4)
-    assert counts == [4 * (3 + CANDIDATES.numel())] * 2
+    assert counts == [4 * (3 + NUM_STEPS)] * 2
     counts.clear()
     assert model.generate(**batch | {"prefix": prefix}, num_beams=3).equal(written)
     # The targets once, then a token of each of 3 beams at a time.
@@ -120,15 +122,17 @@ def test_generation_reads_the_prompt_once_and_then_token_by_token(model):
 
 
 @torch.no_grad()
-def test_a_window_of_attention_is_kept_where_candidates_stand_side_by_side():
-    """The tiny prompts are longer than the window, so that one too wide or too narrow shows."""
-    model, batch = tiny_model(text="gemma3_text"), tiny_batch()
-    assert model.config.text_config.sliding_window < batch["input_ids"].shape[1]
+@pytest.mark.parametrize("kind", KINDS)
+def test_candidates_side_by_side_are_scored_as_each_alone(kind):
+    """Some begin alike. The tiny prompts are longer than a window, so that one too wide or too narrow shows."""
+    model, batch = tiny_model(text=kind), tiny_batch()
     model.config.adaptation_config.probe_weight = model.config.adaptation_config.prototype_weight = 0.0
     scores = model.score_labels(CANDIDATES, **batch)
     assert_close(scores, log_likelihoods(model, CANDIDATES, **batch).log_softmax(1), atol=1e-4, rtol=1e-4)
-    model.config.text_config.sliding_window = model.model.language_model.config.sliding_window = 7
-    assert (model.score_labels(CANDIDATES, **batch) - scores).abs().max() > 1e-4
+    if kind == "gemma3_text":
+        assert model.config.text_config.sliding_window < batch["input_ids"].shape[1]
+        model.config.text_config.sliding_window = model.model.language_model.config.sliding_window = 7
+        assert (model.score_labels(CANDIDATES, **batch) - scores).abs().max() > 1e-4
 
 
 def test_an_encoder_decoder_keeps_no_prefix():
