@@ -6,6 +6,7 @@ All of it follows from a generator of random numbers, so that a seed and a numbe
 import csv
 import io
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -22,12 +23,15 @@ import torch
 import yaml
 from numpy.random import Generator
 from tiny import LABELS, tiny_model, tiny_processor
+from tiny_checkpoints import save_language_model, save_speech_encoder
 from tiny_classifier import tiny_classifier
 
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
 from emoicl.processing import EmoIclFeatureExtractor
 from emoicl.processing.audio_emoicl import decode_audio, stream_audio
 from emoicl.processing.profile_emoicl import SpeakerProfile
+from emoicl.training.corpora.prepare import prepare
+from emoicl.training.corpora.readers import find_corpus
 from emoicl.training.data.corpus import Utterance, load_corpus
 from emoicl.training.data.features import FeatureCache
 from emoicl.training.data.tables import Table
@@ -35,6 +39,7 @@ from emoicl.training.experiments.loading import RECIPES, load_recipe
 from emoicl.training.publishing.cards import checkpoint_card
 from emoicl.training.publishing.checkpoint import load_pipeline
 from emoicl.training.publishing.provenance import seconds_of
+from emoicl.training.systems.composition import compose
 
 
 # What no writer of a field thinks of.
@@ -42,6 +47,12 @@ ODD_VALUES: tuple[Any, ...] = (
     None, True, False, -1, 0, 1, 7, 1000, 2**31, 2**63, 2**70, 0.5, -0.0, 1e-300, 1e308, float("nan"), float("inf"),
     "", " ", "x", "\n", "\0", "\ud800", "</s>", "<audio>", "../x", "=1+1", "{{ x }}", "9" * 5000, "x" * 100_000,
     [], [[]], ["x"], [None], [1, 2], {}, {"x": 1}, {"": {}}, [{}],
+)  # fmt: skip
+SMALL = {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 64}
+ODD_NAMES = (
+    "a.wav", "A.WAV", ".wav", "._a.wav", "a", "a.txt", "\udcdc.wav", "a\nb.wav", "=1+1.wav", "x" * 250 + ".wav",
+    " .wav", "{{ x }}.wav", "|.wav", "03-01-09-01-01-01-05.wav", "1099_IEO_ANG_HI.wav", "0021_000001.wav",
+    "OAF__angry.wav",
 )  # fmt: skip
 ODD_BYTES = (b"\0", b"\xff", b"[", b"{", b'"', b"\n", b",", b"&a [*a,", b"\xef\xbb\xbf", b"\xff\xfe", b"RIFF", b"OggS")
 
@@ -408,6 +419,133 @@ def clips_of_features() -> list[Utterance]:
     return [Utterance(recordings()[kind][0], "Joy", "ravdess/01", f"a.{kind}") for kind in ("wav", "flac")]
 
 
+# Clips of corpora in the folders that people have, and other files beside them.
+LAYOUTS = {
+    "ravdess": (
+        ("Actor_05/03-01-01-01-01-01-05.wav", "Actor_05/03-01-03-02-01-01-05.wav", "Actor_6/03-02-03-01-01-01-06.wav"),
+        ("03-01-01-01-01-01-05.wav", "03-01-03-01-01-01-05.wav"),
+        ("Actor_01/03-01-05-01-01-01-01.wav", "audio_speech_actors_01-24/Actor_01/03-01-05-01-01-01-01.wav"),
+    ),
+    "crema-d": (
+        ("AudioWAV/1001_IEO_ANG_HI.wav", "AudioWAV/1002_TIE_SAD_XX.wav"),
+        (
+            "AudioWAV/1001_IEO_ANG_HI.wav", "AudioWAV/1002_TIE_SAD_XX.wav", "AudioMP3/1001_IEO_ANG_HI.mp3",
+            "SentenceFilenames.csv", "VideoDemographics.csv", "processedResults/tabulatedVotes.csv",
+        ),
+    ),
+    "savee": (
+        ("ALL/DC_a01.wav", "ALL/DC_sa01.wav", "ALL/JE_su02.wav"),
+        ("AudioData/DC/a01.wav", "AudioData/DC/sa01.wav", "AudioData/JE/su02.wav", "AudioData/Info.txt"),
+    ),
+    "emo-db": (("wav/03a01Fa.wav", "wav/08b01Wb.wav"), ("03a01Fa.wav", "16b10Lb.wav", "03a01Nc.wav")),
+    "esd": (
+        ("0011/Angry/0011_000351.wav", "0011/Sad/0011_001051.wav", "0011/0011.txt"),
+        ("Emotion Speech Dataset/0003/Neutral/train/0003_000051.wav", "0003.txt"),
+    ),
+    "tess": (
+        ("OAF_Fear/OAF_back_fear.wav", "YAF_pleasant_surprised/YAF_back_ps.wav", "OAF_neutral/OA_bite_neutral.wav"),
+        ("OAF_back_fear.wav", "TESS Toronto emotional speech set data/OAF_Fear/OAF_back_fear.wav"),
+    ),
+}  # fmt: skip
+TEXTS = {
+    "SentenceFilenames.csv": b'"Stimulus_Number","Filename"\n1,"1001_IEO_ANG_HI"\n2,"1002_TIE_SAD_XX"\n',
+    "VideoDemographics.csv": b'"ActorID","Age","Sex","Race"\n1001,51,"Male","x"\n1002,21,"Female","y"\n',
+    "tabulatedVotes.csv": b'"","A","D","F","H","N","S","fileName","numResponses"\n'
+    b'"100001",8,0,0,1,1,0,"1001_IEO_ANG_HI",10\n"200001",9,0,0,0,0,0,"1002_TIE_SAD_XX",9\n',
+    "0011.txt": "0011_000351\tTom\u2019s caf\u00e9.\tAngry\n0011_001051 I say nay. Sad\n".encode("cp1252"),
+    "0003.txt": "0003_000051\t\u6253\u8fdc\u4e00\u770b\t\u4e2d\u7acb\r\n".encode("utf-16"),
+    "Info.txt": b"SAVEE",
+}
+
+
+def write_corpus(rng: Generator, folder: Path) -> Path:
+    """A corpus in a folder of its name, of which up to four files are damaged, elsewhere, or called otherwise."""
+    name = choose(rng, sorted(LAYOUTS))
+    source = folder / name
+    paths = [source / relative for relative in choose(rng, LAYOUTS[name])]
+    for number, path in enumerate(paths):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(TEXTS.get(path.name, recordings()["wav"][number]))
+    for _ in range(rng.integers(1, 5)):
+        damage_file(rng, choose(rng, paths), choose(rng, paths))
+    return source
+
+
+def damage_file(rng: Generator, path: Path, other: Path) -> None:
+    """Damages what is in a file, or puts it or another thing where it should not be."""
+    if not path.is_file() or path.is_symlink():
+        return
+    # As a name has it that somebody typed.
+    mistyped = damage_bytes(rng, os.fsencode(path.name), [os.fsencode(other.name)])
+    mistyped = os.fsdecode(mistyped.translate(None, b"\0/"))[:200] or "x"
+    name = choose(rng, ODD_NAMES) if rng.random() < 0.4 else mistyped
+    elsewhere = path.parent / choose(rng, ("", "..", "x/y", "Sad", ".hidden", "__MACOSX")) / name
+    match choose(rng, ("content", "content", "text", "gone", "moved", "moved", "copied", "folder", "link", "loop")):
+        case "content":
+            path.write_bytes(damage_bytes(rng, path.read_bytes(), [other.read_bytes() if other.is_file() else b""]))
+        case "text":
+            path.write_bytes(choose(rng, (b"", *TEXTS.values())))
+        case "gone":
+            path.unlink()
+        case "folder":
+            path.unlink()
+            path.mkdir()
+        case "link":
+            path.unlink()
+            path.symlink_to("nowhere")
+        case "loop":
+            path.unlink()
+            path.symlink_to(path.name)
+        case way if path.suffix in (".wav", ".mp3") or rng.random() < 0.5:
+            elsewhere.parent.mkdir(parents=True, exist_ok=True)
+            if not os.path.lexists(elsewhere):
+                (shutil.move if way == "moved" else shutil.copy)(path, elsewhere)
+
+
+def read_corpus(source: Path) -> None:
+    prepared = source.parent / "prepared"
+    prepare(find_corpus(source.name)(source), prepared, allow_missing=True)
+    load_corpus(sorted((prepared / "data").glob("*.parquet")))
+
+
+@cache
+def foreign_checkpoints() -> dict[str, dict[str, bytes]]:
+    """The files of speech encoders and language models as the Hub has them."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in ("whisper", "wav2vec2", "wav2vec2-bert"):
+            save_speech_encoder(kind, Path(folder) / f"speech-{kind}")
+        for kind in ("flan-t5", "bart", "llama"):
+            save_language_model(kind, Path(folder) / f"language-{kind}", LABELS)
+        for path in Path(folder).iterdir():
+            found[path.name] = {file.name: file.read_bytes() for file in sorted(path.iterdir())}
+    return found
+
+
+def write_foreign(rng: Generator, folder: Path) -> Path:
+    parts = {
+        part: foreign_checkpoints()[
+            choose(rng, sorted(name for name in foreign_checkpoints() if name.startswith(part)))
+        ]
+        for part in ("speech", "language")
+    }
+    for part, files in parts.items():
+        (folder / part).mkdir()
+        for name, content in files.items():
+            (folder / part / name).write_bytes(content)
+    part = choose(rng, ("speech", "language"))
+    name = choose(rng, sorted(name for name in parts[part] if name.endswith((".json", ".safetensors"))))
+    damage = damage_json if name.endswith(".json") else damage_safetensors
+    (folder / part / name).write_bytes(damage(rng, parts[part][name]))
+    return folder / part / name
+
+
+def read_foreign(path: Path) -> None:
+    """As `emoicl init` does."""
+    speech, language = (str(path.parents[1] / part) for part in ("speech", "language"))
+    compose(speech, LABELS, language_model=language, num_query_tokens=2, max_shots=3, qformer=SMALL)
+
+
 KINDS = {
     "audio": Kind(write_audio, read_audio),
     "table": Kind(write_table, read_table, ("a.wav", "b.wav")),
@@ -416,6 +554,9 @@ KINDS = {
     "checkpoint": Kind(write_checkpoint, lambda path: load_pipeline(path.parent)),
     "card": Kind(write_card, lambda path: checkpoint_card(path.parent).encode()),
     "recipe": Kind(write_recipe, load_recipe),
+    # A preparation names the files in its report.
+    "corpus": Kind(write_corpus, read_corpus, ("report.txt",)),
+    "foreign": Kind(write_foreign, read_foreign),
 }
 
 

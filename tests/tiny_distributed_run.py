@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet
 import torch
 from accelerate import PartialState
 from tiny import LABELS, READER
@@ -123,6 +125,7 @@ def run_commands(folder: Path) -> None:
     if PartialState().is_main_process:
         clips.mkdir()
         write_corpus(Corpus(CORPUS.utterances[:18]), clips / "corpus.csv")
+        write_split(folder / "tones")
         (clips / "texts.txt").write_text("\n".join(f"{a} and {b}." for a in LABELS for b in LABELS))
     PartialState().wait_for_everyone()
     corpus, model = str(clips / "corpus.csv"), ["--model", str(folder / "stage" / "model")]
@@ -134,6 +137,28 @@ def run_commands(folder: Path) -> None:
     assert not main(["predict", *model, str(clips), "--output", answers, "--batch-size", "4"])
     pretrain = ["pretrain", "language-model", "--text", str(clips / "texts.txt"), "--max-steps", "2"]
     assert not main([*pretrain, "--batch-size", "2", "--output", str(folder / "language_model")])
+    prepare = ["corpus", "prepare", "generic", "--source", corpus, "--output", str(folder / "prepared")]
+    assert not main(prepare)
+    compared = ["--systems", "linear_probe", "prototypes", "zero_shot", "--labels", *LABELS, "--cache-folder", cache]
+    sizes = ["--speech-encoder", str(folder / "whisper"), "--speech-layer", "2", "--enrollment-seeds", "1"]
+    stage = [f"--stages.zero_shot.{name}" for name in ("max-steps", "eval-steps", "save-steps")]
+    steps = [part for option in stage for part in (option, "2")] + ["--stages.zero_shot.use-cpu", "true"]
+    reproduce = ["reproduce", "--corpus", str(folder / "tones"), "--output", str(folder / "reproduced")]
+    assert not main([*reproduce, *compared, *sizes, *steps])
+
+
+def write_split(folder: Path) -> None:
+    """Tables of four training speakers, one for validation and one for the test."""
+    folder.mkdir()
+    utterances = tiny_corpus(num_speakers=6)
+    names = list(utterances.by_speaker)
+    for split, speakers in (("train", names[:4]), ("validation", names[4:5]), ("test", names[5:])):
+        rows = [
+            {"audio": {"bytes": row.audio, "path": row.name}, "emotion": row.label, "speaker_id": row.speaker_id}
+            for row in utterances
+            if row.speaker_id in speakers
+        ]
+        pyarrow.parquet.write_table(pa.Table.from_pylist(rows), folder / f"{split}.parquet")
 
 
 if __name__ == "__main__":

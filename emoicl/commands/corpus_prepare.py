@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emoicl_commands.parser import check_shard
+
 
 if TYPE_CHECKING:
     from emoicl.training.corpora.base import CorpusReader
@@ -17,6 +19,12 @@ for many too, if the file names are the owners':
 
 Every file that is missing, unreadable or not known is named in OUTPUT/report.txt, and nothing is written unless
 --allow-missing is given. Interrupted, the same command goes on where it stopped. Then train on OUTPUT/data/*.parquet.
+
+Several processes share the work, and so do machines that share a folder: each reads a part, and when all have ended,
+the command without --num-shards and --shard goes on from there.
+
+  accelerate launch -m emoicl_commands.cli corpus prepare iemocap --source IEMOCAP --output data/iemocap
+  emoicl corpus prepare iemocap --source IEMOCAP --output data/iemocap --num-shards 4 --shard 0
 
 NAME generic is for your own: a CSV, JSON or parquet table with the columns audio, emotion and speaker_id (or others,
 named with --columns), a folder for each speaker, or a data set of the Hub. Labels stay as they are, in lower case,
@@ -40,6 +48,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--format", choices=["parquet", "jsonl"], default="parquet", help="default: parquet")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="threads that read and write (default: 1)")
     parser.add_argument("--allow-missing", action="store_true", help="write what there is, although files are missing")
+    parser.add_argument("--num-shards", type=int, default=1, metavar="N", help="read only one of N parts of the clips")
+    parser.add_argument("--shard", type=int, default=0, metavar="I", help="which part, from 0 (default: 0)")
     generic = parser.add_argument_group("only for generic")
     generic.add_argument("--hub-dataset", metavar="NAME", help="a data set of the Hub in place of --source")
     generic.add_argument("--split", default="train", help="of the Hub data set (default: train)")
@@ -53,11 +63,14 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from emoicl.training.corpora.prepare import prepare
+    from accelerate import PartialState
+
+    from emoicl.training.corpora.prepare import prepare, read_part
     from emoicl.training.corpora.readers import find_corpus
 
     if options.workers < 1:
         raise ValueError(f"--workers is at least 1, not {options.workers}.")
+    check_shard(options)
     if options.name == "generic":
         reader = open_generic(options)
     else:
@@ -65,7 +78,14 @@ def run(options: argparse.Namespace) -> None:
         if options.source is None:
             raise ValueError(f"--source: where is {reader_class.pretty_name}? It comes from {reader_class.homepage}.")
         reader = reader_class(options.source)
+    if options.num_shards > 1:
+        part = (options.shard, options.num_shards)
+        num_clips = read_part(reader, options.output, *part, options.format, options.workers)
+        print(f"Read part {options.shard} of {options.num_shards}, {num_clips} clips: go on without --num-shards.")
+        return
     report = prepare(reader, options.output, options.format, options.workers, options.allow_missing)
+    if not PartialState().is_main_process:
+        return
     print(report.text(with_names=False))
     print(f"Wrote {options.output}/data/*.{options.format}, README.md (card), report.json and report.txt (names).")
 

@@ -61,3 +61,11 @@ def chosen_model(options: argparse.Namespace) -> str:
     if options.model is None:
         print(ABOUT_MODELS, end="", file=sys.stderr)
     return find_model(options.model)
+
+
+def check_shard(options: argparse.Namespace) -> None:
+    """Refuses a part of a work that there is not."""
+    if not 0 <= options.shard < options.num_shards:
+        raise ValueError(
+            f"--shard is one of the --num-shards parts, counted from 0; got {options.shard} of {options.num_shards}."
+        )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emoicl_commands.env import check_device
-from emoicl_commands.parser import ABOUT_MODELS, add_model_argument, chosen_model
+from emoicl_commands.parser import ABOUT_MODELS, add_model_argument, check_shard, chosen_model
 
 
 if TYPE_CHECKING:
@@ -195,10 +195,7 @@ def check_options(options: argparse.Namespace) -> None:
         raise ValueError(f"--threshold is a probability, 0 to 1; got {options.threshold}.")
     if options.device is not None:
         check_device(options.device)
-    if not 0 <= options.shard < options.num_shards:
-        raise ValueError(
-            f"--shard is one of the --num-shards parts, counted from 0; got {options.shard} of {options.num_shards}."
-        )
+    check_shard(options)
     for name, share in (("--abstain-below", options.abstain_below), ("--min-familiarity", options.min_familiarity)):
         if share is not None and not 0 <= share <= 1:
             raise ValueError(f"{name} is a number from 0 to 1; got {share}.")

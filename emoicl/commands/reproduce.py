@@ -24,7 +24,11 @@ taken, and the corpora join each with a split of their own.
 
 A system is a recipe (see `emoicl recipe list`), a YAML file, or a folder of recipes such as "ablations".
 {overrides}
-Interrupted, the same command goes on at the checkpoint of the system that it was at. Systems (default: all of these):
+Interrupted, the same command goes on at the checkpoint of the system that it was at. Several devices share the work:
+
+  accelerate launch -m emoicl_commands.cli reproduce --corpus data/emogator
+
+Systems (default: all of these):
   linear_probe scratch pretrained personalized_n personalized_a prototypes
   zero_shot one_shot_n proposed adapted to_ld_7 neutral_0_7
 """
@@ -46,6 +50,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    from accelerate import PartialState
+
     from emoicl.training.experiments.loading import load_recipe, system_names
     from emoicl.training.experiments.reproduction.run import ORDER, Reproduction, reproduce
 
@@ -60,6 +66,8 @@ def run(options: argparse.Namespace) -> None:
         size=options.size,
     )
     reproduce(reproduction, command=shlex.join(["emoicl", *sys.argv[1:]]))
+    if not PartialState().is_main_process:
+        return
     report = options.output / "report"
     print((report / "report.md").read_text())
     print(f"\nWrote {report}/report.md, {report}/report.json (all numbers) and the plots beside them.")

@@ -5,6 +5,8 @@ import shutil
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save
 from tiny import LABELS
 from tiny_checkpoints import SPEECH_ENCODERS, save_language_model, save_speech_encoder
 from tiny_corpus import tone
@@ -162,6 +164,8 @@ def test_real_speech_through_whisper_base(shared, language_model, tmp_path):
         ("lm", "model.safetensors", b""),
         ("lm", "config.json", b"{"),
         ("lm", "tokenizer.json", b'{"model": 3}'),
+        ("lm", "tokenizer_config.json", b'{"eos_token": "</s>", "pad_token": ""}'),
+        ("encoder", "model.safetensors", save({"conv1.weight": torch.zeros(16, 80, 3)})),
     ],
 )
 def test_a_damaged_file_of_another_checkpoint_is_named(part, name, content, language_model, tmp_path, capsys):

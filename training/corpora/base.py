@@ -252,10 +252,10 @@ class CorpusReader(ABC):
 
 
 def file_version(path: Path) -> str:
-    """Size and time of change of a file; empty if it is missing."""
+    """Size and time of change of a file; empty if it is missing, or a link that leads to itself."""
     try:
         status = path.stat()
-    except FileNotFoundError:
+    except OSError:
         return ""
     return f"{status.st_size} {status.st_mtime_ns}"
 

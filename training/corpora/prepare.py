@@ -5,22 +5,24 @@ import json
 import math
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet
+from accelerate import PartialState
 
 from emoicl.processing.audio_file_emoicl import read_blocks
 from emoicl.training.corpora.base import CorpusReader, Recording
 from emoicl.training.corpora.card import dataset_card
 from emoicl.training.corpora.report import NOTES, PROBLEMS, Report
+from emoicl.training.data.processes import sole_run
 from emoicl.training.data.progress import progress
 from emoicl.training.data.tables import AUDIO_TYPE
 from emoicl.training.data.text_tables import printable
-from emoicl.training.data.writing import LOCK_NAME, sole_writer, write_aside
+from emoicl.training.data.writing import LOCK_NAME, write_aside
 
 
 Item = TypeVar("Item")
@@ -78,7 +80,8 @@ def prepare(
     Write a corpus as tables with one row for each clip, a report and a dataset card.
 
     First every clip is read and checked, then the tables are written. Both go on where they stopped if the same call
-    is repeated after an interruption. The same folder gives the same bytes, whatever the number of workers.
+    is repeated after an interruption. The processes of `accelerate launch` share both. The same folder gives the same
+    bytes, whatever the number of workers and processes.
 
     The folder `output` then holds `data/*.parquet` (the owners' bytes in the column `audio`, as `{"bytes", "path"}`)
     or `data/*.jsonl` (with paths into `data/audio/`), `README.md`, `report.json` and `report.txt`, and where
@@ -105,11 +108,46 @@ def prepare(
             holds something else or is being written.
     """
     output = Path(output)
+    recordings = _list_recordings(reader, output)
+    with sole_run(output):
+        return _prepare(reader, recordings, output, format, workers, allow_missing, shard_size)
+
+
+def read_part(
+    reader: CorpusReader,
+    output: str | Path,
+    shard: int,
+    num_shards: int,
+    format: Literal["parquet", "jsonl"] = "parquet",
+    workers: int = 1,
+    shard_size: int = 2000,
+) -> int:
+    """
+    Read and check a part of a corpus, for [`prepare`] to go on with: several machines, which share folders and know
+    nothing of each other, take a part each.
+
+    Args:
+        reader, output, format, workers, shard_size: See [`prepare`].
+        shard (`int`): Which part, from 0.
+        num_shards (`int`): Number of parts.
+
+    Returns:
+        `int`: Number of clips in the part.
+
+    Raises:
+        `ValueError`: If the corpus lists a clip twice or has an unknown label, or if `output` holds something else.
+    """
+    output = Path(output)
+    recordings = _list_recordings(reader, output)
+    job = _open_job(output, _fingerprint(reader, recordings, format, shard_size))
+    return _scan(reader, recordings, job, workers, (shard, num_shards))
+
+
+def _list_recordings(reader: CorpusReader, output: Path) -> list[Recording]:
     _check_output(reader, output)
     recordings = list(reader.recordings())
     _check_recordings(reader, recordings)
-    with sole_writer(output):
-        return _prepare(reader, recordings, output, format, workers, allow_missing, shard_size)
+    return recordings
 
 
 def _prepare(
@@ -121,11 +159,15 @@ def _prepare(
     allow_missing: bool,
     shard_size: int,
 ) -> Report:
-    unfinished = _open_job(output, _fingerprint(reader, recordings, format, shard_size))
-    scans = _scan_all(reader, recordings, unfinished, workers)
+    processes = PartialState()
+    job = _open_job(output, _fingerprint(reader, recordings, format, shard_size))
+    _scan(reader, recordings, job, workers)
+    scans = _read_scans(job, len(recordings))
     findings, kept = _judge(reader, recordings, scans)
     report = _report(reader, recordings, scans, findings, kept)
-    report.save(output)
+    if processes.is_main_process:
+        report.save(output)
+    processes.wait_for_everyone()
     if report.problems and not allow_missing:
         raise ValueError(
             f"{reader.pretty_name}: {report.summary()}. All are named in {output / 'report.txt'}. Complete the "
@@ -139,17 +181,20 @@ def _prepare(
     write = {"parquet": _write_parquet, "jsonl": _write_jsonl}[format]
 
     def write_shard(number: int) -> int:
-        path = output / "data" / names[number]
+        path = job / "data" / names[number]
         if not path.exists():
             write(reader, [Clip(recordings[i], scans[i], file_names[i]) for i in shards[number]], path)
         return len(shards[number])
 
-    (output / "data").mkdir(exist_ok=True)
-    _run(write_shard, range(len(shards)), workers, f"Writing {reader.name}", len(kept))
-    (output / "README.md").write_text(dataset_card(reader, report, format), encoding="utf-8")
-    if speaker_lists := reader.speaker_lists():
-        (output / "speakers.json").write_text(json.dumps(speaker_lists, indent=1) + "\n", encoding="utf-8")
-    shutil.rmtree(unfinished)
+    _run(write_shard, range(len(shards)), workers, f"Writing {reader.name}")
+    if processes.is_main_process:
+        shutil.rmtree(output / "data", ignore_errors=True)
+        (job / "data").rename(output / "data")
+        (output / "README.md").write_text(dataset_card(reader, report, format), encoding="utf-8")
+        if speaker_lists := reader.speaker_lists():
+            (output / "speakers.json").write_text(json.dumps(speaker_lists, indent=1) + "\n", encoding="utf-8")
+        shutil.rmtree(output / UNFINISHED)
+    processes.wait_for_everyone()
     return report
 
 
@@ -178,48 +223,59 @@ def _fingerprint(reader: CorpusReader, recordings: Sequence[Recording], format: 
 
 
 def _open_job(output: Path, fingerprint: str) -> Path:
-    """The folder of an unfinished job; a new one if there is none, or if it was for something else."""
-    unfinished = output / UNFINISHED
-    job = unfinished / "fingerprint"
-    if not (job.is_file() and job.read_text() == fingerprint):
-        shutil.rmtree(unfinished, ignore_errors=True)
-        shutil.rmtree(output / "data", ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        job.write_text(fingerprint)
-    return unfinished
+    """The folder of a job that is not finished. Its name tells what the job is for, so that whoever comes first
+    begins it."""
+    job = output / UNFINISHED / fingerprint[:16]
+    (job / "data").mkdir(parents=True, exist_ok=True)
+    return job
 
 
-def _run(task: Callable[[int], int], numbers: Iterable[int], workers: int, description: str, num_clips: int) -> None:
-    """Runs a task for each number; it returns how many clips are done."""
-    with (
-        ThreadPoolExecutor(workers) as pool,
-        progress(total=num_clips, desc=description, unit="clips") as bar,
-    ):
+def _run(task: Callable[[int], int], numbers: Sequence[int], workers: int, description: str) -> int:
+    """Runs a task for each number, which several processes share. It returns how many clips it did, of which the sum
+    comes back."""
+    processes, done = PartialState(), 0
+    numbers = numbers[processes.process_index :: processes.num_processes]
+    with ThreadPoolExecutor(workers) as pool, progress(total=len(numbers), desc=description, unit="parts") as bar:
         futures = [pool.submit(task, number) for number in numbers]
         try:
             for future in as_completed(futures):
-                bar.update(future.result())
+                done += future.result()
+                bar.update()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+    processes.wait_for_everyone()
+    return done
 
 
-def _scan_all(reader: CorpusReader, recordings: Sequence[Recording], folder: Path, workers: int) -> list[Scan]:
+def _scan(
+    reader: CorpusReader, recordings: Sequence[Recording], job: Path, workers: int, part: tuple[int, int] = (0, 1)
+) -> int:
+    """Reads every batch of clips of a part, and keeps what each of them told in a file of the job."""
     batches = _slices(recordings, GROUP_SIZE)
-    paths = [folder / f"{number:06}.json" for number in range(len(batches))]
 
     def scan_batch(number: int) -> int:
-        if not paths[number].exists():
-            scans = [_scan(reader, recording) for recording in batches[number]]
-            with write_aside(paths[number]) as aside:
+        path = _scan_path(job, number)
+        if not path.exists():
+            scans = [_scan_clip(reader, recording) for recording in batches[number]]
+            with write_aside(path) as aside:
                 aside.write_text(json.dumps(scans))
         return len(batches[number])
 
-    _run(scan_batch, range(len(batches)), workers, f"Reading {reader.name}", len(recordings))
+    shard, num_shards = part
+    return _run(scan_batch, range(shard, len(batches), num_shards), workers, f"Reading {reader.name}")
+
+
+def _read_scans(job: Path, num_recordings: int) -> list[Scan]:
+    paths = [_scan_path(job, number) for number in range(math.ceil(num_recordings / GROUP_SIZE))]
     return [Scan(*values) for path in paths for values in json.loads(path.read_text())]
 
 
-def _scan(reader: CorpusReader, recording: Recording) -> Scan:
+def _scan_path(job: Path, batch: int) -> Path:
+    return job / f"{batch:06}.json"
+
+
+def _scan_clip(reader: CorpusReader, recording: Recording) -> Scan:
     if recording.source_id in reader.flawed:
         return Scan(problem="flawed", reason=reader.flawed[recording.source_id])
     try:

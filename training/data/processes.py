@@ -1,11 +1,15 @@
 """Work that the processes of `accelerate launch` share."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object, send_to_device
+
+from emoicl.training.data.writing import sole_writer
 
 
 Item = TypeVar("Item")
@@ -33,6 +37,11 @@ def map_shared(function: Callable[[Item], Result], items: Sequence[Item]) -> lis
     for process, part in enumerate(gather_object([send_to_device(own, "cpu")])):
         results[process :: processes.num_processes] = part
     return results
+
+
+def sole_run(folder: Path) -> AbstractContextManager[None]:
+    """Keeps other runs out of a folder. Of several processes that share a run, one does."""
+    return sole_writer(folder) if PartialState().is_main_process else nullcontext()
 
 
 def device_of_process() -> torch.device | None:

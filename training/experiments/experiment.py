@@ -11,13 +11,13 @@ from transformers import AutoConfig
 from emoicl.modeling.configuration_emoicl import keep_speech_layers
 from emoicl.modeling.speech_encoder_emoicl import check_speech_encoder
 from emoicl.training.data.corpus import Corpus, load_corpus
+from emoicl.training.data.processes import sole_run
 from emoicl.training.data.speaker_splits import PARTS
 from emoicl.training.evaluation.evaluate import EvaluationReport
 from emoicl.training.evaluation.plots import plot_shots
 from emoicl.training.experiments.measurement import Outcomes, is_measured, measure
 from emoicl.training.experiments.recipe import RECIPE_NAME, Recipe, keeping_settings, save_checkpoint
 from emoicl.training.experiments.reproduction.splits import SpeakerSplit
-from emoicl.training.experiments.stage_running import sole_run
 from emoicl.training.experiments.stages import Context, Stage, make_stage
 from emoicl.training.publishing.cards import save_card
 from emoicl.training.publishing.provenance import (

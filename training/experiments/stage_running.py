@@ -5,7 +5,6 @@ import logging
 import shutil
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +12,8 @@ import torch
 from accelerate import PartialState
 from transformers import PreTrainedModel
 
-from emoicl.training.data.writing import explain_full_disk, sole_writer, write_aside
+from emoicl.training.data.processes import sole_run
+from emoicl.training.data.writing import explain_full_disk, write_aside
 from emoicl.training.publishing.provenance import carry_provenance
 from emoicl.training.systems.checkpoints import ResumableTrainer, take_up
 from emoicl.training.systems.log_progress import LogProgress
@@ -117,11 +117,6 @@ def train_stage(stage_dir: Path, model: PreTrainedModel, trainer: ResumableTrain
             aside.write_text(json.dumps(trainer.state.log_history, indent=1))
         keep_model(stage_dir / "model", model, trainer.processing_class)
     trainer.accelerator.wait_for_everyone()
-
-
-def sole_run(folder: Path) -> AbstractContextManager[None]:
-    """Keeps other runs out of a folder. Of several processes that share a run, one does."""
-    return sole_writer(folder) if PartialState().is_main_process else nullcontext()
 
 
 def keep_model(folder: Path, model: PreTrainedModel, processor: Any) -> None:

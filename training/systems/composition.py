@@ -300,7 +300,11 @@ def load_speech_encoder(model: EmoIclPreTrainedModel, checkpoint: str) -> None:
 def refuse_missing(checkpoint: str, part: str, missing: Sequence[str]) -> None:
     """Raises a `ValueError` that names the weights which a checkpoint lacks, if any."""
     if missing:
-        raise ValueError(f"{checkpoint} lacks weights of the {part}: {sorted(missing)}.")
+        names, more = ", ".join(sorted(missing)[:3]), f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise ValueError(
+            f"{checkpoint} lacks weights of the {part}: {names}{more}. Its config.json is that of another model than "
+            "its model.safetensors, or damaged: download it again."
+        )
 
 
 def load_feature_extractor(

@@ -65,8 +65,12 @@ def load_tokenizer(language_model: str) -> PreTrainedTokenizerBase:
     """
     with naming_damage(language_model, "tokenizer*.json", "special_tokens_map.json"):
         tokenizer = AutoTokenizer.from_pretrained(**source_of(language_model), trust_remote_code=False)
+        if "" in tokenizer.all_special_tokens:
+            raise ValueError("one of the control tokens is empty")
     if tokenizer.eos_token is None:
-        raise ValueError(f"The tokenizer of {language_model} has no eos_token; a label needs one to end with.")
+        raise ValueError(
+            f"{language_model}: the tokenizer has no eos_token (tokenizer_config.json); a label needs one to end with."
+        )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.add_special_tokens({"extra_special_tokens": [AUDIO_TOKEN]}, replace_extra_special_tokens=False)

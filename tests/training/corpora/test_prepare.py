@@ -11,7 +11,7 @@ from tiny_files import clip, write_clips
 from emoicl.training.corpora import prepare as prepare_module
 from emoicl.training.corpora.base import CorpusReader, Recording
 from emoicl.training.corpora.generic import OwnTable, SpeakerFolders
-from emoicl.training.corpora.prepare import prepare
+from emoicl.training.corpora.prepare import prepare, read_part
 from emoicl.training.data.corpus import load_corpus
 from emoicl.training.data.writing import LOCK_NAME, sole_writer
 
@@ -174,6 +174,23 @@ def test_interrupted_and_resumed_is_as_uninterrupted(source, tmp_path, num_reads
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
+def test_parts_are_read_by_machines_of_their_own(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(prepare_module, "GROUP_SIZE", 2)
+    prepare(Letters(source), tmp_path / "whole", shard_size=5)
+    num_read = [read_part(Letters(source), tmp_path / "out", shard, 3, shard_size=5) for shard in (2, 0)]
+    read = []
+
+    class Rest(Letters):
+        def read_audio(self, recording):
+            read.append(recording.path)
+            return super().read_audio(recording)
+
+    report = prepare(Rest(source), tmp_path / "out", shard_size=5)
+    # What no part has read, and all to be written.
+    assert len(read) == report.num_listed - sum(num_read) + report.num_prepared
+    assert all(num_read) and contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
 def test_a_second_preparation_in_the_same_folder_is_refused(source, tmp_path):
     output = tmp_path / "out"
     with sole_writer(output), pytest.raises(ValueError, match="out: another run is writing there now"):
@@ -234,6 +251,13 @@ def test_whatever_is_wrong_is_named_and_stops_the_preparation(source, tmp_path):
     assert report["findings"]["duplicate"]["ann/N3.wav"] == "the same as ann/N2.wav"
     text = (tmp_path / "out" / "report.txt").read_text()
     assert all(f"  {path}" in text for files in FOUND.values() for path in files)
+
+
+def test_a_link_that_leads_to_itself_is_named(source, tmp_path):
+    (source / "ann/A2.wav").unlink()
+    (source / "ann/A2.wav").symlink_to("A2.wav")
+    report = prepare(Letters(source), tmp_path / "out", allow_missing=True)
+    assert list(report.findings["unreadable"]) == ["ann/A2.wav"]
 
 
 def test_what_there_is_is_prepared_if_that_is_allowed(source, tmp_path):

@@ -83,6 +83,30 @@ def test_two_processes_evaluate_and_predict_as_one(runs):
         assert scores[1] == pytest.approx(scores[0], abs=1e-3)
 
 
+def test_two_processes_prepare_the_same_tables(runs):
+    tables = [
+        {str(path.relative_to(folder / "prepared")): path.read_bytes() for path in (folder / "prepared").rglob("*.*")}
+        for folder in runs
+    ]
+    assert tables[0] == tables[1] and "data/00000-of-00001.parquet" in tables[0]
+
+
+def test_two_processes_reproduce_as_one(runs):
+    reports = [json.loads((folder / "reproduced/report/report.json").read_text()) for folder in runs]
+    rows = [
+        {
+            (row["system"], row["shots"]): row["ours"]["ua_spk"]
+            for row in report["groups"][0]["table_ii"]
+            if row["ours"]
+        }
+        for report in reports
+    ]
+    assert {system for system, _ in rows[0]} == {"linear_probe", "prototypes", "zero_shot"}
+    # The language model has dropout, of which each process draws its own.
+    fixed = [{row: value for row, value in of_run.items() if row[0] != "zero_shot"} for of_run in rows]
+    assert rows[1].keys() == rows[0].keys() and fixed[1] == pytest.approx(fixed[0])
+
+
 def test_two_processes_pretrain_one_model(runs):
     one, two = (sorted(path.name for path in (folder / "language_model/model").iterdir()) for folder in runs)
     assert one == two and "model.safetensors" in two

@@ -285,5 +285,5 @@ def test_other_language_models_are_refused_by_name(model_type, whisper, tmp_path
 def test_missing_weights_are_not_made_up(whisper, tmp_path):
     folder = save_language_model("t5", tmp_path, LABELS)
     edit_config(folder, num_layers=3)
-    with pytest.raises(ValueError, match=r"lacks weights of the language model: .*encoder\.block\.2"):
+    with pytest.raises(ValueError, match=r"lacks weights of the language model: encoder\.block\.2"):
         compose_with(folder, whisper)

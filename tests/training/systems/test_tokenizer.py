@@ -79,5 +79,5 @@ def test_a_tokenizer_without_an_end_is_refused(tmp_path):
     tokenizer = unigram_tokenizer(LABELS, ("<pad>", "</s>", "<unk>"))
     tokenizer.eos_token = tokenizer.pad_token = None
     tokenizer.save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="has no eos_token; a label needs one to end with"):
+    with pytest.raises(ValueError, match=r"has no eos_token \(tokenizer_config.json\); a label needs one to end with"):
         load_tokenizer(str(tmp_path))

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
+
+from emoicl.training.data.processes import sole_run
 from emoicl.training.experiments.experiment import check_parts, run_on_split
 from emoicl.training.experiments.measurement import Outcome
 from emoicl.training.experiments.recipe import Recipe, keeping_settings
 from emoicl.training.experiments.reproduction.report import build_report, describe_training, group_outcomes
 from emoicl.training.experiments.reproduction.splits import SpeakerSplit, load_folds, load_splits
-from emoicl.training.experiments.stage_running import sole_run
 
 
 # As the paper's Table II has them, and then those that it lacks; recipes in `recipes/systems`.
@@ -58,7 +60,7 @@ class Reproduction:
 def reproduce(reproduction: Reproduction, command: str = "emoicl reproduce") -> dict[str, Any]:
     """
     Trains and measures what is missing, and writes the report. Run again after an interruption, it goes on at the
-    checkpoint of the recipe that it was at.
+    checkpoint of the recipe that it was at. The processes of `accelerate launch` share the work.
 
     Args:
         reproduction ([`Reproduction`]): What to compare. Recipes may be added from one run to the next.
@@ -112,7 +114,11 @@ def reproduce(reproduction: Reproduction, command: str = "emoicl reproduce") -> 
     }
     ordered = {key: outcomes[key] for recipe in recipes for key in outcomes if key[0] == recipe.name}
     titles = {recipe.name: recipe.title for recipe in recipes}
-    return build_report(group_outcomes(ordered), titles, settings, training, output / "report")
+    processes = PartialState()
+    if processes.is_main_process:
+        build_report(group_outcomes(ordered), titles, settings, training, output / "report")
+    processes.wait_for_everyone()
+    return json.loads((output / "report" / "report.json").read_text())
 
 
 def divide(reproduction: Reproduction) -> list[SpeakerSplit]:
