@@ -5,13 +5,18 @@ import runpy
 import shutil
 import warnings
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 import torch
 from bundled_models import needs_bundled
+from datasets import load_dataset
+from huggingface_hub import HfApi
 from safetensors.torch import load_file
 
-from emoicl.bundled import SPEECH_MODEL
+from emoicl.bundled import BUNDLED_CLIPS, SPEECH_MODEL
 
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -49,7 +54,46 @@ def test_every_example_is_tested():
     tests = Path(__file__).read_text()
     examples = sorted(path.name for path in EXAMPLES.glob("*.py"))
     assert examples
-    assert [name for name in examples if f'run_example("{name}")' not in tests] == []
+    assert [name for name in examples if f'"{name}"' not in tests] == []
+
+
+@pytest.fixture
+def predict_dataset(tmp_path, monkeypatch):
+    """Runs the job over a data set of four bundled clips, one of which is damaged, and gives its answers."""
+    rows = pyarrow.parquet.read_table(BUNDLED_CLIPS, columns=["audio", "emotion"]).slice(0, 4).to_pylist()
+    rows[2]["audio"]["bytes"] = b"nonsense"
+    (tmp_path / "clips").mkdir()
+    pyarrow.parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "clips" / "train.parquet")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+
+    def predict(output, *options):
+        arguments = [str(tmp_path / "clips"), str(output), "--model", "bursts", "--batch-size", "2", *options]
+        monkeypatch.setattr("sys.argv", ["predict_hub_dataset.py", *arguments])
+        runpy.run_path(str(EXAMPLES / "predict_hub_dataset.py"), run_name="__main__")
+
+    return predict
+
+
+def test_a_job_over_a_data_set(predict_dataset, tmp_path):
+    (tmp_path / "out").mkdir()
+    for shard in ("0", "1"):
+        predict_dataset(tmp_path / "out", "--num-shards", "2", "--shard", shard)
+    answers: Any = load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert answers.num_rows == 4 and answers.column_names == ["emotion", "prediction", "scores", "error"]
+    assert [row["error"] is None for row in answers] == [True, True, False, True]
+    assert "8 bytes that are not readable audio" in answers[2]["error"] and answers[2]["prediction"] is None
+    assert [answer["label"] for answer in answers[0]["scores"]][0] == answers[0]["prediction"]
+
+
+def test_a_job_pushes_its_answers(predict_dataset, monkeypatch):
+    pushed = []
+    monkeypatch.setattr(HfApi, "create_repo", lambda self, name, **options: pushed.append((name, options)))
+    monkeypatch.setattr(HfApi, "upload_file", lambda self, **options: pushed.append(options))
+    predict_dataset("my-org/answers")
+    (name, created), uploaded = pushed
+    assert name == uploaded["repo_id"] == "my-org/answers"
+    assert created["repo_type"] == uploaded["repo_type"] == "dataset" and created["private"]
+    assert uploaded["path_in_repo"] == "data/train-00000-of-00001.parquet"
 
 
 def test_seq2seq_trainer(run_example):
