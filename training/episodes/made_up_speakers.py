@@ -49,6 +49,9 @@ class MadeUpContext:
         candidate_labels (`list[str]`): Label words of the instruction.
         probabilities (`np.ndarray` of shape `(num_targets, num_candidates)`):
             How probable each candidate is of each target; see [`MadeUpSpeaker.label_probabilities`].
+        reserved_order (`np.ndarray` of shape `(max_unknown,)`):
+            Which reserved token each one that the processor writes becomes: it takes them in turn. Were they the same
+            in all contexts, their names would need no reading, and a language model does not begin to.
         counts (`bool`, *optional*, defaults to `True`): Whether it is trained on, or fills up a batch.
     """
 
@@ -57,6 +60,7 @@ class MadeUpContext:
     target_labels: list[str]
     candidate_labels: list[str]
     probabilities: np.ndarray
+    reserved_order: np.ndarray
     counts: bool = True
 
 
@@ -225,7 +229,9 @@ class MadeUpSpeakers(Dataset[MadeUpContext]):
         if not matching and rng.random() < self.unlabeled_share:
             told = rng.random(num_shots) < (0.5 if rng.random() < 0.5 else 0.0)
             shot_labels = [word if tell else None for word, tell in zip(shot_labels, told, strict=True)]
-        return MadeUpContext(voices, shot_labels, [words[label] for label in targets], words, probabilities)
+        target_labels = [words[label] for label in targets]
+        reserved_order = rng.permutation(self.max_unknown)
+        return MadeUpContext(voices, shot_labels, target_labels, words, probabilities, reserved_order)
 
     def _draw_labels(self, rng: np.random.Generator, is_wide: bool, has_unknown: bool) -> tuple[list[str], np.ndarray]:
         """The candidates of a context and what each sounds like on average, `(num_labels, size)`."""
@@ -299,6 +305,7 @@ class MadeUpCollator:
         ):
             tokens = prompts[name].masked_fill(is_target, padding)
             prompts[name] = torch.nn.functional.pad(tokens, (0, num_targets * num_query_tokens), value=of_target)
+        self._reorder_reserved(prompts["input_ids"], contexts)
         longest = max(sizes)
         index = torch.tensor([[*of_context, *[-1] * (longest - len(of_context))] for of_context in rows])
         voices = torch.from_numpy(np.concatenate([context.voices for context in contexts])).float()
@@ -310,11 +317,21 @@ class MadeUpCollator:
         shape = (len(contexts), len(contexts[0].target_labels), most)
         candidate_ids, probabilities = torch.full((*shape, length), -100), torch.zeros(shape)
         labels = candidate_ids[:, :, 0].clone()
-        for row, (context, ids) in enumerate(zip(contexts, candidates, strict=True)):
+        for row, ids in enumerate(candidates):
             candidate_ids[row, :, : len(ids), : ids.shape[1]] = ids
-            probabilities[row, :, : len(ids)] = torch.from_numpy(context.probabilities)
+        self._reorder_reserved(candidate_ids, contexts)
+        for row, context in enumerate(contexts):
+            probabilities[row, :, : context.probabilities.shape[1]] = torch.from_numpy(context.probabilities)
             told = [context.candidate_labels.index(label) for label in context.target_labels]
             if context.counts:
                 labels[row] = candidate_ids[row, 0, told]
         answers = {"labels": labels, "candidate_ids": candidate_ids, "probabilities": probabilities}
         return {name: values.flatten(0, 1) for name, values in answers.items()}
+
+    def _reorder_reserved(self, tokens: torch.Tensor, contexts: Sequence[MadeUpContext]) -> None:
+        """Replaces the reserved tokens of each context, in place."""
+        reserved = torch.tensor(self.processor.tokenizer.convert_tokens_to_ids(self.processor.open_labels))
+        for row, context in zip(tokens, contexts, strict=True):
+            is_reserved = torch.isin(row, reserved)
+            place = torch.searchsorted(reserved, row[is_reserved])
+            row[is_reserved] = reserved[torch.from_numpy(context.reserved_order)][place]

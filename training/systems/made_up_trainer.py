@@ -61,6 +61,7 @@ class MadeUpTrainer(EmoIclTrainer):
         check_lengths(model, args)
         self.processor = processing_class
         self.features = features or FeatureCache(model, processing_class.feature_extractor)
+        self.label_tokens = first_label_tokens(processing_class)
         adaptation: Any = model.model.adaptation
         items = MadeUpSpeakers(
             adaptation,
@@ -100,7 +101,8 @@ class MadeUpTrainer(EmoIclTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        """Cross entropy of the probabilities of each target's label, which sees the enrollment and no other target."""
+        """Cross entropy of the probabilities of each target's label, which sees the enrollment and no other target: of
+        the decoder, and weighted by `encoder_loss_weight`, of what the encoder alone makes of the target."""
         decoder_input_ids = self.model.prepare_decoder_input_ids_from_labels(inputs["labels"])
         answer: Any = as_forward(model, self.model, self.answer_targets)
         inputs = inputs | {"decoder_input_ids": decoder_input_ids}
@@ -113,14 +115,21 @@ class MadeUpTrainer(EmoIclTrainer):
         probabilities: torch.Tensor,
         **prompts: torch.Tensor,
     ) -> dict[str, torch.Tensor]:
-        """The logits of the labels of all targets, a row for each, beside what they are to be."""
+        """The logits of the labels of all targets, a row for each, and of the encoder for the first tokens that labels
+        have, beside what they are to be."""
         with self.accelerator.autocast():
             encoded, mask = self.encode_targets(prompts, len(decoder_input_ids))
             encoder_outputs = BaseModelOutput(encoded)
             outputs = self.model(
                 encoder_outputs=encoder_outputs, attention_mask=mask, decoder_input_ids=decoder_input_ids
             )
-        return {"logits": outputs.logits, "candidate_ids": candidate_ids, "probabilities": probabilities}
+            encoder_logits = read_out(self.model.model.language_model, encoded[:, -1])[:, self.label_tokens]
+        return {
+            "logits": outputs.logits,
+            "encoder_logits": encoder_logits,
+            "candidate_ids": candidate_ids,
+            "probabilities": probabilities,
+        }
 
     def mean_loss(
         self,
@@ -130,9 +139,13 @@ class MadeUpTrainer(EmoIclTrainer):
     ) -> torch.Tensor:
         logits = outputs["logits"]
         tokens = next_tokens(labels, outputs["candidate_ids"], outputs["probabilities"], logits.shape[-1])
+        first_tokens = tokens[:, 0, self.label_tokens]
         smoothing = self.args.label_smoothing_factor
         tokens = (1 - smoothing) * tokens + smoothing / logits.shape[-1]
-        losses = -(tokens * logits.float().log_softmax(-1)).sum(-1)[labels != IGNORED]
+        losses = -(tokens * logits.float().log_softmax(-1)).sum(-1)
+        of_encoder = -(first_tokens * outputs["encoder_logits"].float().log_softmax(-1)).sum(-1)
+        losses[:, 0] += self.args.encoder_loss_weight * of_encoder
+        losses = losses[labels != IGNORED]
         return losses.sum() / (len(losses) if num_items_in_batch is None else num_items_in_batch)
 
     def encode_targets(self, inputs: dict[str, torch.Tensor], num_rows: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -207,6 +220,26 @@ def difficulties(args: MadeUpTrainingArguments) -> list[Difficulty]:
         left = max(0.0, 1 - step / easing_steps) if easing_steps else 0.0
         found.append(Difficulty(args.noise * (args.first_noise / args.noise) ** left, step < args.matching_steps))
     return found
+
+
+def first_label_tokens(processor: EmoIclProcessor) -> torch.Tensor:
+    """The tokens that a label can begin with, known or not, in ascending order.
+
+    Among all tokens a language model from scratch is busy at first with those that no label has, and does not get to
+    what tells labels apart within hundreds of steps.
+    """
+    words = processor.known_labels or []
+    known = processor.label_ids(words, words)[:, 0]
+    reserved = processor.tokenizer.convert_tokens_to_ids(processor.open_labels)
+    return torch.cat([known, torch.tensor(reserved)]).unique()
+
+
+def read_out(language_model: Any, hidden: torch.Tensor) -> torch.Tensor:
+    """The logits `(batch_size, vocab_size)` that a language model's head gives of hidden states of its encoder."""
+    config = language_model.config
+    # T5's head is its embeddings, for which it scales what it reads.
+    scale = config.d_model**-0.5 if getattr(config, "scale_decoder_outputs", False) else 1.0
+    return language_model.get_output_embeddings()(scale * hidden)
 
 
 def next_tokens(

@@ -273,6 +273,7 @@ def test_prompts_of_several_targets(processor):
     ):
         assert (batch[name][:, -3:] == value).all()
     assert not (batch["sequence_ids"][:, :-3] == 1).any()
+    reserved = processor.tokenizer.convert_tokens_to_ids(processor.open_labels)
     padding = batch["attention_mask"] == 0
     assert (batch["input_ids"][padding] == processor.tokenizer.pad_token_id).all()
     assert not batch["sequence_ids"][padding].any() and not batch["segment_ids"][padding].any()
@@ -280,8 +281,12 @@ def test_prompts_of_several_targets(processor):
         num_shots = len(context.shot_labels)
         alone = processor.build_prompts([[*range(num_shots + 1)]], [context.shot_labels], [context.candidate_labels])
         for name in ("input_ids", "sequence_ids", "segment_ids"):
-            real = batch[name][row][batch["attention_mask"][row] == 1]
-            assert real.tolist() == [*alone[name][0].tolist(), *alone[name][0][-1:].tolist() * 2], name
+            real = batch[name][row][batch["attention_mask"][row] == 1].tolist()
+            expected = [*alone[name][0].tolist(), *alone[name][0][-1:].tolist() * 2]
+            if name == "input_ids":
+                stands_for = {token: reserved[context.reserved_order[i]] for i, token in enumerate(reserved)}
+                expected = [stands_for.get(token, token) for token in expected]
+            assert real == expected, name
 
 
 def test_placeholders_and_voices_match(processor):
@@ -299,19 +304,29 @@ def test_placeholders_and_voices_match(processor):
     assert batch["voice_embeds"].dtype == torch.float32
 
 
-def test_labels_of_unknown_words_are_the_reserved_tokens_of_the_prompt(processor):
+def test_labels_of_unknown_words_are_reserved_tokens_in_an_order_of_the_context(processor):
+    """Any of them stands for any word, or it would not have to be read."""
     speakers = made_up(open_share=1.0, shots=(7, 7), unlabeled_share=0.0)
     contexts = [speakers[item] for item in range(40)]
     batch = MadeUpCollator(processor)(contexts)
     labels = batch["labels"].unflatten(0, (40, 3))
     for context, ids, of_targets in zip(contexts, batch["input_ids"], labels, strict=True):
         unknown = [word for word in context.candidate_labels if word not in LABELS]
-        written = {word: f"<label_{unknown.index(word)}>" if word in unknown else word for word in [*unknown, *LABELS]}
+        order = context.reserved_order
+        written = {word: word for word in LABELS}
+        written |= {word: f"<label_{place}>" for word, place in zip(unknown, order, strict=False)}
         answers = [decode(processor, row) for row in of_targets]
         assert answers == [f"{written[word]}</s>" for word in context.target_labels]
         shots = "".join(f"<audio>{written[word]}" for word in context.shot_labels if word)
         candidates = ", ".join(written[word] for word in context.candidate_labels)
         assert decode(processor, ids) == f"Of {candidates}.{shots}" + "<audio>" * 3
+
+
+def test_contexts_use_all_reserved_tokens_alike():
+    speakers = made_up(max_unknown=9)
+    first = [int(speakers[item].reserved_order[0]) for item in range(900)]
+    assert sorted(speakers[0].reserved_order) == list(range(9))
+    assert min(first.count(place) for place in range(9)) > 60
 
 
 def test_batches_have_one_number_of_shots():

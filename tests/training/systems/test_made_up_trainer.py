@@ -3,14 +3,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from bundled_models import needs_bundled
 from tiny import LABELS, READER
 from tiny_corpus import SIZES, THREE_STEPS, compose_tiny
 from torch.testing import assert_close
 from transformers.models.t5.modeling_t5 import T5Attention
 
+from emoicl.bundled import BUNDLED_MODELS
+from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
+from emoicl.processing.processing_emoicl import EmoIclProcessor
 from emoicl.training.data.corpus import Corpus
 from emoicl.training.data.features import FeatureCache
-from emoicl.training.episodes.made_up_speakers import Difficulty
+from emoicl.training.episodes.made_up_speakers import Difficulty, MadeUpSpeakers
 from emoicl.training.evaluation.evaluate import evaluate
 from emoicl.training.evaluation.recognition import SpeechLmRecognizer
 from emoicl.training.systems.adaptation import fit_statistics
@@ -69,7 +73,8 @@ def test_the_language_model_alone_is_trained(make_trainer):
 
 def test_the_loss_is_that_of_each_target_alone(make_trainer):
     """As of prompts with one target each, but for the language model's relative positions."""
-    trainer = make_trainer(model_fields={"text": SIZES["text"] | {"dropout_rate": 0.0}}, matching_steps=0)
+    plain: dict[str, Any] = {"matching_steps": 0, "open_share": 0.0, "encoder_loss_weight": 0.0}
+    trainer = make_trainer(model_fields={"text": SIZES["text"] | {"dropout_rate": 0.0}}, **plain)
     model: Any = trainer.model.eval()
     positions = model.model.language_model.encoder.block[0].layer[0].SelfAttention.relative_attention_bias
     torch.nn.init.zeros_(positions.weight)
@@ -94,6 +99,27 @@ def test_the_loss_is_that_of_each_target_alone(make_trainer):
             answer = next_tokens(labels[None], *next(answers), alone.shape[-1])[0]
             losses.append(torch.nn.functional.cross_entropy(alone, answer, reduction="none"))
     assert_close(loss, torch.cat(losses).sum() / (batch["labels"] >= 0).sum(), atol=1e-4, rtol=1e-4)
+
+
+def test_the_encoder_alone_tells_the_first_token_of_a_label(make_trainer):
+    trainer = make_trainer(matching_steps=0)
+    model: Any = trainer.model.eval()
+    items: Any = trainer.train_dataset
+    batch = trainer.data_collator([items[item] for item in range(6)])
+    labels = batch["labels"]
+    loss, outputs = trainer.compute_loss(model, batch, return_outputs=True)
+    trainer.args.encoder_loss_weight = 0.0
+    of_decoder = trainer.compute_loss(model, batch)
+    answers = next_tokens(labels, batch["candidate_ids"], batch["probabilities"], outputs["logits"].shape[-1])
+    tokens = trainer.label_tokens
+    of_encoder = torch.nn.functional.cross_entropy(outputs["encoder_logits"], answers[:, 0, tokens], reduction="sum")
+    assert_close(loss - of_decoder, of_encoder / (labels >= 0).sum(), atol=1e-4, rtol=1e-4)
+    encoded, _ = trainer.encode_targets(batch, len(labels))
+    # The head of a T5 is its embeddings, scaled.
+    shared = model.model.language_model.shared.weight
+    expected = encoded[:, -1] @ shared[tokens].T / shared.shape[1] ** 0.5
+    assert_close(outputs["encoder_logits"], expected, atol=1e-4, rtol=1e-4)
+    assert set(tokens.tolist()) >= set(batch["candidate_ids"][..., 0].flatten().tolist()) - {-100}
 
 
 def test_the_answer_is_how_probable_each_token_is_after_those_of_the_label():
@@ -199,3 +225,30 @@ def test_a_fitted_adaptation_keeps_its_weights(whisper, corpus, tmp_path):
     config = model.model.adaptation.config
     assert (config.probe_weight, config.prototype_weight, config.size) == (0.0, 0.0, SIZE)
     assert model.config.adaptation_config.label_words == list(LABELS)
+
+
+@needs_bundled
+@pytest.mark.parametrize("name", BUNDLED_MODELS)
+def test_the_bundled_language_models_read(name):
+    """Alone, they give a target the word of the shot that it is like; a word that they never saw, so one in seven is
+    chance. A training where this fails looks sound: the model normalizes by the enrollment, and its loss falls."""
+    folder = BUNDLED_MODELS[name]
+    model: Any = EmoIclForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+    processor = EmoIclProcessor.from_pretrained(folder)
+    adaptation = model.model.adaptation
+    adaptation.config.probe_weight = adaptation.config.prototype_weight = 0.0
+    size, num_words = len(model.model.voice_token.feature_scale), len(processor.open_labels)
+    easy = Difficulty(noise=0.05, only_matching=True)
+    speakers = MadeUpSpeakers(adaptation, size, 17, (7, 7), 7, 0.5, 1.0, 0.0, [easy], 16, num_words, seed=0)
+    right = []
+    for context in (speakers[item] for item in range(16)):
+        words, voices = context.candidate_labels, torch.from_numpy(context.voices).float()
+        rows = [[*range(7), 7 + target] for target in range(7)]
+        prompts = processor.build_prompts(rows, [context.shot_labels] * 7, [words] * 7)
+        heard = {"query_embeds": model.model.voice_token(voices), "voice_embeds": voices}
+        with torch.no_grad():
+            scores = model.score_labels(processor.label_ids(words, words), **prompts, **heard)
+        right += [
+            words[answer] == label for answer, label in zip(scores.argmax(1), context.target_labels, strict=True)
+        ]
+    assert np.mean(right) > 0.5
