@@ -64,7 +64,11 @@ def run(options: argparse.Namespace) -> None:
     from emoicl.bundled import find_model
     from emoicl.loading import load_recognizer
     from emoicl.training.evaluation.matrix import checkpoint_system, measure_matrix
+    from emoicl.training.publishing.checkpoint import read_config
 
+    # A mistyped name is found now, not when the models before it have been measured.
+    for name in options.models:
+        read_config(find_model(name))
     systems = [
         checkpoint_system(name, find_model(name), partial(load_recognizer, name, cache_folder=options.cache_folder))
         for name in dict.fromkeys(options.models)

@@ -38,5 +38,6 @@ def test_models_and_baselines_on_a_corpus(arguments, checkpoint, tmp_path, capsy
 def test_what_cannot_be_measured(complaint, checkpoint, table, tmp_path):
     arguments = ["matrix", "--output", tmp_path / "out", "--corpora"]
     assert "there is no such file" in complaint(*arguments, "gone.csv", "--models", checkpoint)
-    assert "holds no checkpoint" in complaint(*arguments, table, "--models", tmp_path)
+    assert "holds no checkpoint" in complaint(*arguments, table, "--models", checkpoint, tmp_path)
+    assert not (tmp_path / "out").exists()
     assert "'TU' is no enrollment setting" in complaint(*arguments, table, "--models", checkpoint, "--setting", "TU")

@@ -114,8 +114,11 @@ def check_parts(recipe: Recipe) -> None:
     """Finds out whether the parts of a recipe fit together, before any tables are read.
 
     Raises:
-        `ValueError`: If the speech encoder is of a type that is not supported, or does not fit a size or a layer.
+        `ValueError`: If nothing is to be tested, or the speech encoder is of a type that is not supported, or does not
+            fit a size or a layer.
     """
+    if not recipe.tests:
+        raise ValueError(f"The recipe {recipe.name} has no `tests`: leave the field out for those of all recipes.")
     if recipe.speech_encoder is not None:
         config = AutoConfig.from_pretrained(recipe.speech_encoder, trust_remote_code=False)
         check_speech_encoder(config)

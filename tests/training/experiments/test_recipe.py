@@ -329,6 +329,11 @@ def test_parts_are_weighed_anew(write, content):
     assert weighed == 0.0 != as_fitted
 
 
+def test_a_recipe_without_tests(write):
+    with pytest.raises(ValueError, match="has no `tests`: leave the field out"):
+        train(load_recipe(write(tests=[])))
+
+
 def test_stages_that_make_nothing_to_test(write, content):
     content["stages"]["speech_encoder"] = {"type": "encoder", "max_steps": 1, "save_steps": 1}
     with pytest.raises(ValueError, match="ends with the stage speech_encoder, which makes nothing that can be tested"):
