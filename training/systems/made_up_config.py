@@ -24,11 +24,12 @@ class MadeUpTrainingArguments(ShotsEvaluationArguments):
         first_noise (`float`, *optional*, defaults to 0.05): The same, at the beginning.
         easing_share (`float`, *optional*, defaults to 0.3):
             Share of the training in which it rises from the one to the other.
-        matching_steps (`int`, *optional*, defaults to 300):
-            Steps in which all labels are unknown words, at the beginning.
+        matching_steps (`int`, *optional*, defaults to 700):
+            Steps in which all labels are unknown words, at the beginning. By their end the loss must have fallen far
+            below that of guessing; a model that does not match by then never reads.
         encoder_loss_weight (`float`, *optional*, defaults to 1.0):
             Weight of a second loss: that the encoder's output at a target tells the label's first token from those
-            of other labels, without the decoder. Shots are matched within 250 steps with it. 0 leaves it out.
+            of other labels, without the decoder. Shots are matched within 250 to 400 steps with it, by most seeds. 0 leaves it out.
         contexts_per_epoch (`int`, *optional*, defaults to 2400): After how many of them all of this is looked up.
     """
 
@@ -56,7 +57,7 @@ class MadeUpTrainingArguments(ShotsEvaluationArguments):
     noise: float = field(default=1.2, metadata={"help": "Variance of noise, relative to the training speakers'."})
     first_noise: float = field(default=0.05, metadata={"help": "The same, at the beginning."})
     easing_share: float = field(default=0.3, metadata={"help": "Share of the training in which it rises."})
-    matching_steps: int = field(default=300, metadata={"help": "Steps with unknown words alone, at the beginning."})
+    matching_steps: int = field(default=700, metadata={"help": "Steps with unknown words alone, at the beginning."})
     encoder_loss_weight: float = field(default=1.0, metadata={"help": "Weight of the loss on the encoder's output."})
     contexts_per_epoch: int = field(default=2400, metadata={"help": "Contexts of an epoch."})
     # Contexts never come twice: there is nothing to over-fit to slowly, which RAdam's warm-up is for.
