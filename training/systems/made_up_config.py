@@ -29,7 +29,8 @@ class MadeUpTrainingArguments(ShotsEvaluationArguments):
             below that of guessing; a model that does not match by then never reads.
         encoder_loss_weight (`float`, *optional*, defaults to 1.0):
             Weight of a second loss: that the encoder's output at a target tells the label's first token from those
-            of other labels, without the decoder. Shots are matched within 250 to 400 steps with it, by most seeds. 0 leaves it out.
+            of other labels, without the decoder. Shots are matched within 250 to 400 steps with it, by most seeds. 0
+            leaves it out.
         contexts_per_epoch (`int`, *optional*, defaults to 2400): After how many of them all of this is looked up.
     """
 
