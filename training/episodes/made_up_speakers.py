@@ -295,15 +295,16 @@ class MadeUpCollator:
             [context.shot_labels for context in contexts],
             [context.candidate_labels for context in contexts],
         )
-        # The one target becomes padding, behind which all stand: prompts differ in length.
-        is_target = prompts["sequence_ids"] == 1
+        # The one target becomes padding, which comes first: all targets stand right behind their own enrollment.
+        is_kept = (prompts["attention_mask"] == 1) & (prompts["sequence_ids"] != 1)
+        order = is_kept.int().argsort(dim=1, stable=True)
         for name, padding, of_target in (
             ("input_ids", self.processor.tokenizer.pad_token_id, self.processor.audio_token_id),
             ("attention_mask", 0, 1),
             ("sequence_ids", 0, 1),
             ("segment_ids", 0, 1),
         ):
-            tokens = prompts[name].masked_fill(is_target, padding)
+            tokens = prompts[name].masked_fill(~is_kept, padding).gather(1, order)
             prompts[name] = torch.nn.functional.pad(tokens, (0, num_targets * num_query_tokens), value=of_target)
         self._reorder_reserved(prompts["input_ids"], contexts)
         longest = max(sizes)

@@ -257,7 +257,7 @@ def decode(processor, ids):
 
 
 def test_prompts_of_several_targets(processor):
-    """As of one target, but that all of them stand at the end, behind the padding."""
+    """As of one target, but that all of them stand at the end, and the padding comes first."""
     speakers = made_up(open_share=0.8, shots=(0, 5))
     contexts = [speakers[item] for item in range(40)]
     batch = MadeUpCollator(processor)(contexts)
