@@ -194,11 +194,10 @@ class PromptedDecoder:
         layers: Any = self._read(DynamicCache(), prompt[first], mask[first]).layers
         return EmoIclPrefix([(layer.keys, layer.values) for layer in layers], rows)
 
-    @torch.no_grad()
     def fill_cache(
         self, encoded: BaseModelOutput, attention_mask: torch.Tensor, prefix: EmoIclPrefix | None = None
     ) -> Cache:
-        """A cache of prompts, after which only the label is to be read; arguments as of `score`."""
+        """A cache of prompts, after which only what follows is to be read; arguments as of `score`."""
         prompt, mask = pad_left(encoded.last_hidden_state, attention_mask)
         cache, prompt = after_prefix(prompt, prefix)
         return self._read(cache, prompt, mask)
@@ -219,8 +218,8 @@ class PromptedDecoder:
         decoder_attention_mask: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> Seq2SeqLMOutput:
-        """Logits `(batch_size, num_steps, vocab_size)` of what is written after prompts, which are in the cache or
-        else read first."""
+        """Logits `(batch_size, num_steps, vocab_size)` of what is written after prompts, of which that is read first
+        which is not in the cache."""
         num_steps = decoder_input_ids.shape[1]
         inputs = self._label_inputs(encoded, attention_mask, decoder_input_ids, decoder_attention_mask, **kwargs)
         output = self.model(**inputs, logits_to_keep=num_steps)
@@ -261,12 +260,11 @@ class PromptedDecoder:
         past_key_values: Cache | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """Arguments of the language model for prompts and labels, or for labels after prompts in the cache."""
+        """Arguments of the language model for prompts and labels, but for what is in the cache of prompts."""
         prompt, mask = pad_left(encoded.last_hidden_state, attention_mask)
         embeds = self.model.get_input_embeddings()(decoder_input_ids)
         num_read = 0 if past_key_values is None else past_key_values.get_seq_length()
-        if num_read == 0:
-            embeds = torch.cat([prompt, embeds], dim=1)
+        embeds = torch.cat([prompt[:, num_read:], embeds], dim=1)
         if decoder_attention_mask is None:
             num_steps = num_read + embeds.shape[1] - prompt.shape[1]
             decoder_attention_mask = mask.new_ones(len(mask), num_steps)

@@ -49,6 +49,11 @@ SPEECH_ENCODERS = ("whisper", "emoicl", *SELF_SUPERVISED)
 ENCODER_DECODERS = ("t5", "flan-t5", "mt5", "umt5", "bart", "mbart", "t5gemma")
 DECODERS = ("llama", "qwen2", "qwen3", "gemma3_text", "mistral", "gpt2")
 LANGUAGE_MODELS = ENCODER_DECODERS + DECODERS
+# One token each of the tokenizers that know words.
+WORDS = (
+    "Apple", "Book", "Cloud", "Door", "Engine", "Forest", "Garden", "House", "Island", "Lake", "Mountain", "Paper",
+    "River", "Stone", "Table", "Window",
+)  # fmt: skip
 # As of Qwen and SmolLM2.
 CHAT = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
@@ -106,10 +111,13 @@ def unigram_tokenizer(texts: tuple[str, ...], special: tuple[str, ...]) -> PreTr
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
 
 
-def byte_tokenizer(special: tuple[str, ...] = ("<s>", "<pad>", "</s>", "<unk>")) -> PreTrainedTokenizerFast:
-    """A tokenizer as BART has it: bytes, and other numbers for the special tokens than T5's."""
-    vocabulary = {token: i for i, token in enumerate([*special, *sorted(pre_tokenizers.ByteLevel.alphabet())])}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+def byte_tokenizer(
+    special: tuple[str, ...] = ("<s>", "<pad>", "</s>", "<unk>"), words: tuple[str, ...] = ()
+) -> PreTrainedTokenizerFast:
+    """A tokenizer as BART has it: bytes and some words, and other numbers for the special tokens than T5's."""
+    tokens = [*special, *sorted(pre_tokenizers.ByteLevel.alphabet()), *words]
+    vocabulary = {token: i for i, token in enumerate(tokens)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], ignore_merges=True))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(
@@ -118,8 +126,8 @@ def byte_tokenizer(special: tuple[str, ...] = ("<s>", "<pad>", "</s>", "<unk>"))
 
 
 def chat_tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer as of decoder-only models that were taught to chat: bytes, and none for padding."""
-    tokenizer = byte_tokenizer(("<|endoftext|>", "<|im_start|>", "<|im_end|>"))
+    """A tokenizer as of decoder-only models that were taught to chat: bytes and some words, and none for padding."""
+    tokenizer = byte_tokenizer(("<|endoftext|>", "<|im_start|>", "<|im_end|>"), WORDS)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer.backend_tokenizer,
         bos_token="<|im_start|>",
@@ -181,7 +189,7 @@ def save_language_model(kind: str, folder: Path, labels: tuple[str, ...]) -> Pat
     if kind in DECODERS:
         tokenizer = chat_tokenizer() if kind != "gpt2" else byte_tokenizer(("</s>",))
     else:
-        tokenizer = byte_tokenizer() if kind == "bart" else unigram_tokenizer((INSTRUCTION, *labels), special)
+        tokenizer = byte_tokenizer() if kind == "bart" else unigram_tokenizer((INSTRUCTION, *labels, *WORDS), special)
     spare = 5 if kind in ("t5", "flan-t5", "mt5", "umt5") else 0
     auto_class = AutoModelForCausalLM if kind in DECODERS else AutoModelForSeq2SeqLM
     model = auto_class.from_config(language_model_config(kind, len(tokenizer) + spare))

@@ -5,6 +5,7 @@ over the labels of the enrollment. Contexts that never come twice leave it nothi
 sounds like differs from one to the next, so that it must be read.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,11 +16,14 @@ from scipy.special import softmax
 from torch.utils.data import Dataset
 
 from emoicl.modeling.adaptation_emoicl import EmoIclSpeakerAdaptation
+from emoicl.processing.enrollment_emoicl import same_label
 from emoicl.processing.processing_emoicl import EmoIclProcessor
 
 
-# What no user writes: words that the processor writes as reserved tokens.
+# What no user writes: words that the processor writes as reserved tokens, or that become those of `words_to_give`.
 UNKNOWN_WORD = "unknown {}"
+# As many as a language model from scratch has reserved tokens for in layouts/reader.
+MOST_WORDS = 16
 
 
 @dataclass(frozen=True)
@@ -267,6 +271,32 @@ class MadeUpSpeakers(Dataset[MadeUpContext]):
         return MadeUpSpeaker(means, speaker, manner, noise)
 
 
+def words_to_give(processor: EmoIclProcessor) -> list[str]:
+    """
+    What stands for words that mean nothing, to say which label is whose: the reserved tokens of a language model from
+    scratch, or capitalized words that are one token each of one that is pretrained and knows words.
+
+    Args:
+        processor ([`EmoIclProcessor`]): Its tokenizer has them.
+
+    Returns:
+        `list[str]`: The same each time; none of them is a candidate label.
+    """
+    if processor.open_labels:
+        return processor.open_labels
+    candidates = {same_label(label) for label in processor.candidate_labels}
+    # SentencePiece marks where a word begins.
+    tokens = {token.removeprefix("▁") for token in processor.tokenizer.get_vocab()}
+    words = sorted(
+        token for token in tokens if re.fullmatch("[A-Z][a-z]{3,}", token) and same_label(token) not in candidates
+    )
+    # Those of a small tokenizer are pieces of the words that it was made for.
+    if len(words) < MOST_WORDS:
+        return []
+    # From all of the alphabet.
+    return words[:: len(words) // MOST_WORDS][:MOST_WORDS]
+
+
 class MadeUpCollator:
     """
     Collates contexts into prompts of several targets.
@@ -277,16 +307,20 @@ class MadeUpCollator:
 
     def __init__(self, processor: EmoIclProcessor):
         self.processor = processor
+        self.words = words_to_give(processor)
 
     def __call__(self, contexts: Sequence[MadeUpContext]) -> dict[str, Any]:
         """
         Returns:
             `dict` of `input_ids`, `attention_mask`, `sequence_ids`, `segment_ids` and `utterance_index` of prompts
-            that end with `num_targets` targets in place of one, `voice_embeds` `(num_utterances, size)`, and for each
+            that end with `num_targets` targets in place of one, each with what frames a prompt at its end,
+            `voice_embeds` `(num_utterances, size)`, and for each
             target `labels` `(num_contexts * num_targets, label_length)`, `candidate_ids` `(num_contexts * num_targets,
             num_candidates, label_length)` and their `probabilities`, 0 for candidates that another context has.
         """
-        num_targets, num_query_tokens = len(contexts[0].target_labels), self.processor.num_query_tokens
+        num_targets = len(contexts[0].target_labels)
+        if not self.processor.open_labels:
+            contexts = [self._give_words(context) for context in contexts]
         sizes = [len(context.voices) for context in contexts]
         starts = np.cumsum([0, *sizes[:-1]]).tolist()
         rows = [list(range(start, start + size)) for start, size in zip(starts, sizes, strict=True)]
@@ -295,17 +329,15 @@ class MadeUpCollator:
             [context.shot_labels for context in contexts],
             [context.candidate_labels for context in contexts],
         )
-        # The one target becomes padding, which comes first: all targets stand right behind their own enrollment.
-        is_kept = (prompts["attention_mask"] == 1) & (prompts["sequence_ids"] != 1)
-        order = is_kept.int().argsort(dim=1, stable=True)
-        for name, padding, of_target in (
-            ("input_ids", self.processor.tokenizer.pad_token_id, self.processor.audio_token_id),
-            ("attention_mask", 0, 1),
-            ("sequence_ids", 0, 1),
-            ("segment_ids", 0, 1),
-        ):
-            tokens = prompts[name].masked_fill(~is_kept, padding).gather(1, order)
-            prompts[name] = torch.nn.functional.pad(tokens, (0, num_targets * num_query_tokens), value=of_target)
+        # Padding comes first: all targets stand right behind their own enrollment.
+        is_real, from_target = prompts["attention_mask"] == 1, (prompts["sequence_ids"] == 1).cumsum(1) > 0
+        is_kept = is_real & ~from_target
+        order = is_kept.int().argsort(dim=1, stable=True)[:, -is_kept.sum(1).max() :]
+        padding = {"input_ids": self.processor.tokenizer.pad_token_id}
+        for name in ("input_ids", "attention_mask", "sequence_ids", "segment_ids"):
+            tokens = prompts[name].masked_fill(~is_kept, padding.get(name, 0)).gather(1, order)
+            of_target = prompts[name][0, is_real[0] & from_target[0]]
+            prompts[name] = torch.cat([tokens, of_target.repeat(len(tokens), num_targets)], dim=1)
         self._reorder_reserved(prompts["input_ids"], contexts)
         longest = max(sizes)
         index = torch.tensor([[*of_context, *[-1] * (longest - len(of_context))] for of_context in rows])
@@ -329,8 +361,20 @@ class MadeUpCollator:
         answers = {"labels": labels, "candidate_ids": candidate_ids, "probabilities": probabilities}
         return {name: values.flatten(0, 1) for name, values in answers.items()}
 
+    def _give_words(self, context: MadeUpContext) -> MadeUpContext:
+        """The context with words that the language model knows, but not what they mean here."""
+        given = {UNKNOWN_WORD.format(i): self.words[place] for i, place in enumerate(context.reserved_order)}
+        return replace(
+            context,
+            shot_labels=[label and given.get(label, label) for label in context.shot_labels],
+            target_labels=[given.get(label, label) for label in context.target_labels],
+            candidate_labels=[given.get(label, label) for label in context.candidate_labels],
+        )
+
     def _reorder_reserved(self, tokens: torch.Tensor, contexts: Sequence[MadeUpContext]) -> None:
-        """Replaces the reserved tokens of each context, in place."""
+        """Replaces the reserved tokens of each context, in place, where there are some."""
+        if not self.processor.open_labels:
+            return
         reserved = torch.tensor(self.processor.tokenizer.convert_tokens_to_ids(self.processor.open_labels))
         for row, context in zip(tokens, contexts, strict=True):
             is_reserved = torch.isin(row, reserved)

@@ -33,7 +33,7 @@ from emoicl.training.systems.encoder_config import EncoderTrainingArguments
 from emoicl.training.systems.encoder_trainer import EncoderTrainer, start_adaptation
 from emoicl.training.systems.initialization import fit_feature_normalization
 from emoicl.training.systems.made_up_config import MadeUpTrainingArguments
-from emoicl.training.systems.made_up_trainer import MadeUpTrainer, prepare_to_read
+from emoicl.training.systems.made_up_trainer import MadeUpTrainer, prepare_to_hear, prepare_to_read
 from emoicl.training.systems.meta_icl_config import MetaIclTrainingArguments
 from emoicl.training.systems.meta_icl_trainer import MetaIclTrainer
 
@@ -287,10 +287,10 @@ class MadeUpSpeakersStage(Stage):
                 f"{self.name} teaches a model with `voice_token`, `bind_labels` and `enrollment_sees_target: false`; "
                 "recipes of such models extend layouts/reader."
             )
-        if recipe.language_model is not None or recipe.num_open_labels < len(recipe.labels):
+        if recipe.language_model is None and recipe.num_open_labels < len(recipe.labels):
             raise ValueError(
                 f"{self.name} teaches a language model from scratch that has tokens for labels of unknown words: "
-                f"leave out `language_model`, and set `num_open_labels` to {len(recipe.labels)} or more."
+                f"set `num_open_labels` to {len(recipe.labels)} or more, or name a pretrained `language_model`."
             )
         for name in recipe.run:
             stage = recipe.stages[name]
@@ -310,7 +310,8 @@ class MadeUpSpeakersStage(Stage):
 
         def start(model: EmoIclForConditionalGeneration) -> None:
             fit_statistics(model, context.training, speech_lm.features)
-            prepare_to_read(model)
+            prepare = prepare_to_read if context.recipe.language_model is None else prepare_to_hear
+            prepare(model)
 
         model = run_stage(
             context.folders[self.name],

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
+from transformers import Cache
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.t5.modeling_t5 import T5Attention
 
@@ -12,7 +13,7 @@ from emoicl.modeling.modeling_emoicl import IGNORED, EmoIclForConditionalGenerat
 from emoicl.processing.processing_emoicl import EmoIclProcessor
 from emoicl.training.data.corpus import CorpusLike, load_corpus
 from emoicl.training.data.features import FeatureCache
-from emoicl.training.episodes.made_up_speakers import Difficulty, MadeUpCollator, MadeUpSpeakers
+from emoicl.training.episodes.made_up_speakers import Difficulty, MadeUpCollator, MadeUpSpeakers, words_to_give
 from emoicl.training.episodes.sampling import ShotsSampler
 from emoicl.training.evaluation.recognition import SpeechLmRecognizer
 from emoicl.training.systems.base_trainer import EmoIclTrainer, as_forward
@@ -27,11 +28,12 @@ class MadeUpTrainer(EmoIclTrainer):
     Args:
         model ([`EmoIclForConditionalGeneration`]):
             A model with `voice_token`, `bind_labels` and without `enrollment_sees_target`, whose speaker adaptation
-            is fitted.
+            is fitted. Its language model may be new or pretrained, an encoder-decoder or a decoder alone.
         args ([`MadeUpTrainingArguments`]): How to train and how contexts are drawn.
         train_dataset ([`Corpus`] or what [`load_corpus`] reads, such as a `datasets.Dataset`):
             Utterances of the training speakers, which the adaptation was fitted to.
-        processing_class ([`EmoIclProcessor`]): Lays out the prompts; it has `known_labels`.
+        processing_class ([`EmoIclProcessor`]): Lays out the prompts; it has words that mean nothing, see
+            [`words_to_give`].
         eval_dataset ([`Corpus`] or what [`load_corpus`] reads, or a `dict` of them, *optional*):
             Utterances of other speakers.
         features ([`FeatureCache`], *optional*): Holds their speech features.
@@ -74,7 +76,7 @@ class MadeUpTrainer(EmoIclTrainer):
             args.unlabeled_share,
             difficulties(args),
             args.contexts_per_epoch,
-            len(processing_class.open_labels),
+            len(words_to_give(processing_class)),
             args.seed if args.data_seed is None else args.data_seed,
         )
         super().__init__(
@@ -115,21 +117,21 @@ class MadeUpTrainer(EmoIclTrainer):
         probabilities: torch.Tensor,
         **prompts: torch.Tensor,
     ) -> dict[str, torch.Tensor]:
-        """The logits of the labels of all targets, a row for each, and of the encoder for the first tokens that labels
+        """The logits of the labels of all targets, a row for each, and of an encoder for the first tokens that labels
         have, beside what they are to be."""
+        answers = {"candidate_ids": candidate_ids, "probabilities": probabilities}
         with self.accelerator.autocast():
-            encoded, mask = self.encode_targets(prompts, len(decoder_input_ids))
-            encoder_outputs = BaseModelOutput(encoded)
-            outputs = self.model(
-                encoder_outputs=encoder_outputs, attention_mask=mask, decoder_input_ids=decoder_input_ids
-            )
-            encoder_logits = read_out(self.model.model.language_model, encoded[:, -1])[:, self.label_tokens]
-        return {
-            "logits": outputs.logits,
-            "encoder_logits": encoder_logits,
-            "candidate_ids": candidate_ids,
-            "probabilities": probabilities,
-        }
+            encoded, mask, cache = self.encode_targets(prompts, len(decoder_input_ids))
+            answers["logits"] = self.model(
+                encoder_outputs=BaseModelOutput(encoded),
+                attention_mask=mask,
+                decoder_input_ids=decoder_input_ids,
+                past_key_values=cache,
+            ).logits
+            language_model = self.model.model.language_model
+            if language_model.config.is_encoder_decoder:
+                answers["encoder_logits"] = read_out(language_model, encoded[:, -1])[:, self.label_tokens]
+        return answers
 
     def mean_loss(
         self,
@@ -143,13 +145,17 @@ class MadeUpTrainer(EmoIclTrainer):
         smoothing = self.args.label_smoothing_factor
         tokens = (1 - smoothing) * tokens + smoothing / logits.shape[-1]
         losses = -(tokens * logits.float().log_softmax(-1)).sum(-1)
-        of_encoder = -(first_tokens * outputs["encoder_logits"].float().log_softmax(-1)).sum(-1)
-        losses[:, 0] += self.args.encoder_loss_weight * of_encoder
+        if "encoder_logits" in outputs:
+            of_encoder = -(first_tokens * outputs["encoder_logits"].float().log_softmax(-1)).sum(-1)
+            losses[:, 0] += self.args.encoder_loss_weight * of_encoder
         losses = losses[labels != IGNORED]
         return losses.sum() / (len(losses) if num_items_in_batch is None else num_items_in_batch)
 
-    def encode_targets(self, inputs: dict[str, torch.Tensor], num_rows: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the language model's encoder makes of the prompts, a row for each target, and which of it counts."""
+    def encode_targets(
+        self, inputs: dict[str, torch.Tensor], num_rows: int
+    ) -> tuple[torch.Tensor, torch.Tensor, Cache | None]:
+        """What is computed of the prompts before any label is, a row for each target, and which of it counts; of a
+        decoder-only language model the cache too, which holds what the targets of a context share."""
         base = self.model.model
         # Without the evidence of the speaker adaptation, which is of one target.
         encoded = base.encode_prompt(
@@ -163,8 +169,12 @@ class MadeUpTrainer(EmoIclTrainer):
         hidden: Any = encoded.last_hidden_state
         num_contexts, length, _ = hidden.shape
         num_targets = num_rows // num_contexts
-        num_target_tokens = num_targets * self.processor.num_query_tokens
-        context, targets = hidden.split([length - num_target_tokens, num_target_tokens], dim=1)
+        # No text follows on an encoder's targets; on those of a decoder the rest of its frame does.
+        num_context_tokens = int((inputs["sequence_ids"][0] == 1).int().argmax())
+        context, targets = hidden.split([num_context_tokens, length - num_context_tokens], dim=1)
+        cache = base.prompted.fill_cache(BaseModelOutput(context), inputs["attention_mask"][:, :num_context_tokens])
+        if cache is not None:
+            cache.batch_repeat_interleave(num_targets)
         rows = torch.cat(
             [
                 context[:, None].expand(-1, num_targets, -1, -1),
@@ -174,14 +184,14 @@ class MadeUpTrainer(EmoIclTrainer):
         ).flatten(0, 1)
         # The first target's is that of any.
         mask = inputs["attention_mask"][:, : rows.shape[1]].repeat_interleave(num_targets, 0)
-        return rows, mask
+        return rows, mask, cache
 
     def recognizer(self) -> SpeechLmRecognizer:
         return SpeechLmRecognizer(self.model, self.processor, self.features, batch_size=self.args.eval_batch_size)
 
 
 def check_reader(model: EmoIclForConditionalGeneration, processor: EmoIclProcessor) -> None:
-    """Refuses a model whose prompts have another layout, and a processor that lacks tokens for unknown words."""
+    """Refuses a model whose prompts have another layout, and a processor that lacks words that mean nothing."""
     config = model.config
     if not (config.voice_token and config.bind_labels) or config.enrollment_sees_target:
         raise ValueError(
@@ -189,11 +199,11 @@ def check_reader(model: EmoIclForConditionalGeneration, processor: EmoIclProcess
             f"its configuration; this one has {config.voice_token}, {config.bind_labels} and "
             f"{config.enrollment_sees_target}."
         )
-    num_labels, num_unknown = len(processor.candidate_labels), len(processor.open_labels)
-    if processor.known_labels is None or num_unknown < num_labels:
+    num_labels, num_unknown = len(processor.candidate_labels), len(words_to_give(processor))
+    if num_unknown < num_labels:
         raise ValueError(
-            f"Made-up speakers teach {num_labels} unknown words too: give the processor `known_labels`, and a "
-            f"tokenizer that has reserved tokens for as many; it has {num_unknown}."
+            f"Made-up speakers teach {num_labels} unknown words too: the tokenizer of a new language model needs "
+            f"reserved tokens for as many, that of a pretrained one capitalized words; it has {num_unknown}."
         )
 
 
@@ -228,10 +238,9 @@ def first_label_tokens(processor: EmoIclProcessor) -> torch.Tensor:
     Among all tokens a language model from scratch is busy at first with those that no label has, and does not get to
     what tells labels apart within hundreds of steps.
     """
-    words = processor.known_labels or []
-    known = processor.label_ids(words, words)[:, 0]
-    reserved = processor.tokenizer.convert_tokens_to_ids(processor.open_labels)
-    return torch.cat([known, torch.tensor(reserved)]).unique()
+    words = [*(processor.known_labels or processor.candidate_labels), *words_to_give(processor)]
+    tokens = processor.tokenizer(words, add_special_tokens=False)["input_ids"]
+    return torch.tensor([of_word[0] for of_word in tokens]).unique()
 
 
 def read_out(language_model: Any, hidden: torch.Tensor) -> torch.Tensor:
@@ -267,13 +276,10 @@ def next_tokens(
 
 
 @torch.no_grad()
-def prepare_to_read(model: EmoIclForConditionalGeneration) -> None:
+def prepare_to_hear(model: EmoIclForConditionalGeneration) -> None:
     """
-    Sets the weights that training on made-up speakers starts from, in place: the scale of the voice embeddings by what
-    each dimension tells, and for a T5 from scratch, attention that at first goes to what is alike.
-
-    With the usual weights thousands of steps go by before a target attends to the shots that it resembles; where
-    queries and keys are the same map, it does from the first step.
+    Sets how a language model hears the voice embeddings when training on made-up speakers begins, in place: scaled by
+    what each dimension tells, and about as loud as the embedding of a token.
 
     Args:
         model ([`EmoIclForConditionalGeneration`]): A model with `voice_token`, its speaker adaptation fitted.
@@ -285,8 +291,25 @@ def prepare_to_read(model: EmoIclForConditionalGeneration) -> None:
     signal = variances["unknown_label"] + variances["speaker_label"]
     gain = (signal / (signal + variances["noise"])).sqrt()
     voice_token.feature_scale.copy_(gain / gain.square().mean().sqrt() / variances["noise"].sqrt())
-    voice_token.projection.weight.normal_(std=2 * len(gain) ** -0.5)
+    # T5's embeddings are of variance 1, others are far smaller.
+    loudness = 2 * model.get_input_embeddings().weight.std()
+    voice_token.projection.weight.normal_().mul_(loudness * len(gain) ** -0.5)
     voice_token.projection.bias.zero_()
+
+
+@torch.no_grad()
+def prepare_to_read(model: EmoIclForConditionalGeneration) -> None:
+    """
+    Sets the weights that training a language model from scratch on made-up speakers starts from, in place: how it
+    hears, see [`prepare_to_hear`], and for a T5, attention that at first goes to what is alike.
+
+    With the usual weights thousands of steps go by before a target attends to the shots that it resembles; where
+    queries and keys are the same map, it does from the first step.
+
+    Args:
+        model ([`EmoIclForConditionalGeneration`]): A model with `voice_token`, its speaker adaptation fitted.
+    """
+    prepare_to_hear(model)
     for name, module in model.model.language_model.named_modules():
         if isinstance(module, T5Attention):
             width = module.d_model * module.key_value_proj_dim

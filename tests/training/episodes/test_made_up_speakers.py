@@ -11,6 +11,7 @@ import torch
 from scipy.special import softmax
 from scipy.stats import multivariate_normal
 from tiny import LABELS, tiny_model
+from tiny_checkpoints import WORDS, chat_tokenizer
 
 from emoicl.modeling.adaptation_emoicl import EmoIclSpeakerAdaptation
 from emoicl.modeling.configuration_emoicl import EmoIclAdaptationConfig
@@ -22,6 +23,7 @@ from emoicl.training.episodes.made_up_speakers import (
     MadeUpContext,
     MadeUpSpeaker,
     MadeUpSpeakers,
+    words_to_give,
 )
 from emoicl.training.episodes.sampling import ShotsSampler
 from emoicl.training.systems.tokenizer import train_tokenizer
@@ -287,6 +289,35 @@ def test_prompts_of_several_targets(processor):
                 stands_for = {token: reserved[context.reserved_order[i]] for i, token in enumerate(reserved)}
                 expected = [stands_for.get(token, token) for token in expected]
             assert real == expected, name
+
+
+def test_targets_have_what_frames_a_prompt_at_its_end(tmp_path):
+    """Of a decoder-only language model, that knows words: those stand for nothing that they mean."""
+    tokenizer = chat_tokenizer()
+    tokenizer.add_special_tokens({"extra_special_tokens": ["<audio>"]})
+    tokenizer.pad_token = tokenizer.eos_token
+    frame = ("<|im_start|>", "<|im_end|>\n<|im_start|>")
+    processor = EmoIclProcessor(
+        EmoIclFeatureExtractor(), tokenizer, 1, LABELS, "Of {labels}.", max_shots=12, prompt_frame=frame
+    )
+    assert words_to_give(processor) == list(WORDS)
+    speakers = made_up(open_share=1.0, shots=(2, 5), unlabeled_share=0.0)
+    contexts = [speakers[item] for item in range(20)]
+    batch = MadeUpCollator(processor)(contexts)
+    labels = batch["labels"].unflatten(0, (20, 3))
+    for row, context in enumerate(contexts):
+        real = batch["attention_mask"][row] == 1
+        written = {UNKNOWN_WORD.format(i): WORDS[place] for i, place in enumerate(context.reserved_order)}
+        shots, targets, candidates = (
+            [written.get(str(word), str(word)) for word in words]
+            for words in (context.shot_labels, context.target_labels, context.candidate_labels)
+        )
+        alone = processor.build_prompts([[*range(len(shots) + 1)]], [shots], [candidates])
+        for name in ("input_ids", "sequence_ids", "segment_ids"):
+            # A target, and what follows on it but its last token.
+            of_prompt = alone[name][0].tolist()
+            assert batch[name][row][real].tolist() == of_prompt + 2 * of_prompt[-3:], name
+        assert [tokenizer.decode(ids[ids >= 0]) for ids in labels[row]] == [f"{word}<|im_end|>" for word in targets]
 
 
 def test_placeholders_and_voices_match(processor):

@@ -7,6 +7,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 from tiny import LABELS, READER
+from tiny_checkpoints import save_language_model
 from tiny_corpus import MODEL_FIELDS, SIZES, tiny_corpus, tone, write_corpus
 from transformers import AutoProcessor
 
@@ -129,6 +130,16 @@ def reader(content):
     return content | fields | {"stages": stages, "run": ["made_up", "adaptation"]}
 
 
+def test_made_up_speakers_teach_a_pretrained_language_model(write, reader, tmp_path):
+    changes = {"language_model": str(save_language_model("llama", tmp_path / "llama", LABELS)), "num_open_labels": 0}
+    recipe = load_recipe(write(**{**reader, "text": {}}), changes)
+    train(recipe)
+    folder = Path(recipe.output)
+    model = EmoIclForConditionalGeneration.from_pretrained(folder / "model")
+    assert model.config.text_config.model_type == "llama"
+    assert "1. `made_up`: 2 steps" in (folder / "model" / "README.md").read_text()
+
+
 def test_made_up_speakers_and_an_adaptation(write, reader, tmp_path):
     recipe = load_recipe(write(**reader))
     report = train(recipe)
@@ -191,7 +202,6 @@ def test_a_table_left_out_that_is_absent_is_found_before_training(write):
         ({"model.bind_labels": False}, "made_up teaches a model with `voice_token`, .* extend layouts/reader"),
         ({"model.enrollment_sees_target": True}, "made_up teaches a model with .* extend layouts/reader"),
         ({"num_open_labels": 2}, "set `num_open_labels` to 3 or more"),
-        ({"language_model": "t5", "text": {}}, "made_up teaches a language model from scratch"),
         ({"stages.made_up.min_shots": 4}, "stages.made_up: `min_shots` is 4, more than `max_shots`, 3"),
     ],
 )

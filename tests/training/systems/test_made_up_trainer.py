@@ -5,6 +5,7 @@ import pytest
 import torch
 from bundled_models import needs_bundled
 from tiny import LABELS, READER
+from tiny_checkpoints import save_language_model
 from tiny_corpus import SIZES, THREE_STEPS, compose_tiny
 from torch.testing import assert_close
 from transformers.models.t5.modeling_t5 import T5Attention
@@ -19,7 +20,13 @@ from emoicl.training.evaluation.evaluate import evaluate
 from emoicl.training.evaluation.recognition import SpeechLmRecognizer
 from emoicl.training.systems.adaptation import fit_statistics
 from emoicl.training.systems.made_up_config import MadeUpTrainingArguments
-from emoicl.training.systems.made_up_trainer import MadeUpTrainer, difficulties, next_tokens, prepare_to_read
+from emoicl.training.systems.made_up_trainer import (
+    MadeUpTrainer,
+    difficulties,
+    next_tokens,
+    prepare_to_hear,
+    prepare_to_read,
+)
 
 
 SIZE = 6
@@ -28,7 +35,17 @@ SILENT = {"size": SIZE, "probe_weight": 0.0, "prototype_weight": 0.0}
 
 def compose_reader(whisper, **fields: Any) -> Any:
     defaults = READER | {"max_shots": 12, "num_open_labels": 4, "adaptation_config": SILENT}
+    if "language_model" in fields:
+        defaults |= {"num_open_labels": 0, "text": None}
     return compose_tiny(whisper, **(defaults | fields))
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    """Folders of language models that know words, by their kind."""
+    folder = tmp_path_factory.mktemp("language_models")
+    kinds = ("flan-t5", "llama", "gemma3_text")
+    return {kind: str(save_language_model(kind, folder / kind, LABELS)) for kind in kinds}
 
 
 @pytest.fixture
@@ -41,7 +58,7 @@ def make_trainer(whisper, corpus, tmp_path):
         features = FeatureCache(model, processor.feature_extractor, tmp_path / "cache")
         if ready:
             fit_statistics(model, corpus, features)
-            prepare_to_read(model)
+            (prepare_to_hear if "language_model" in (model_fields or {}) else prepare_to_read)(model)
         defaults: dict[str, Any] = THREE_STEPS | {"output_dir": str(tmp_path / "run"), "contexts_per_epoch": 20}
         defaults |= {"num_targets": 3, "max_shots": 4}
         args = MadeUpTrainingArguments(**(defaults | arguments))
@@ -71,13 +88,16 @@ def test_the_language_model_alone_is_trained(make_trainer):
     assert unchanged == {name for name in before if name.startswith(("model.speech_encoder.", "model.adaptation."))}
 
 
-def test_the_loss_is_that_of_each_target_alone(make_trainer):
-    """As of prompts with one target each, but for the language model's relative positions."""
+@pytest.mark.parametrize("kind", [None, "llama", "gemma3_text"])
+def test_the_loss_is_that_of_each_target_alone(make_trainer, pretrained, kind):
+    """As of prompts with one target each, but for a T5's relative positions."""
     plain: dict[str, Any] = {"matching_steps": 0, "open_share": 0.0, "encoder_loss_weight": 0.0}
-    trainer = make_trainer(model_fields={"text": SIZES["text"] | {"dropout_rate": 0.0}}, **plain)
+    fields = {"language_model": pretrained[kind]} if kind else {"text": SIZES["text"] | {"dropout_rate": 0.0}}
+    trainer = make_trainer(model_fields=fields, **plain)
     model: Any = trainer.model.eval()
-    positions = model.model.language_model.encoder.block[0].layer[0].SelfAttention.relative_attention_bias
-    torch.nn.init.zeros_(positions.weight)
+    if kind is None:
+        positions = model.model.language_model.encoder.block[0].layer[0].SelfAttention.relative_attention_bias
+        torch.nn.init.zeros_(positions.weight)
     items: Any = trainer.train_dataset
     contexts = [items[item] for item in range(6)]
     batch = trainer.data_collator(contexts)
@@ -98,7 +118,37 @@ def test_the_loss_is_that_of_each_target_alone(make_trainer):
             assert_close(logits, alone, atol=1e-4, rtol=1e-4)
             answer = next_tokens(labels[None], *next(answers), alone.shape[-1])[0]
             losses.append(torch.nn.functional.cross_entropy(alone, answer, reduction="none"))
-    assert_close(loss, torch.cat(losses).sum() / (batch["labels"] >= 0).sum(), atol=1e-4, rtol=1e-4)
+    alone = torch.cat(losses).sum() / (batch["labels"] >= 0).sum()
+    assert_close(loss, alone, atol=1e-4, rtol=1e-4)
+    # What the targets of a context share is learned from all of them.
+    heard = model.model.voice_token.projection.weight
+    of_both = [torch.autograd.grad(of_one, heard)[0] for of_one in (loss, alone)]
+    assert_close(*of_both, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["flan-t5", "llama"])
+def test_pretrained_language_models_are_taught_by_words_that_they_know(make_trainer, pretrained, kind):
+    easy: dict[str, Any] = {"matching_steps": 1000, "first_noise": 0.01, "noise": 0.01, "wide_share": 0.0}
+    fields = {"language_model": pretrained[kind]}
+    trainer = make_trainer(fields, max_steps=30, **easy, per_device_train_batch_size=8, learning_rate=1e-2)
+    items: Any = trainer.train_dataset
+    prompt = trainer.data_collator([items[0]])["input_ids"][0]
+    assert "unknown" not in trainer.processor.tokenizer.decode(prompt)
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
+
+
+def test_a_pretrained_language_model_begins_as_it_is(whisper, corpus, pretrained, tmp_path):
+    model, processor = compose_reader(whisper, language_model=pretrained["flan-t5"])
+    fit_statistics(model, corpus, FeatureCache(model, processor.feature_extractor, tmp_path / "cache"))
+    before = weights(model)
+    prepare_to_hear(model)
+    changed = {name for name, weight in weights(model).items() if not torch.equal(weight, before[name])}
+    assert {name.rpartition(".")[0] for name in changed} <= {"model.voice_token", "model.voice_token.projection"}
+    # A voice is about as loud as a word.
+    loudness = model.get_input_embeddings().weight.std()
+    assert_close(model.model.voice_token.projection.weight.std(), 2 * loudness * SIZE**-0.5, rtol=0.2, atol=0)
 
 
 def test_the_encoder_alone_tells_the_first_token_of_a_label(make_trainer):
@@ -114,7 +164,7 @@ def test_the_encoder_alone_tells_the_first_token_of_a_label(make_trainer):
     tokens = trainer.label_tokens
     of_encoder = torch.nn.functional.cross_entropy(outputs["encoder_logits"], answers[:, 0, tokens], reduction="sum")
     assert_close(loss - of_decoder, of_encoder / (labels >= 0).sum(), atol=1e-4, rtol=1e-4)
-    encoded, _ = trainer.encode_targets(batch, len(labels))
+    encoded, *_ = trainer.encode_targets(batch, len(labels))
     # The head of a T5 is its embeddings, scaled.
     shared = model.model.language_model.shared.weight
     expected = encoded[:, -1] @ shared[tokens].T / shared.shape[1] ** 0.5
@@ -155,9 +205,9 @@ def test_other_models_are_refused(make_trainer):
             make_trainer(fields, ready=False)
 
 
-def test_processors_without_reserved_tokens_are_refused(make_trainer):
+def test_processors_without_words_that_mean_nothing_are_refused(make_trainer):
     for number in (0, 2):
-        with pytest.raises(ValueError, match=f"teach 3 unknown words too: give .* it has {number}"):
+        with pytest.raises(ValueError, match=f"teach 3 unknown words too: .* has {number}"):
             make_trainer({"num_open_labels": number}, ready=False)
 
 
