@@ -35,9 +35,17 @@ MAX_LAYERS = 1000
 MAX_TRIAL = 30.0
 # Tied weights are stored once, and may be counted for each place.
 MAX_EXCESS = 4
-# What stands beside the weights, by what reads it.
-MODEL_FILES = ("config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json")
-PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json")
+# By what reads it. transformers takes an adapter that lies beside a model, and tokenizers read files of older forms.
+MODEL_FILES = (
+    "config.json",
+    "generation_config.json",
+    "model*.safetensors",
+    "model.safetensors.index.json",
+    "adapter_config.json",
+    "adapter_model.safetensors",
+)
+TOKENIZER_FILES = ("tokenizer*.json", "special_tokens_map.json", "added_tokens.json")
+PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json", *TOKENIZER_FILES)
 
 
 def load_pipeline(

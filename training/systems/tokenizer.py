@@ -7,7 +7,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from emoicl.processing.processing_emoicl import OPEN_LABEL
-from emoicl.training.publishing.checkpoint import naming_damage
+from emoicl.training.publishing.checkpoint import TOKENIZER_FILES, naming_damage
 
 
 AUDIO_TOKEN = "<audio>"
@@ -63,7 +63,7 @@ def load_tokenizer(language_model: str) -> PreTrainedTokenizerBase:
     Raises:
         `ValueError`: If the tokenizer has no end-of-sequence token, or a file of it is damaged.
     """
-    with naming_damage(language_model, "tokenizer*.json", "special_tokens_map.json"):
+    with naming_damage(language_model, *TOKENIZER_FILES):
         tokenizer = AutoTokenizer.from_pretrained(**source_of(language_model), trust_remote_code=False)
         if "" in tokenizer.all_special_tokens:
             raise ValueError("one of the control tokens is empty")

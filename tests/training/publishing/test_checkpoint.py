@@ -56,6 +56,11 @@ def nobody_is_asked(monkeypatch):
         ("tokenizer.json", b"{}", "processor_config.json, tokenizer.json, tokenizer_config.json cannot be used: "),
         ("tokenizer_config.json", b"\x00", "tokenizer_config.json cannot be read"),
         ("processor_config.json", b'{"instruction": "\\ud800"}', "processor_config.json cannot be read"),
+        # Strays, which transformers reads where they lie beside a model.
+        ("adapter_config.json", b"{", "adapter_config.json cannot be read"),
+        ("adapter_config.json", b"{}", "config.json, .*adapter_config.json cannot be used: "),
+        ("special_tokens_map.json", b"{", "special_tokens_map.json cannot be read"),
+        ("added_tokens.json", b"", "added_tokens.json cannot be read"),
     ],
 )
 def test_the_file_that_is_damaged(copy_of, name, content, message):
