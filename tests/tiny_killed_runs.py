@@ -7,7 +7,6 @@ given event, such as the 20th change of a file in its folder. What came out lies
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,19 +67,19 @@ RUNS = {"in_context": run_in_context, "encoder": run_encoder}
 
 
 def in_child(task: Callable[[], None], killed_after: float | None = None) -> int:
-    """Runs a task in a fork, as imports take longer than it does, and perhaps kills it after some seconds. Gives the
-    status of its end."""
+    """Runs a task in a fork, as imports take longer than it does, and perhaps kills it after some seconds of a
+    processor. Gives the status of its end."""
     child = os.fork()
     if child == 0:
         try:
+            if killed_after is not None:
+                # Nothing handles its signal, which ends a process as -9 does.
+                signal.setitimer(signal.ITIMER_PROF, killed_after)
             task()
             os._exit(0)
         except BaseException as error:
             print(repr(error), file=sys.stderr)
             os._exit(1)
-    if killed_after is not None:
-        time.sleep(killed_after)
-        os.kill(child, signal.SIGKILL)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
