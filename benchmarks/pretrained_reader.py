@@ -39,7 +39,7 @@ SHOTS = (0, 1, 3, 7)
 TESTED = ("ravdess/test", "nemo/test", "emogator/validation")
 # Layers of a decoder-only language model of Llama's kind.
 ADAPTED = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-PER_SPEAKER = 60
+PER_SPEAKER = 30
 
 
 def compose_reader(options: argparse.Namespace) -> tuple[EmoIclForConditionalGeneration, EmoIclProcessor]:
@@ -106,22 +106,22 @@ def teach(options: argparse.Namespace) -> tuple[EmoIclForConditionalGeneration, 
         bf16=True,
         use_cpu=not torch.accelerator.is_available(),
         logging_steps=5,
-        save_steps=50,
+        save_steps=100,
         save_total_limit=1,
         report_to="none",
         disable_tqdm=True,
     )
     trainer = MadeUpTrainer(model, args, training, processor, features=features)
+    trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     start = time.monotonic()
     trainer.train(resume_from_checkpoint=take_up(options.output / "training"))
     seconds = time.monotonic() - start
     if adapters is not None:
         language_model.float()
         adapters.merge_and_unload()
-    trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     losses = [(entry["step"], round(entry["loss"], 3)) for entry in trainer.state.log_history if "loss" in entry]
     told = {"steps": options.steps, "contexts": options.contexts, "targets": options.targets, "seconds": seconds}
-    return model, processor, told | {"trained_weights": trainable, "losses": losses}
+    return model, processor, told | {"trained_weights": trained, "losses": losses}
 
 
 def some_of(corpus: Corpus, num_utterances: int) -> Corpus:
@@ -153,12 +153,12 @@ def table(folder: Path) -> str:
     """What was measured of all systems beside each other: UA_spk, and the negative log-likelihood in parentheses."""
     runs = {path.parent.name: json.loads(path.read_text()) for path in sorted(folder.glob("*/report.json"))}
     parts = []
-    for name in next(iter(runs.values()))["corpora"]:
-        columns = [(row["shots"], row["control"]) for row in next(iter(runs.values()))["corpora"][name]]
-        parts.append(f"| {name} | " + " | ".join(f"{control or ''} {shots}".strip() for shots, control in columns))
-        parts[-1] += " |\n" + "|---" * (len(columns) + 1) + "|"
-        for system, run in runs.items():
-            cells = [f"{row['ua_spk']:.3f} ({row['nll']:.2f})" for row in run["corpora"][name]]
+    for name in dict.fromkeys(name for run in runs.values() for name in run["corpora"]):
+        rows_of = {system: run["corpora"][name] for system, run in runs.items() if name in run["corpora"]}
+        head = [f"{row['control'] or ''} {row['shots']}".strip() for row in next(iter(rows_of.values()))]
+        parts += [f"| {name} | {' | '.join(head)} |", "|---" * (len(head) + 1) + "|"]
+        for system, rows in rows_of.items():
+            cells = [f"{row['ua_spk']:.3f} ({row['nll']:.2f})" for row in rows]
             parts.append(f"| {system} | {' | '.join(cells)} |")
         parts.append("")
     return "\n".join(parts)
