@@ -1,10 +1,10 @@
 """How many answers change with silence around a clip and with its level, and what of it a trim and one level mend.
 
 python benchmarks/silence_and_level.py
-python benchmarks/silence_and_level.py --model MODEL --corpus TABLE --seeds 2
+python benchmarks/silence_and_level.py --model speech --corpus TABLE --clips 40 --shots 5 --seeds 1
 
-All clips are taken as they are, trimmed, brought to one level, or both. An answer is compared with that for the same
-clips without a change. The target alone is changed, or the enrollment too. Noise is of -60 dBFS; nothing is clipped.
+Clips are taken as they are, trimmed, brought to one level, or both. An answer is compared with that for the same
+clips without a change. The target alone is changed, or the enrollment too. Noise is of -60 dBFS.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import soundfile
 from tabulate import tabulate
 from tqdm.auto import tqdm
 
-from emoicl import SpeechLmRecognizer, load_corpus
+from emoicl import SpeechLmRecognizer, load_corpus, load_pipeline
 from emoicl.bundled import BUNDLED_CLIPS, BURSTS_MODEL
 from emoicl.processing import decode_audio
 from emoicl.processing.audio_emoicl import trim_silence
@@ -27,16 +27,16 @@ from emoicl.training.data.corpus import Corpus, Utterance
 from emoicl.training.data.features import FeatureCache
 from emoicl.training.evaluation.evaluate import draw_episode
 from emoicl.training.evaluation.reports import Condition
-from emoicl.training.publishing.checkpoint import load_pipeline
 
 
 RATE = 16000
 FRAME = RATE // 40
-SHOTS = 7
 SETTING = "TU+LD"
 FAINT = 1e-3
 # -15 dBFS.
 LOUD = 10**-1.5
+# In dB below the loudest frame.
+THRESHOLD = 40.0
 
 Change = Callable[[np.ndarray], np.ndarray]
 
@@ -70,9 +70,16 @@ CHANGES: dict[str, Change] = {
         seconds, before, noise
     )
     for noise in (0.0, FAINT)
-    for seconds in (0.5, 1.0)
+    for seconds in (0.5, 2.0)
     for before in (True, False)
 } | {f"level x {gain:g}": scale(gain) for gain in (0.5, 0.1, 2.0)}
+TREATMENTS: dict[str, Change] = {
+    "as they are": lambda waveform: waveform,
+    "trimmed": lambda waveform: trim_silence(waveform, RATE, THRESHOLD),
+    "one level": level,
+    "trimmed, one level": lambda waveform: level(trim_silence(waveform, RATE, THRESHOLD)),
+}
+CHANGES["level x 2, clipped"] = lambda waveform: np.clip(2 * waveform, -1, 1).astype(np.float32)
 
 
 def changed(corpus: Corpus, waveforms: list[np.ndarray], change: Change) -> list[Utterance]:
@@ -85,7 +92,7 @@ def changed(corpus: Corpus, waveforms: list[np.ndarray], change: Change) -> list
 
 
 def answers(
-    recognizer: SpeechLmRecognizer, corpus: Corpus, both: Corpus, seeds: int
+    recognizer: SpeechLmRecognizer, corpus: Corpus, both: Corpus, num_shots: int, seeds: int
 ) -> dict[tuple[int, bool], np.ndarray]:
     """
     Answers for changed targets.
@@ -94,6 +101,7 @@ def answers(
         recognizer ([`SpeechLmRecognizer`]): The model.
         corpus ([`Corpus`]): The clips, by which enrollments are drawn.
         both ([`Corpus`]): The clips as they are, and behind them all of them changed.
+        num_shots (`int`): Of an enrollment.
         seeds (`int`): Number of enrollments of each target.
 
     Returns:
@@ -101,7 +109,7 @@ def answers(
         `(num_draws, num_clips)`.
     """
     found = {}
-    for shots, with_enrollment in ((0, False), (SHOTS, False), (SHOTS, True)):
+    for shots, with_enrollment in ((0, False), (num_shots, False), (num_shots, True)):
         rows = []
         for seed in range(seeds if shots else 1):
             episodes = []
@@ -120,37 +128,40 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=str(BURSTS_MODEL), help="folder or Hub name of a speech language model")
     parser.add_argument("--corpus", nargs="+", default=[str(BUNDLED_CLIPS)], help="tables of speakers it never heard")
+    parser.add_argument("--clips", type=int, help="of each table, drawn at random")
+    parser.add_argument("--treatments", nargs="+", choices=TREATMENTS, default=TREATMENTS)
+    parser.add_argument("--changes", nargs="+", choices=CHANGES, default=CHANGES)
+    parser.add_argument("--shots", type=int, default=7)
     parser.add_argument("--seeds", type=int, default=2, help="enrollments of each target")
-    parser.add_argument("--threshold", type=float, default=40.0, help="of the trim, in dB below the loudest frame")
     options = parser.parse_args()
     pipeline = load_pipeline(options.model)
     if not isinstance(pipeline, EmoIclPipeline):
         raise ValueError(f"{options.model} is a classifier; give a speech language model.")
-    corpus = load_corpus(options.corpus, pipeline.processor.candidate_labels)
+    chosen: list[Utterance] = []
+    for table in options.corpus:
+        utterances = load_corpus(table, pipeline.processor.candidate_labels).utterances
+        drawn = np.random.default_rng(0).permutation(len(utterances))[: options.clips]
+        chosen += [utterances[place] for place in sorted(drawn)]
+    corpus = Corpus(chosen)
     waveforms = [decode_audio(utterance.audio, RATE, utterance.name) for utterance in corpus]
     references = np.array([pipeline.processor.candidate_labels.index(label) for label in corpus.labels])
-    treatments: dict[str, Change] = {
-        "as they are": lambda waveform: waveform,
-        "trimmed": lambda waveform: trim_silence(waveform, RATE, options.threshold),
-        "one level": level,
-        "trimmed, one level": lambda waveform: level(trim_silence(waveform, RATE, options.threshold)),
-    }
     table = []
     with tempfile.TemporaryDirectory() as folder:
         features = FeatureCache(pipeline.model, pipeline.processor.feature_extractor, folder)
         recognizer = SpeechLmRecognizer(pipeline.model, pipeline.processor, features)
-        with tqdm(total=len(treatments) * (1 + len(CHANGES)), unit="change", disable=None) as progress:
-            for treatment, treat in treatments.items():
+        with tqdm(total=len(options.treatments) * (1 + len(options.changes)), unit="change", disable=None) as progress:
+            for treatment in options.treatments:
+                treat = TREATMENTS[treatment]
                 plain = changed(corpus, waveforms, treat)
                 expected: dict[tuple[int, bool], np.ndarray] = {}
-                for name, change in {"none": scale(1.0), **CHANGES}.items():
+                for name, change in {"none": scale(1.0), **{name: CHANGES[name] for name in options.changes}}.items():
                     clips = changed(
                         corpus, waveforms, lambda waveform, treat=treat, change=change: treat(change(waveform))
                     )
                     both = Corpus(plain)
                     # Not by the constructor, which leaves out what is there twice.
                     both.utterances = [*both.utterances, *clips]
-                    found = answers(recognizer, corpus, both, options.seeds)
+                    found = answers(recognizer, corpus, both, options.shots, options.seeds)
                     expected = expected or found
                     row = [
                         f"{np.mean(found[key] != expected[key]):.1%} ({accuracy(found[key], references):.3f})"
@@ -159,7 +170,13 @@ def main() -> None:
                     table.append([treatment, name, *row])
                     progress.update()
     print(f"{len(corpus)} clips, {options.seeds} enrollments each: answers that change (accuracy)\n")
-    headers = ["clips", "change", "0 shots", f"{SHOTS} shots, target alone", f"{SHOTS} shots, enrollment too"]
+    headers = [
+        "clips",
+        "change",
+        "0 shots",
+        f"{options.shots} shots, target alone",
+        f"{options.shots} shots, enrollment too",
+    ]
     print(tabulate(table, headers=headers, tablefmt="github"))
 
 
