@@ -251,7 +251,7 @@ def test_contexts_get_harder(tmp_path):
     assert {(d.noise, d.only_matching) for d in of(easing_share=0, matching_steps=0)} == {(10.0, False)}
 
 
-def test_attention_goes_to_what_is_alike_from_the_first_step(make_trainer):
+def test_attention_copies_what_is_alike_from_the_first_step(make_trainer):
     model: Any = make_trainer().model.model
     adaptation = model.adaptation
     noise, label = (adaptation.variance(name)[0] for name in ("noise", "speaker_label"))
@@ -264,6 +264,10 @@ def test_attention_goes_to_what_is_alike_from_the_first_step(make_trainer):
     assert len(attentions) == 3
     for attention in attentions:
         assert torch.equal(attention.q.weight, attention.k.weight)
+        copied: Any = attention.o.weight @ attention.v.weight
+        # An identity of what the heads hold of a token.
+        assert_close(copied @ copied, copied)
+        assert_close(copied.trace(), torch.tensor(float(min(attention.v.weight.shape))))
 
 
 def test_a_fitted_adaptation_keeps_its_weights(whisper, corpus, tmp_path):
