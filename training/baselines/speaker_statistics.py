@@ -2,6 +2,8 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,47 @@ SMALLEST_VARIANCE = 0.003
 BATCH_SIZE = 32
 
 
+@dataclass(frozen=True)
+class Factors:
+    """
+    What an utterance depends on, for each of them.
+
+    Args:
+        labels (`np.ndarray` of shape `(num_utterances,)`): Label words.
+        speakers (`np.ndarray` of shape `(num_utterances,)`): Who speaks, of one corpus each.
+        corpora (`np.ndarray` of shape `(num_utterances,)`): Which corpus the speaker is of.
+    """
+
+    labels: np.ndarray
+    speakers: np.ndarray
+    corpora: np.ndarray
+
+    @classmethod
+    def of_corpus(cls, corpus: Corpus) -> "Factors":
+        """Of the utterances of a corpus, or of several as one."""
+        corpora = [utterance.corpus for utterance in corpus]
+        return cls(np.array(corpus.labels), np.array(corpus.speaker_ids), np.array(corpora))
+
+    def __getitem__(self, rows: np.ndarray) -> "Factors":
+        return Factors(self.labels[rows], self.speakers[rows], self.corpora[rows])
+
+    @cached_property
+    def cells(self) -> np.ndarray:
+        """The number of the pair of speaker and label."""
+        (_, speaker), (known, label) = (np.unique(of, return_inverse=True) for of in (self.speakers, self.labels))
+        return speaker * len(known) + label
+
+    @cached_property
+    def num_cells(self) -> int:
+        """How many pairs of speaker and label there are."""
+        return len(set(self.cells))
+
+    @cached_property
+    def one_of_each_cell(self) -> np.ndarray:
+        """An utterance of each pair."""
+        return np.unique(self.cells, return_index=True)[1]
+
+
 def fit_adaptation(corpus: Corpus, pooled: np.ndarray, config: EmoIclAdaptationConfig) -> EmoIclSpeakerAdaptation:
     """
     The speaker adaptation that the utterances of training speakers tell.
@@ -49,45 +92,45 @@ def fit_adaptation(corpus: Corpus, pooled: np.ndarray, config: EmoIclAdaptationC
     """
     config.set_feature_size(pooled.shape[1])
     sources = [np.arange(len(corpus)), *split_sources(corpus, config.sources, config.label_words)]
-    labels, speakers = np.array(corpus.labels), np.array(corpus.speaker_ids)
+    factors = Factors.of_corpus(corpus)
     logger.info("Fitting a speaker adaptation to %d utterances of %d speakers.", len(corpus), len(corpus.by_speaker))
     # Threads that wait for each other made a fit of one minute take twelve, on a machine with other work.
     with threadpool_limits(1):
-        of_sources = [fit_source(pooled[rows], labels[rows], speakers[rows], config) for rows in sources]
+        of_sources = [fit_source(pooled[rows], factors[rows], config) for rows in sources]
         values = {name: np.stack([values[name] for values in of_sources]) for name in of_sources[0]}
         if config.sources:
             embeds = pooled @ values["projection.weight"][0].T + values["projection.bias"][0]
             values |= fit_source_classifier(embeds, corpus, config.sources)
         if config.familiarity_size:
-            values |= fit_familiarity(pooled, speakers, config.familiarity_size)
+            values |= fit_familiarity(pooled, factors.speakers, config.familiarity_size)
     adaptation = EmoIclSpeakerAdaptation(config)
     adaptation.load_state_dict({name: torch.from_numpy(value).float() for name, value in values.items()})
     return adaptation.eval()
 
 
-def fit_source(
-    features: np.ndarray, labels: np.ndarray, speakers: np.ndarray, config: EmoIclAdaptationConfig
-) -> dict[str, np.ndarray]:
+def fit_source(features: np.ndarray, factors: Factors, config: EmoIclAdaptationConfig) -> dict[str, np.ndarray]:
     """The parameters of one source, by name, from utterances `(num_utterances, num_features)`."""
     scaler: Any = StandardScaler()
     x = scaler.fit_transform(features)
-    cells = np.array([f"{speaker} {label}" for speaker, label in zip(speakers, labels, strict=True)])
-    directions = discriminant_directions(x, labels, cells, config.size)
+    directions = discriminant_directions(x, factors, config.size)
     inverse = np.linalg.pinv(directions)
-    variances = held_out_variances(x, labels, cells, speakers, config.size)
+    variances = held_out_variances(x, factors, config.size)
     weight = (directions / scaler.scale_[:, None]).T
+    of_labels = label_means(x, factors)
+    rows = [int(np.argmax(factors.labels == label)) for label in config.label_words]
     values = {
         "projection.weight": weight,
         "projection.bias": -weight @ scaler.mean_,
-        "label_means": np.stack([x[labels == label].mean(0) for label in config.label_words]) @ directions,
+        "label_means": of_labels[rows] @ directions,
         **{
             f"log_variances.{component}": np.log(np.maximum(variance, SMALLEST_VARIANCE))
             for component, variance in variances.items()
         },
     }
     # In the space of the features, where all directions are regularized alike.
-    for name, centers in (("probe", 0.0), ("centered_probe", speaker_centers(x, labels, cells, speakers))):
-        probe = LogisticRegression(C=REGULARIZATION, max_iter=1000).fit((x - centers) @ directions @ inverse, labels)
+    for name, centers in (("probe", 0.0), ("centered_probe", speaker_centers(x - of_labels, factors))):
+        probe = LogisticRegression(C=REGULARIZATION, max_iter=1000)
+        probe.fit((x - centers) @ directions @ inverse, factors.labels)
         weight, bias = linear_layer(probe, config.label_words)
         values |= {f"{name}.weight": weight @ inverse.T, f"{name}.bias": bias}
     return values
@@ -206,40 +249,34 @@ def check_corpus(corpus: Corpus, candidate_labels: Sequence[str]) -> None:
         )
 
 
-def discriminant_directions(x: np.ndarray, labels: np.ndarray, cells: np.ndarray, size: int | None) -> np.ndarray:
+def discriminant_directions(x: np.ndarray, factors: Factors, size: int | None) -> np.ndarray:
     """Directions `(num_features, size)` that whiten the spread within a speaker and label, most telling first."""
-    residuals = x - group_means(x, cells)
-    within = residuals.T @ residuals / (len(x) - len(set(cells)))
+    of_cells, of_labels = group_means(x, factors.cells), label_means(x, factors)
+    within = (x - of_cells).T @ (x - of_cells) / (len(x) - factors.num_cells)
     within = (1 - SHRINKAGE) * within + SHRINKAGE * np.trace(within) / len(within) * np.eye(len(within))
-    of_labels = group_means(x, labels)
-    of_cells = group_means(x, cells) - of_labels
-    between = np.cov(of_labels.T) + np.cov(of_cells.T)
+    between = np.cov(of_labels.T) + np.cov((of_cells - of_labels).T)
     eigenvalues, directions = eigh(between, within)
     return directions[:, np.argsort(-eigenvalues)[:size]]
 
 
-def held_out_variances(
-    x: np.ndarray, labels: np.ndarray, cells: np.ndarray, speakers: np.ndarray, size: int | None
-) -> dict[str, np.ndarray]:
+def held_out_variances(x: np.ndarray, factors: Factors, size: int | None) -> dict[str, np.ndarray]:
     """Variances along discriminant directions that were made from the other half of the speakers, by rank."""
-    _, speaker = np.unique(speakers, return_inverse=True)
+    _, speaker = np.unique(factors.speakers, return_inverse=True)
     of_halves = []
     for half in (0, 1):
         seen = speaker % 2 == half
-        embeds = x[~seen] @ discriminant_directions(x[seen], labels[seen], cells[seen], size)
-        of_halves.append(variance_components(embeds, labels[~seen], cells[~seen], speakers[~seen]))
+        embeds = x[~seen] @ discriminant_directions(x[seen], factors[seen], size)
+        of_halves.append(variance_components(embeds, factors[~seen]))
     return {component: np.mean([of_half[component] for of_half in of_halves], axis=0) for component in of_halves[0]}
 
 
-def variance_components(
-    x: np.ndarray, labels: np.ndarray, cells: np.ndarray, speakers: np.ndarray
-) -> dict[str, np.ndarray]:
+def variance_components(x: np.ndarray, factors: Factors) -> dict[str, np.ndarray]:
     """Variances of speaker, speaker-and-label, label and noise, each of shape `(size,)`, by the method of moments."""
-    of_cells, of_labels = group_means(x, cells), group_means(x, labels)
-    noise = ((x - of_cells) ** 2).sum(0) / (len(x) - len(set(cells)))
-    takes = len(x) / len(set(cells))
-    labels_per_speaker = len(set(cells)) / len(set(speakers))
-    of_speakers = group_means(x - of_labels, speakers)
+    of_cells, of_labels = group_means(x, factors.cells), label_means(x, factors)
+    noise = ((x - of_cells) ** 2).sum(0) / (len(x) - factors.num_cells)
+    takes = len(x) / factors.num_cells
+    labels_per_speaker = factors.num_cells / len(set(factors.speakers))
+    of_speakers = speaker_centers(x - of_labels, factors)
     deviations = of_cells - of_labels - of_speakers
     speaker_label = deviations.var(0) * labels_per_speaker / (labels_per_speaker - 1) - noise / takes
     speaker_label = np.maximum(speaker_label, SMALLEST_VARIANCE)
@@ -247,13 +284,32 @@ def variance_components(
     return {"speaker": speaker, "speaker_label": speaker_label, "unknown_label": of_labels.var(0), "noise": noise}
 
 
-def speaker_centers(x: np.ndarray, labels: np.ndarray, cells: np.ndarray, speakers: np.ndarray) -> np.ndarray:
-    """For each utterance, how far its speaker is from all speakers: the mean over the speaker's labels."""
-    _, first = np.unique(cells, return_index=True)
-    of_cells = (group_means(x, cells) - group_means(x, labels))[first]
-    centers = group_means(of_cells, speakers[first])
-    names, place = np.unique(speakers[first], return_index=True)
-    return centers[place[np.searchsorted(names, speakers)]]
+def label_means(x: np.ndarray, factors: Factors) -> np.ndarray:
+    """
+    For each utterance, what its label sounds like of an average speaker: least squares of `label + speaker` to the
+    means of all pairs of the two, in which all corpora count alike.
+
+    The plain mean of a label is also that of those who say it: one that a corpus lacks would sound like the rooms of
+    the others, and all labels as in the largest corpus.
+    """
+    of_cells, cells = group_means(x, factors.cells)[factors.one_of_each_cell], factors[factors.one_of_each_cell]
+    known, label = np.unique(cells.labels, return_inverse=True)
+    is_label = np.eye(len(known))[label]
+    _, corpus, num_cells = np.unique(cells.corpora, return_inverse=True, return_counts=True)
+    weights = num_cells[corpus, None] ** -0.5
+    effects = np.linalg.lstsq(*(weights * (of - group_means(of, cells.speakers)) for of in (is_label, of_cells)))[0]
+    of_speakers = group_means(of_cells - is_label @ effects, cells.speakers)
+    average = np.mean([of_speakers[corpus == number].mean(0) for number in range(len(num_cells))], axis=0)
+    return (average + effects)[np.searchsorted(known, factors.labels)]
+
+
+def speaker_centers(residuals: np.ndarray, factors: Factors) -> np.ndarray:
+    """For each utterance, how far its speaker is from an average one: the mean over the speaker's labels, of
+    utterances less what their labels sound like."""
+    first = factors.one_of_each_cell
+    of_speakers = group_means(group_means(residuals, factors.cells)[first], factors.speakers[first])
+    names, place = np.unique(factors.speakers[first], return_index=True)
+    return of_speakers[place[np.searchsorted(names, factors.speakers)]]
 
 
 def group_means(x: np.ndarray, groups: np.ndarray) -> np.ndarray:

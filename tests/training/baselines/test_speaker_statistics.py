@@ -11,10 +11,13 @@ from tiny import LABELS
 from emoicl.modeling.configuration_emoicl import EmoIclAdaptationConfig
 from emoicl.training.baselines.pooling import PooledFeatures
 from emoicl.training.baselines.speaker_statistics import (
+    Factors,
     discriminant_directions,
     fit_adaptation,
     group_means,
     label_evidence,
+    label_means,
+    speaker_centers,
     variance_components,
 )
 from emoicl.training.data.corpus import Corpus
@@ -108,16 +111,43 @@ def crossed_factors(num_speakers=400, num_labels=6, takes=4):
         + rng.normal(0, [0.5, 2], (num_speakers, num_labels, 2))[speaker, label]
         + rng.normal(0, [1, 0.7], (len(label), 2))
     )
-    return x, label, speaker * num_labels + label, speaker, label_effects.var(0)
+    return x, Factors(label, speaker, np.zeros_like(label)), label_effects.var(0)
 
 
 def test_known_variances_are_recovered():
-    *factors, label_variance = crossed_factors()
-    variances = variance_components(*factors)
+    x, factors, label_variance = crossed_factors()
+    variances = variance_components(x, factors)
     assert variances["noise"] == pytest.approx(np.square([1, 0.7]), rel=0.1)
     assert variances["speaker_label"] == pytest.approx(np.square([0.5, 2]), rel=0.15)
     assert variances["speaker"] == pytest.approx(np.square([1, 3]), rel=0.2)
     assert variances["unknown_label"] == pytest.approx(label_variance, rel=0.15)
+
+
+def test_labels_of_some_corpora_alone_sound_like_no_room():
+    """Neither what a corpus lacks nor how large it is moves what its labels sound like."""
+    rng = np.random.default_rng(0)
+    speaker, label, _ = (index.ravel() for index in np.indices((12, 4, 5)))
+    label_effects, rooms = rng.normal(size=(4, 2)), np.array([[10.0, 0.0], [-10.0, 0.0]])
+    voices = rng.normal(size=(12, 2))
+    corpus = (speaker >= 9).astype(int)
+    x = label_effects[label] + rooms[corpus] + voices[speaker]
+    # The large corpus lacks the last label, and one speaker of the small one says another label once.
+    kept = (corpus == 1) | (label != 3)
+    kept[np.flatnonzero((speaker == 11) & (label == 0))[1:]] = False
+    factors = Factors(label, speaker, corpus)[kept]
+    average = (rooms[0] + voices[:9].mean(0) + rooms[1] + voices[9:].mean(0)) / 2
+    assert label_means(x[kept], factors) == pytest.approx(average + label_effects[factors.labels])
+    centers = speaker_centers(x[kept] - label_means(x[kept], factors), factors)
+    assert centers == pytest.approx((rooms[corpus] + voices[speaker])[kept] - average)
+
+
+def test_all_corpora_count_alike():
+    """Where labels sound otherwise in each, their mean is halfway, however many speakers each has."""
+    speaker, label = (index.ravel() for index in np.indices((12, 2)))
+    corpus = (speaker >= 10).astype(int)
+    x = (label * np.where(corpus, 3.0, 1.0))[:, None]
+    means = label_means(x, Factors(label, speaker, corpus))
+    assert means[1] - means[0] == pytest.approx(2)
 
 
 def test_group_means():
@@ -133,10 +163,11 @@ def test_directions_whiten_the_spread_within_a_speaker_and_label(monkeypatch):
     mixing = np.array([[1.0, 0.0, 0.0], [0.6, 1.2, 0.0], [0.0, 0.3, 0.8]])
     # The first feature tells the labels best, the last one not at all.
     x = rng.normal(size=(3000, 3)) @ mixing + rng.normal(size=(5, 3))[labels] * [3, 1, 0]
-    directions = discriminant_directions(x, labels, cells, size=3)
+    factors = Factors(labels, cells // 5, np.zeros_like(cells))
+    directions = discriminant_directions(x, factors, size=3)
     residuals = (x - group_means(x, cells)) @ directions
     covariance = residuals.T @ residuals / (len(x) - len(set(cells)))
     assert covariance == pytest.approx(np.eye(3), abs=1e-6)
     told = (group_means(x, labels) @ directions).var(0)
     assert told[0] > 3 * told[1] > 9 * told[2]
-    assert discriminant_directions(x, labels, cells, size=2) == pytest.approx(directions[:, :2])
+    assert discriminant_directions(x, factors, size=2) == pytest.approx(directions[:, :2])
