@@ -297,7 +297,8 @@ def label_means(x: np.ndarray, factors: Factors) -> np.ndarray:
     is_label = np.eye(len(known))[label]
     _, corpus, num_cells = np.unique(cells.corpora, return_inverse=True, return_counts=True)
     weights = num_cells[corpus, None] ** -0.5
-    effects = np.linalg.lstsq(*(weights * (of - group_means(of, cells.speakers)) for of in (is_label, of_cells)))[0]
+    is_label_within, cells_within = (weights * (of - group_means(of, cells.speakers)) for of in (is_label, of_cells))
+    effects, *_ = np.linalg.lstsq(is_label_within, cells_within, rcond=None)
     of_speakers = group_means(of_cells - is_label @ effects, cells.speakers)
     average = np.mean([of_speakers[corpus == number].mean(0) for number in range(len(num_cells))], axis=0)
     return (average + effects)[np.searchsorted(known, factors.labels)]

@@ -19,18 +19,19 @@ class MadeUpTrainingArguments(ShotsEvaluationArguments):
         open_share (`float`, *optional*, defaults to 0.25): Share of the contexts with labels of unknown words.
         unlabeled_share (`float`, *optional*, defaults to 0.4): Share of those with shots that lack their label.
         noise (`float`, *optional*, defaults to 1.2):
-            Variance of noise, relative to that of the training speakers: dimensions are not as independent as the
-            Gaussians have it.
+            Variance of noise, relative to that of the training speakers: others are as far from their labels as these
+            or farther.
+        dependence (`float`, *optional*, defaults to 0.8):
+            Largest share of the noise that dimensions share: where all are independent, a language model gets too
+            sure.
         first_noise (`float`, *optional*, defaults to 0.05): The same, at the beginning.
         easing_share (`float`, *optional*, defaults to 0.3):
             Share of the training in which it rises from the one to the other.
-        matching_steps (`int`, *optional*, defaults to 700):
-            Steps in which all labels are unknown words, at the beginning. By their end the loss must have fallen far
-            below that of guessing; a model that does not match by then never reads.
+        matching_steps (`int`, *optional*, defaults to 250):
+            Steps in which all labels are unknown words, at the beginning. Shots are matched after 150 of them.
         encoder_loss_weight (`float`, *optional*, defaults to 1.0):
             Weight of a second loss: that the encoder's output at a target tells the label's first token from those
-            of other labels, without the decoder. Shots are matched within 250 to 400 steps with it, by most seeds. 0
-            leaves it out.
+            of other labels, without the decoder, which learns it later. 0 leaves it out.
         contexts_per_epoch (`int`, *optional*, defaults to 2400): After how many of them all of this is looked up.
     """
 
@@ -42,6 +43,7 @@ class MadeUpTrainingArguments(ShotsEvaluationArguments):
         "open_share": (0, 1),
         "unlabeled_share": (0, 1),
         "noise": (0.001, 1000),
+        "dependence": (0, 1),
         "first_noise": (0.001, 1000),
         "easing_share": (0, 1),
         "matching_steps": (0, 10**9),
@@ -56,9 +58,10 @@ class MadeUpTrainingArguments(ShotsEvaluationArguments):
     open_share: float = field(default=0.25, metadata={"help": "Share of contexts with labels of unknown words."})
     unlabeled_share: float = field(default=0.4, metadata={"help": "Share of contexts with shots without labels."})
     noise: float = field(default=1.2, metadata={"help": "Variance of noise, relative to the training speakers'."})
+    dependence: float = field(default=0.8, metadata={"help": "Largest share of noise that dimensions share."})
     first_noise: float = field(default=0.05, metadata={"help": "The same, at the beginning."})
     easing_share: float = field(default=0.3, metadata={"help": "Share of the training in which it rises."})
-    matching_steps: int = field(default=700, metadata={"help": "Steps with unknown words alone, at the beginning."})
+    matching_steps: int = field(default=250, metadata={"help": "Steps with unknown words alone, at the beginning."})
     encoder_loss_weight: float = field(default=1.0, metadata={"help": "Weight of the loss on the encoder's output."})
     contexts_per_epoch: int = field(default=2400, metadata={"help": "Contexts of an epoch."})
     # Contexts never come twice: there is nothing to over-fit to slowly, which RAdam's warm-up is for.

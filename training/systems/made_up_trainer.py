@@ -74,6 +74,7 @@ class MadeUpTrainer(EmoIclTrainer):
             args.wide_share,
             args.open_share,
             args.unlabeled_share,
+            args.dependence,
             difficulties(args),
             args.contexts_per_epoch,
             len(words_to_give(processing_class)),

@@ -55,6 +55,7 @@ def made_up(**fields: Any) -> MadeUpSpeakers:
         "wide_share": 0.5,
         "open_share": 0.25,
         "unlabeled_share": 0.4,
+        "dependence": 0.5,
         "difficulties": [HARD],
         "num_contexts": MANY,
         "max_unknown": 4,
@@ -115,7 +116,7 @@ def test_a_context_is_one_of_one_speaker():
 def test_probabilities_are_those_of_the_joint_gaussian(shot_labels):
     rng = np.random.default_rng(0)
     means = rng.normal(size=(3, SIZE))
-    speaker = MadeUpSpeaker(means, *rng.uniform(0.2, 2.0, (3, SIZE)))
+    speaker = MadeUpSpeaker(means, *rng.uniform(0.2, 2.0, (3, SIZE)), np.zeros((0, SIZE)))
     voices = speaker.utter(rng, np.array([*shot_labels, 1]))
     expected = np.zeros(3)
     for label in range(3):
@@ -126,6 +127,24 @@ def test_probabilities_are_those_of_the_joint_gaussian(shot_labels):
             expected[label] += multivariate_normal.logpdf(voices[:, d], means[labels, d], covariance)
     found = speaker.label_probabilities(voices[:-1], np.array(shot_labels, int), voices[-1:])
     np.testing.assert_allclose(found[0], softmax(expected), rtol=1e-6)
+
+
+def test_dimensions_depend_on_each_other():
+    """As far as is asked for, and each has the noise of the training speakers all the same."""
+    noise, residuals = made_up().variances["noise"], {}
+    for dependence in (0.0, 1.0):
+        speakers = made_up(wide_share=0.0, num_targets=300, dependence=dependence, shots=(0, 0), unlabeled_share=0.0)
+        of_contexts = []
+        for context in (speakers[item] for item in range(40)):
+            labels = np.array(context.target_labels)
+            for label in set(labels):
+                voices = context.voices[labels == label]
+                of_contexts.append(np.cov((voices - voices.mean(0)).T))
+        variances = np.array([np.diag(of_context) for of_context in of_contexts])
+        assert variances.mean(0) == pytest.approx(HARD.noise * noise, rel=0.1)
+        correlations = of_contexts / np.sqrt(variances[:, :, None] * variances[:, None])
+        residuals[dependence] = np.abs(correlations[:, ~np.eye(SIZE, dtype=bool)]).mean()
+    assert residuals[0.0] < 0.1 and residuals[1.0] > 0.2
 
 
 def test_the_label_that_is_drawn_is_as_frequent_as_it_is_probable():

@@ -293,7 +293,7 @@ def test_the_bundled_language_models_read(name):
     adaptation.config.probe_weight = adaptation.config.prototype_weight = 0.0
     size, num_words = len(model.model.voice_token.feature_scale), len(processor.open_labels)
     easy = Difficulty(noise=0.05, only_matching=True)
-    speakers = MadeUpSpeakers(adaptation, size, 17, (7, 7), 7, 0.5, 1.0, 0.0, [easy], 16, num_words, seed=0)
+    speakers = MadeUpSpeakers(adaptation, size, 17, (7, 7), 7, 0.5, 1.0, 0.0, 0.0, [easy], 16, num_words, seed=0)
     right = []
     for context in (speakers[item] for item in range(16)):
         words, voices = context.candidate_labels, torch.from_numpy(context.voices).float()
