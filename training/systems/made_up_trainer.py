@@ -277,14 +277,13 @@ def next_tokens(
 
 
 @torch.no_grad()
-def prepare_to_hear(model: EmoIclForConditionalGeneration, loudness: float = 2.0) -> None:
+def prepare_to_hear(model: EmoIclForConditionalGeneration) -> None:
     """
     Sets how a language model hears the voice embeddings when training on made-up speakers begins, in place: scaled by
-    what each dimension tells, and so much louder than the embedding of a token.
+    what each dimension tells, and twice as loud as the embedding of a token.
 
     Args:
         model ([`EmoIclForConditionalGeneration`]): A model with `voice_token`, its speaker adaptation fitted.
-        loudness (`float`, *optional*, defaults to 2.0): How many times as large as a token's embedding they are.
     """
     adaptation: Any = model.model.adaptation
     voice_token: Any = model.model.voice_token
@@ -293,8 +292,8 @@ def prepare_to_hear(model: EmoIclForConditionalGeneration, loudness: float = 2.0
     signal = variances["unknown_label"] + variances["speaker_label"]
     gain = (signal / (signal + variances["noise"])).sqrt()
     voice_token.feature_scale.copy_(gain / gain.square().mean().sqrt() / variances["noise"].sqrt())
-    size_of_token = model.get_input_embeddings().weight.std()
-    voice_token.projection.weight.normal_().mul_(loudness * size_of_token * len(gain) ** -0.5)
+    loudness = 2 * model.get_input_embeddings().weight.std()
+    voice_token.projection.weight.normal_().mul_(loudness * len(gain) ** -0.5)
     voice_token.projection.bias.zero_()
 
 
@@ -312,7 +311,7 @@ def prepare_to_read(model: EmoIclForConditionalGeneration) -> None:
     Args:
         model ([`EmoIclForConditionalGeneration`]): A model with `voice_token`, its speaker adaptation fitted.
     """
-    prepare_to_hear(model, loudness=5.0)
+    prepare_to_hear(model)
     for name, module in model.model.language_model.named_modules():
         if isinstance(module, T5Attention):
             width = module.d_model * module.key_value_proj_dim
