@@ -100,8 +100,8 @@ class MadeUpSpeaker:
         return (self.means + manner)[labels] + speaker + noise
 
     def blur(self, rng: np.random.Generator, voices: np.ndarray) -> np.ndarray:
-        """Voice embeddings as they are heard: with the noise that dimensions share. Of RAVDESS a third of the
-        dimensions is left, of what reads all as independent four times too sure."""
+        """Voice embeddings as they are heard: with the noise that dimensions share. Of unseen speakers of RAVDESS 18
+        of 32 dimensions are independent, and a reader that takes all for it gets too sure."""
         return voices + rng.standard_normal((len(voices), len(self.directions))) @ self.directions
 
     def label_probabilities(self, shots: np.ndarray, shot_labels: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -331,9 +331,9 @@ class MadeUpCollator:
         Returns:
             `dict` of `input_ids`, `attention_mask`, `sequence_ids`, `segment_ids` and `utterance_index` of prompts
             that end with `num_targets` targets in place of one, each with what frames a prompt at its end,
-            `voice_embeds` `(num_utterances, size)`, and for each
-            target `labels` `(num_contexts * num_targets, label_length)`, `candidate_ids` `(num_contexts * num_targets,
-            num_candidates, label_length)` and their `probabilities`, 0 for candidates that another context has.
+            `voice_embeds` `(num_utterances, size)`, and for each target `labels` `(num_contexts * num_targets,
+            label_length)`, `candidate_ids` `(num_contexts * num_targets, num_candidates, label_length)` and their
+            `probabilities`, 0 for candidates that another context has.
         """
         num_targets = len(contexts[0].target_labels)
         if not self.processor.open_labels:
