@@ -116,7 +116,8 @@ def test_a_context_is_one_of_one_speaker():
 def test_probabilities_are_those_of_the_joint_gaussian(shot_labels):
     rng = np.random.default_rng(0)
     means = rng.normal(size=(3, SIZE))
-    speaker = MadeUpSpeaker(means, *rng.uniform(0.2, 2.0, (3, SIZE)), np.zeros((0, SIZE)))
+    of_speaker, manner, noise = rng.uniform(0.2, 2.0, (3, SIZE))
+    speaker = MadeUpSpeaker(means, of_speaker, manner, noise, np.zeros((0, SIZE)))
     voices = speaker.utter(rng, np.array([*shot_labels, 1]))
     expected = np.zeros(3)
     for label in range(3):
