@@ -1,6 +1,5 @@
 """Bundled speakers to try the page with."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from emoicl.bundled import BUNDLED_CLIPS
@@ -22,32 +21,28 @@ class ExampleSpeaker:
     target: Utterance
 
 
-def example_speakers(candidate_labels: Sequence[str]) -> list[ExampleSpeaker]:
+def example_speakers(pipe: EmoIclPipeline) -> list[ExampleSpeaker]:
     """
-    The bundled speakers, each with another label as target.
+    The bundled speakers, each with the target that the model is least sure of without enrollment, and in the order of
+    how sure it is: that is where an enrollment has something to tell. Neither the right label nor the answer with the
+    enrollment is looked at.
 
     Args:
-        candidate_labels (`Sequence[str]`): The labels of the model. Without all of the bundled clips' labels among
-            them there are no examples.
+        pipe ([`EmoIclPipeline`]): The recognizer. Without all of the bundled clips' labels among those of its model
+            there are no examples.
     """
-    corpus = load_corpus(BUNDLED_CLIPS)
+    corpus, candidate_labels = load_corpus(BUNDLED_CLIPS), pipe.processor.candidate_labels
     if not set(corpus.labels) <= set(candidate_labels):
         return []
     labels = [label for label in candidate_labels if label in corpus.labels]
-    speakers = []
-    for number, indices in enumerate(corpus.by_speaker.values()):
+    examples = []
+    for indices in corpus.by_speaker.values():
         takes = {label: [corpus[i] for i in indices if corpus.labels[i] == label] for label in labels}
-        # In turn, not by how well they are recognized.
-        target = takes[labels[number % len(labels)]][1]
-        speakers.append(ExampleSpeaker(tuple(takes[label][0] for label in labels), target))
-    return speakers
-
-
-def least_sure_first(pipe: EmoIclPipeline, speakers: Sequence[ExampleSpeaker]) -> list[ExampleSpeaker]:
-    """The speakers in the order of how sure the model is of their target without enrollment: that is where an
-    enrollment has something to tell. Neither the right label nor the answer with it is looked at."""
-    if not speakers:
-        return []
-    answers = pipe([speaker.target.audio for speaker in speakers], top_k=1)
-    order = sorted(range(len(speakers)), key=lambda number: answers[number][0]["score"])
-    return [speakers[number] for number in order]
+        enrollment = tuple(takes[label][0] for label in labels)
+        examples += [ExampleSpeaker(enrollment, target) for label in labels for target in takes[label][1:]]
+    answers = pipe([example.target.audio for example in examples], top_k=1, batch_size=16)
+    order = sorted(range(len(examples)), key=lambda number: answers[number][0]["score"])
+    least_sure: dict[str, ExampleSpeaker] = {}
+    for number in order:
+        least_sure.setdefault(examples[number].target.speaker_id, examples[number])
+    return list(least_sure.values())

@@ -8,7 +8,7 @@ from gradio.themes import Base, LocalFont
 
 from emoicl.app import views
 from emoicl.app.actions import NO_LABEL, Actions
-from emoicl.app.examples import example_speakers, least_sure_first
+from emoicl.app.examples import example_speakers
 from emoicl.app.session import Session
 from emoicl.loading import load_pipeline
 from emoicl.processing.classification_pipeline_emoicl import EmoIclClassificationPipeline
@@ -64,7 +64,7 @@ def build_app(pipe: EmoIclPipeline | EmoIclClassificationPipeline) -> gr.Blocks:
     """
     if not isinstance(pipe, EmoIclPipeline):
         raise ValueError("The page needs a speech language model; this model is a classifier, which enrolls nobody.")
-    actions = Actions(pipe, least_sure_first(pipe, example_speakers(pipe.processor.candidate_labels)))
+    actions = Actions(pipe, example_speakers(pipe))
     with gr.Blocks(title="emoicl", analytics_enabled=False, delete_cache=DELETE_FILES) as page:
         session = gr.State(Session())
         with gr.Row(elem_id="emoicl-top"):
