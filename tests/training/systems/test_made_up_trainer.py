@@ -130,7 +130,7 @@ def test_the_loss_is_that_of_each_target_alone(make_trainer, pretrained, kind):
 def test_pretrained_language_models_are_taught_by_words_that_they_know(make_trainer, pretrained, kind):
     easy: dict[str, Any] = {"matching_steps": 1000, "first_noise": 0.01, "noise": 0.01, "wide_share": 0.0}
     fields = {"language_model": pretrained[kind]}
-    trainer = make_trainer(fields, max_steps=30, **easy, per_device_train_batch_size=8, learning_rate=1e-2)
+    trainer = make_trainer(fields, max_steps=60, **easy, per_device_train_batch_size=8, learning_rate=1e-2)
     items: Any = trainer.train_dataset
     prompt = trainer.data_collator([items[0]])["input_ids"][0]
     assert "unknown" not in trainer.processor.tokenizer.decode(prompt)
