@@ -120,7 +120,7 @@ class EmoIclLogVariances(nn.Module):
 
     def forward(self, component: str) -> torch.Tensor:
         """Variances of a component, of shape `(num_sources, size)`, in float32."""
-        return self.get_parameter(component).float().exp()
+        return getattr(self, component).float().exp()
 
 
 class EmoIclSpeakerAdaptation(nn.Module):

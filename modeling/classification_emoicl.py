@@ -217,25 +217,26 @@ class EmoIclForAudioClassification(EmoIclPreTrainedModel):
         Raises:
             ValueError: If a classifier without `enrollment_labels` is given an enrollment.
         """
-        encoded: Any = BaseModelOutputWithPooling(pooler_output=utterance_embeds)
+        hidden_states = attentions = None
         if utterance_embeds is None:
-            encoded = self.get_audio_features(
+            encoded: Any = self.get_audio_features(
                 input_features,
                 input_features_mask,
                 speech_features,
                 speech_features_mask,
                 **self.recorded_outputs(output_attentions, output_hidden_states),
             )
-        embeds = encoded.pooler_output
+            utterance_embeds, hidden_states = encoded.pooler_output, encoded.hidden_states
+            attentions = encoded.attentions
         if utterance_index is None:
-            utterance_index = torch.arange(len(embeds), device=embeds.device)[:, None]
-        target = embeds[utterance_index[:, -1]]
+            utterance_index = torch.arange(len(utterance_embeds), device=utterance_embeds.device)[:, None]
+        target = utterance_embeds[utterance_index[:, -1]]
         shot_rows = utterance_index[:, :-1]
         if self.enrollment_attention is not None:
             if enrollment_label_ids is None:
                 enrollment_label_ids = torch.zeros_like(shot_rows)
             target = self.enrollment_attention(
-                target, embeds[shot_rows.clamp(min=0)], enrollment_label_ids, shot_rows >= 0
+                target, utterance_embeds[shot_rows.clamp(min=0)], enrollment_label_ids, shot_rows >= 0
             )
         else:
             check_inputs(
@@ -243,7 +244,7 @@ class EmoIclForAudioClassification(EmoIclPreTrainedModel):
             )
         logits = self.classifier(self.dropout(target))
         loss = None if labels is None else nn.functional.cross_entropy(logits.float(), labels)
-        return SequenceClassifierOutput(loss, logits, encoded.hidden_states, encoded.attentions)
+        return SequenceClassifierOutput(loss, logits, hidden_states, attentions)
 
 
 __all__ = ["EmoIclForAudioClassification"]
