@@ -1,9 +1,7 @@
 """The paper's classifiers: speech encoder -> transformer -> attentive pooling (-> enrollment) -> softmax."""
 
 # As in all of transformers, what a call may leave out is None in the signature and a tensor where it is used.
-# pyright: reportArgumentType=false
-
-from typing import Any
+# pyright: reportArgumentType=false, reportOptionalMemberAccess=false, reportOptionalSubscript=false
 
 import torch
 from torch import nn
@@ -219,7 +217,7 @@ class EmoIclForAudioClassification(EmoIclPreTrainedModel):
         """
         hidden_states = attentions = None
         if utterance_embeds is None:
-            encoded: Any = self.get_audio_features(
+            encoded = self.get_audio_features(
                 input_features,
                 input_features_mask,
                 speech_features,
