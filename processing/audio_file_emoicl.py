@@ -21,6 +21,10 @@ TOLERANCE = 0.1
 UNKNOWN_SIZE = 1_900_000_000
 # Frames. Where files of no known length stop, and where no real one does.
 UNKNOWN_LENGTH = 2**40
+# Samples that a byte holds at most, but in the codings that shrink silence to nothing. Of damaged files, some decoders
+# make up samples without end.
+MAX_DENSITY = 8
+SHRINKING = re.compile("FLAC|OGG|MPEG|ALAC")
 # The first frame of an MP3 file, which tells how long it is.
 LENGTH_FRAME = re.compile(rb"\xff[\xe0-\xff]..(?:.{32}|.{17}|.{9})(?:Xing|Info)", re.DOTALL)
 
@@ -53,7 +57,8 @@ def read_blocks(source: Path | bytes, name: str, max_duration: float) -> Iterato
 
     try:
         with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as stream:
-            decoded = 0.0
+            decoded, size = 0.0, stream.seek(0, os.SEEK_END)
+            stream.seek(0)
             for part in _parts(stream, name):
                 with SequentialFile(part) as file:
                     rate, num_frames = file.samplerate, 0
@@ -63,6 +68,7 @@ def read_blocks(source: Path | bytes, name: str, max_duration: float) -> Iterato
                         num_frames += len(block)
                         if decoded + num_frames / rate > max_duration:
                             check_not_longer(decoded + num_frames / rate, max_duration, is_part=True)
+                        _check_possible(file, num_frames, size)
                         yield block, rate
                     _check_whole(file, num_frames)
                     decoded += num_frames / rate
@@ -201,6 +207,12 @@ def _ogg_checksum(page: bytearray) -> int:
         for _ in range(8):
             checksum = (checksum << 1 ^ (0x04C11DB7 if checksum & 0x80000000 else 0)) & 0xFFFFFFFF
     return checksum
+
+
+def _check_possible(file, num_frames: int, size: int) -> None:
+    """Refuses samples that cannot have been in a file of `size` bytes."""
+    if num_frames * file.channels > MAX_DENSITY * size and not SHRINKING.search(f"{file.format} {file.subtype}"):
+        raise ValueError(f"the file is damaged: its header tells of far more than its {size} bytes; copy it again")
 
 
 def _check_whole(file, num_frames: int) -> None:

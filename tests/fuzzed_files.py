@@ -477,7 +477,7 @@ def damage_file(rng: Generator, path: Path, other: Path) -> None:
         return
     # As a name has it that somebody typed.
     mistyped = damage_bytes(rng, os.fsencode(path.name), [os.fsencode(other.name)])
-    mistyped = os.fsdecode(mistyped.translate(None, b"\0/"))[:200] or "x"
+    mistyped = os.fsdecode(mistyped.translate(None, b"\0/")[:200]) or "x"
     name = choose(rng, ODD_NAMES) if rng.random() < 0.4 else mistyped
     elsewhere = path.parent / choose(rng, ("", "..", "x/y", "Sad", ".hidden", "__MACOSX")) / name
     match choose(rng, ("content", "content", "text", "gone", "moved", "moved", "copied", "folder", "link", "loop")):

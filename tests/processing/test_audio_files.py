@@ -177,3 +177,13 @@ def test_a_place_that_there_is_not_prints_nothing(tmp_path, capfd):
     with pytest.raises(ValueError, match="a.aiff: "):
         decode_audio(path)
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_samples_that_a_decoder_makes_up_end(tmp_path):
+    content = bytearray(encoded(SPEECH, 8000, format="W64", subtype="GSM610"))
+    # No file is as large.
+    place = content.index(b"data") + 22
+    content[place : place + 2] = b"\x6a\x89"
+    (tmp_path / "a.w64").write_bytes(content)
+    with pytest.raises(ValueError, match="the file is damaged"):
+        list(stream_audio(tmp_path / "a.w64"))

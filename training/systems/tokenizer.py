@@ -67,6 +67,8 @@ def load_tokenizer(language_model: str) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(**source_of(language_model), trust_remote_code=False)
         if "" in tokenizer.all_special_tokens:
             raise ValueError("one of the control tokens is empty")
+        # Some fields are not looked at before.
+        tokenizer.encode("Joy")
     if tokenizer.eos_token is None:
         raise ValueError(
             f"{language_model}: the tokenizer has no eos_token (tokenizer_config.json); a label needs one to end with."

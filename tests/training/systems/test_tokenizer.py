@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from tiny import LABELS
 from tiny_checkpoints import unigram_tokenizer
@@ -80,4 +82,13 @@ def test_a_tokenizer_without_an_end_is_refused(tmp_path):
     tokenizer.eos_token = tokenizer.pad_token = None
     tokenizer.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"has no eos_token \(tokenizer_config.json\); a label needs one to end with"):
+        load_tokenizer(str(tmp_path))
+
+
+@pytest.mark.parametrize("value", ["x", [], {}])
+def test_a_field_of_another_type_is_named(value, tmp_path):
+    unigram_tokenizer(LABELS, ("<pad>", "</s>", "<unk>")).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config | {"model_max_length": value}))
+    with pytest.raises(ValueError, match=r"tokenizer_config\.json.* cannot be used: TypeError"):
         load_tokenizer(str(tmp_path))
