@@ -20,6 +20,7 @@ from emoicl.training.experiments.recipe import RECIPE_NAME, Recipe, keeping_sett
 from emoicl.training.experiments.reproduction.splits import SpeakerSplit
 from emoicl.training.experiments.stages import Context, Stage, make_stage
 from emoicl.training.publishing.cards import save_card
+from emoicl.training.publishing.checkpoint import find_pretrained
 from emoicl.training.publishing.provenance import (
     PLOT_NAME,
     REPORT_NAME,
@@ -114,11 +115,14 @@ def check_parts(recipe: Recipe) -> None:
     """Finds out whether the parts of a recipe fit together, before any tables are read.
 
     Raises:
-        `ValueError`: If nothing is to be tested, or the speech encoder is of a type that is not supported, or does not
-            fit a size or a layer.
+        `ValueError`: If nothing is to be tested, a pretrained part is nowhere, or the speech encoder is of a type that
+            is not supported, or does not fit a size or a layer.
     """
     if not recipe.tests:
         raise ValueError(f"The recipe {recipe.name} has no `tests`: leave the field out for those of all recipes.")
+    for part in (recipe.speech_encoder, recipe.language_model):
+        if part is not None:
+            find_pretrained(part)
     if recipe.speech_encoder is not None:
         config = AutoConfig.from_pretrained(recipe.speech_encoder, trust_remote_code=False)
         check_speech_encoder(config)

@@ -146,9 +146,8 @@ def read_config(checkpoint: str | Path) -> ModelConfig:
     Raises:
         `ValueError`: If it is that of neither, or damaged.
     """
-    if not Path(checkpoint).is_dir():
-        find_on_hub(str(checkpoint))
-    elif not (Path(checkpoint) / "config.json").is_file():
+    find_pretrained(str(checkpoint))
+    if Path(checkpoint).is_dir() and not (Path(checkpoint) / "config.json").is_file():
         raise ValueError(f"{checkpoint}: holds no checkpoint, it lacks config.json.")
     with naming_damage(checkpoint, "config.json"):
         config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
@@ -161,12 +160,15 @@ def read_config(checkpoint: str | Path) -> ModelConfig:
     return config
 
 
-def find_on_hub(name: str) -> None:
-    """Refuses a name under which the Hub has no model, or cannot be asked: at once, where transformers asks six times.
+def find_pretrained(name: str) -> None:
+    """Refuses what is neither a folder nor the name of a model on the Hub, at once, where transformers asks six times.
 
     Raises:
-        `ValueError`: If neither the Hub nor its cache has the model.
+        `ValueError`: If there is no such folder, and neither the Hub nor its cache has the model.
     """
+    # Repositories of files in GGUF have no configuration.
+    if Path(name).is_dir() or name.endswith(".gguf"):
+        return
     try:
         if not isinstance(try_to_load_from_cache(name, CONFIG_NAME), str):
             get_hf_file_metadata(hf_hub_url(name, CONFIG_NAME))

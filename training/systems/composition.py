@@ -24,7 +24,7 @@ from emoicl.modeling.pretrained_emoicl import EmoIclPreTrainedModel
 from emoicl.modeling.speech_encoder_emoicl import build_speech_encoder, check_speech_encoder
 from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
 from emoicl.processing.processing_emoicl import INSTRUCTION, EmoIclProcessor
-from emoicl.training.publishing.checkpoint import MODEL_FILES, naming_damage
+from emoicl.training.publishing.checkpoint import MODEL_FILES, find_pretrained, naming_damage
 from emoicl.training.systems.tokenizer import (
     AUDIO_TOKEN,
     frame_prompts,
@@ -177,8 +177,9 @@ def load_speech_config(checkpoint: str) -> PreTrainedConfig:
     """Configuration of a pretrained speech encoder.
 
     Raises:
-        `ValueError`: If it is of a type that is not supported, or its file is damaged, which is named.
+        `ValueError`: If it is nowhere or of a type that is not supported, or its file is damaged, which is named.
     """
+    find_pretrained(checkpoint)
     with naming_damage(checkpoint, "config.json"):
         config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
     check_speech_encoder(config)

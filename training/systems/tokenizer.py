@@ -7,7 +7,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from emoicl.processing.processing_emoicl import OPEN_LABEL
-from emoicl.training.publishing.checkpoint import TOKENIZER_FILES, naming_damage
+from emoicl.training.publishing.checkpoint import TOKENIZER_FILES, find_pretrained, naming_damage
 
 
 AUDIO_TOKEN = "<audio>"
@@ -61,8 +61,9 @@ def load_tokenizer(language_model: str) -> PreTrainedTokenizerBase:
         no token for padding, which is never looked at, that of the end of a sequence stands in.
 
     Raises:
-        `ValueError`: If the tokenizer has no end-of-sequence token, or a file of it is damaged.
+        `ValueError`: If the model is nowhere, the tokenizer has no end-of-sequence token, or a file of it is damaged.
     """
+    find_pretrained(language_model)
     with naming_damage(language_model, *TOKENIZER_FILES):
         tokenizer = AutoTokenizer.from_pretrained(**source_of(language_model), trust_remote_code=False)
         if "" in tokenizer.all_special_tokens:

@@ -288,9 +288,11 @@ def test_a_failed_start_leaves_nothing_that_refuses_the_next(write, monkeypatch)
             "size is 1024, but .* have 32 dimensions: set 32",
         ),
         ({"speech_layer": 9}, "`speech_layer` is 9, but the speech encoder has"),
+        ({"speech_encoder": "./whispr"}, "^./whispr: there is no such folder, and no name of the Hub is like that"),
+        ({"language_model": "./smolm"}, "^./smolm: there is no such folder, and no name of the Hub is like that"),
     ],
 )
-def test_an_encoder_that_does_not_fit_is_refused_before_tables_are_read(write, changes, message):
+def test_a_part_that_does_not_fit_or_is_nowhere_is_refused_before_tables_are_read(write, changes, message):
     recipe = load_recipe(write(train=["gone.csv"]), changes)
     for run in (train, check):
         with pytest.raises(ValueError, match=message):

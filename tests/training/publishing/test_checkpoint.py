@@ -12,6 +12,8 @@ from emoicl.processing import EmoIclFeatureExtractor
 from emoicl.training.publishing import checkpoint as module
 from emoicl.training.publishing.cards import save_card
 from emoicl.training.publishing.checkpoint import load_pipeline
+from emoicl.training.systems.composition import load_speech_config
+from emoicl.training.systems.tokenizer import load_tokenizer
 
 
 NOISE = np.random.default_rng(0).normal(0, 0.1, (2, 8000)).astype(np.float32)
@@ -186,5 +188,9 @@ def test_a_name_that_is_nowhere_is_refused_at_once(monkeypatch):
     ):
         load_pipeline("org/modle")
     assert len(asked) == 1
+    for load in (load_speech_config, load_tokenizer):
+        with pytest.raises(ValueError, match="^org/modle: there is no such folder"):
+            load("org/modle")
+    assert len(asked) == 3
     with pytest.raises(ValueError, match="^./modle: there is no such folder, and no name of the Hub is like that"):
         load_pipeline("./modle")
