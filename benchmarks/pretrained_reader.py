@@ -55,7 +55,7 @@ def compose_reader(options: argparse.Namespace) -> tuple[EmoIclForConditionalGen
         options.encoder,
         recipe.labels,
         speech_layer=recipe.speech_layer,
-        trim_silence=recipe.trim_silence,
+        audio=recipe.audio,
         adaptation_config=silent,
         **fields,
     )

@@ -37,10 +37,10 @@ class EmoIclUtteranceEncoder(PreTrainedModel):
     def __init__(self, config: EmoIclClassifierConfig):
         super().__init__(config)
         # As in the Q-Former of the speech language model, and for the same reason.
-        self.feature_scale = nn.Parameter(torch.ones(config.speech_config.hidden_size))
-        self.feature_shift = nn.Parameter(torch.zeros(config.speech_config.hidden_size))
+        self.feature_scale = nn.Parameter(torch.ones(config.speech_feature_size))
+        self.feature_shift = nn.Parameter(torch.zeros(config.speech_feature_size))
         self.dropout = nn.Dropout(config.feature_dropout)
-        self.projection = nn.Linear(config.speech_config.hidden_size, config.hidden_size)
+        self.projection = nn.Linear(config.speech_feature_size, config.hidden_size)
         self.layers = nn.ModuleList(WhisperEncoderLayer(config) for _ in range(config.num_hidden_layers))  # pyright: ignore[reportArgumentType]
         self.layer_norm = nn.LayerNorm(config.hidden_size)
         # A bias would shift all weights alike, to no effect.
@@ -60,7 +60,7 @@ class EmoIclUtteranceEncoder(PreTrainedModel):
     def forward(self, speech_features: torch.Tensor, mask: torch.Tensor, **kwargs) -> BaseModelOutputWithPooling:
         """
         Args:
-            speech_features (`torch.Tensor` of shape `(num_utterances, num_feature_frames, speech_hidden_size)`):
+            speech_features (`torch.Tensor` of shape `(num_utterances, num_feature_frames, speech_feature_size)`):
                 Output of the speech encoder.
             mask (`torch.Tensor` of shape `(num_utterances, num_feature_frames)`): 1 for real frames.
 
@@ -193,7 +193,7 @@ class EmoIclForAudioClassification(EmoIclPreTrainedModel):
                 What the speech encoder reads (log-mel features, filterbanks or waveforms), each utterance once.
             input_features_mask (`torch.Tensor` of shape `(num_utterances, num_frames)`, *optional*):
                 1 for real frames.
-            speech_features (`torch.Tensor` of shape `(num_utterances, num_feature_frames, speech_hidden_size)`,
+            speech_features (`torch.Tensor` of shape `(num_utterances, num_feature_frames, speech_feature_size)`,
                 *optional*): Speech encoder output in place of `input_features`.
             speech_features_mask (`torch.Tensor` of shape `(num_utterances, num_feature_frames)`, *optional*):
                 1 for real frames.

@@ -181,19 +181,29 @@ def refuse_kernels(fields: Any, name: str = "") -> None:
         )
 
 
-def keep_speech_layers(speech_config: PreTrainedConfig, speech_layer: int | None) -> None:
+def keep_speech_layers(speech_config: PreTrainedConfig, speech_layer: int | list[int] | None) -> None:
     """Leaves away the layers of a speech encoder above `speech_layer`, in place; `None` keeps all.
 
     Raises:
-        ValueError: If the encoder has no such layer.
+        ValueError: If the encoder has no such layer, or several are not in ascending order.
     """
     if speech_layer is None:
         return
-    if not 0 <= speech_layer <= speech_config.num_hidden_layers:
+    layers = speech_layer if isinstance(speech_layer, list) else [speech_layer]
+    if not layers or sorted(set(layers)) != layers:
+        raise ValueError(
+            f"`speech_layer` is {speech_layer}; several layers are in ascending order, each of them once."
+        )
+    if not 0 <= layers[0] <= layers[-1] <= speech_config.num_hidden_layers:
         raise ValueError(
             f"`speech_layer` is {speech_layer}, but the speech encoder has {speech_config.num_hidden_layers} layers."
         )
-    speech_config.num_hidden_layers = speech_layer
+    speech_config.num_hidden_layers = layers[-1]
+
+
+def size_of_speech_features(speech_config: PreTrainedConfig, speech_layer: int | list[int] | None) -> int:
+    """Size of a frame: that of the speech encoder, or of several of its layers side by side."""
+    return speech_config.hidden_size * (len(speech_layer) if isinstance(speech_layer, list) else 1)
 
 
 @strict
@@ -214,9 +224,10 @@ class EmoIclConfig(PreTrainedConfig):
             Number of query tokens that stand for an utterance in the prompt.
         max_shots (`int`, *optional*, defaults to 31):
             Largest number of enrollment pairs in a prompt; sizes the table of sequence-position embeddings.
-        speech_layer (`int`, *optional*):
-            Number of encoder layers whose output (before the final normalization) feeds the Q-Former. The layers
-            above it are neither built nor saved. `None` takes the whole encoder with its final normalization.
+        speech_layer (`int` or `list[int]`, *optional*):
+            Number of encoder layers whose output (before the final normalization) feeds the Q-Former, or several such
+            numbers in ascending order: then these outputs stand side by side. The layers above are neither built nor
+            saved. `None` takes the whole encoder with its final normalization.
         freeze_speech_encoder (`bool`, *optional*, defaults to `True`):
             Whether the speech encoder keeps its weights and stays in evaluation mode while the rest is trained.
         feature_dropout (`float`, *optional*, defaults to 0.0):
@@ -265,7 +276,7 @@ class EmoIclConfig(PreTrainedConfig):
     text_config: Any = None
     num_query_tokens: int = 150
     max_shots: int = 31
-    speech_layer: int | None = None
+    speech_layer: int | list[int] | None = None
     freeze_speech_encoder: bool = True
     feature_dropout: float | int = 0.0
     audio_token_id: int = 3
@@ -296,20 +307,25 @@ class EmoIclConfig(PreTrainedConfig):
             )
         keep_speech_layers(self.speech_config, self.speech_layer)
         if self.adaptation_config is not None:
-            self.adaptation_config.set_feature_size(2 * self.speech_config.hidden_size)
+            self.adaptation_config.set_feature_size(2 * self.speech_feature_size)
             size = self.adaptation_config.size
             if not 1 <= (size if self.voice_token_size is None else self.voice_token_size) <= size:
                 raise ValueError(
                     f"`voice_token_size` is {self.voice_token_size}; it must be from 1 to "
                     f"{size}, the size of the voice embeddings, or None for all of them."
                 )
-        self.qformer_config.encoder_hidden_size = self.speech_config.hidden_size
+        self.qformer_config.encoder_hidden_size = self.speech_feature_size
         self.pad_token_id = self.text_config.pad_token_id
         self.eos_token_id = self.text_config.eos_token_id
         self.bos_token_id = getattr(self.text_config, "bos_token_id", None)
         # Where none is named: Gemma-like decoders start at the begin-of-sequence token, T5's at padding.
         starts = (getattr(self.text_config, f"{name}_token_id", None) for name in ("decoder_start", "bos", "pad"))
         self.decoder_start_token_id = next((start for start in starts if start is not None), None)
+
+    @property
+    def speech_feature_size(self) -> int:
+        """Size of a frame of what the speech encoder gives."""
+        return size_of_speech_features(self.speech_config, self.speech_layer)
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
@@ -403,7 +419,7 @@ class EmoIclClassifierConfig(PreTrainedConfig):
     sub_configs = {"speech_config": AutoConfig}  # pyright: ignore[reportAssignmentType]
 
     speech_config: Any = None
-    speech_layer: int | None = None
+    speech_layer: int | list[int] | None = None
     freeze_speech_encoder: bool = True
     enrollment_labels: list[str] | None = None
     hidden_size: int = 512
@@ -414,6 +430,11 @@ class EmoIclClassifierConfig(PreTrainedConfig):
     feature_dropout: float | int = 0.0
     dropout: float | int = 0.1
     initializer_range: float = 0.02
+
+    @property
+    def speech_feature_size(self) -> int:
+        """Size of a frame of what the speech encoder gives."""
+        return size_of_speech_features(self.speech_config, self.speech_layer)
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:

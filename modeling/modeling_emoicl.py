@@ -128,7 +128,7 @@ class EmoIclModel(EmoIclPreTrainedModel):
                 What the speech encoder reads: log-mel features, filterbanks or waveforms.
             input_features_mask (`torch.Tensor` of shape `(num_utterances, num_frames)`, *optional*):
                 1 for real frames.
-            speech_features (`torch.Tensor` of shape `(num_utterances, num_feature_frames, speech_hidden_size)`,
+            speech_features (`torch.Tensor` of shape `(num_utterances, num_feature_frames, speech_feature_size)`,
                 *optional*): Output of [`~EmoIclPreTrainedModel.get_speech_features`], in place of the above.
             speech_features_mask (`torch.Tensor` of shape `(num_utterances, num_feature_frames)`, *optional*):
                 1 for real frames.
@@ -424,7 +424,7 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
                 What the speech encoder reads (log-mel features, filterbanks or waveforms), each utterance once.
             input_features_mask (`torch.Tensor` of shape `(num_utterances, num_frames)`, *optional*):
                 1 for real frames.
-            speech_features (`torch.Tensor` of shape `(num_utterances, num_feature_frames, speech_hidden_size)`,
+            speech_features (`torch.Tensor` of shape `(num_utterances, num_feature_frames, speech_feature_size)`,
                 *optional*): Speech encoder output in place of `input_features`.
             speech_features_mask (`torch.Tensor` of shape `(num_utterances, num_feature_frames)`, *optional*):
                 1 for real frames.

@@ -11,6 +11,7 @@ from typing import Any, Self
 import torch
 from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel
+from transformers.utils.output_capturing import maybe_install_capturing_hooks
 
 from .configuration_emoicl import EmoIclConfig
 
@@ -63,6 +64,9 @@ class EmoIclPreTrainedModel(PreTrainedModel):
         # Resuming a Trainer takes them for missing otherwise: tied weights are saved once.
         self._keys_to_ignore_on_save = set(self.all_tied_weights_keys)
         self.freeze_speech_encoder()
+        if isinstance(self.config.speech_layer, list):
+            # transformers does so at the first call that asks for them, which no compiler follows.
+            maybe_install_capturing_hooks(self.get_encoder(modality="audio"))
 
     def freeze_speech_encoder(self) -> None:
         """Stops training the speech encoder where `config.freeze_speech_encoder` says so: when a model is built or
@@ -85,7 +89,7 @@ class EmoIclPreTrainedModel(PreTrainedModel):
     def get_speech_features(
         self, input_features: torch.Tensor, input_features_mask: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Output of the speech encoder at `config.speech_layer`.
+        """Output of the speech encoder at `config.speech_layer`; of several layers, theirs side by side.
 
         Args:
             input_features (`torch.Tensor` of shape `(num_utterances, feature_size, num_frames)`):
@@ -93,10 +97,18 @@ class EmoIclPreTrainedModel(PreTrainedModel):
             input_features_mask (`torch.Tensor` of shape `(num_utterances, num_frames)`): 1 for real frames.
 
         Returns:
-            `tuple`: features of shape `(num_utterances, num_feature_frames, speech_hidden_size)` and their mask.
+            `tuple`: features of shape `(num_utterances, num_feature_frames, speech_feature_size)` and their mask.
         """
         encoder: Any = self.get_encoder(modality="audio")
-        features = encoder(input_features.to(encoder.dtype), attention_mask=input_features_mask).last_hidden_state
+        layers = self.config.speech_layer
+        output = encoder(
+            input_features.to(encoder.dtype),
+            attention_mask=input_features_mask,
+            output_hidden_states=isinstance(layers, list),
+        )
+        features = output.last_hidden_state
+        if isinstance(layers, list):
+            features = torch.cat([output.hidden_states[layer] for layer in layers], dim=-1)
         return features, encoder.feature_mask(input_features_mask)
 
     def speech_features_of(

@@ -20,8 +20,8 @@ class EmoIclQFormer(nn.Module):
         super().__init__()
         # Not a layer normalization: a few dimensions of pretrained encoders are so large that they would set its scale
         # for all others, frame by frame.
-        self.feature_scale = nn.Parameter(torch.ones(config.speech_config.hidden_size))
-        self.feature_shift = nn.Parameter(torch.zeros(config.speech_config.hidden_size))
+        self.feature_scale = nn.Parameter(torch.ones(config.speech_feature_size))
+        self.feature_shift = nn.Parameter(torch.zeros(config.speech_feature_size))
         self.dropout = nn.Dropout(config.feature_dropout)
         self.query_tokens = nn.Parameter(torch.zeros(config.num_query_tokens, config.qformer_config.hidden_size))
         self.qformer = AutoModel.from_config(config.qformer_config)
@@ -30,7 +30,7 @@ class EmoIclQFormer(nn.Module):
     def forward(self, speech_features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """
         Args:
-            speech_features (`torch.Tensor` of shape `(num_utterances, num_feature_frames, speech_hidden_size)`):
+            speech_features (`torch.Tensor` of shape `(num_utterances, num_feature_frames, speech_feature_size)`):
                 Output of the speech encoder.
             mask (`torch.Tensor` of shape `(num_utterances, num_feature_frames)`): 1 for real frames.
 

@@ -341,12 +341,28 @@ def trim_silence(waveform: np.ndarray, sampling_rate: int, threshold: float, mar
     return waveform[max(0, heard[0] * size - kept) : (heard[-1] + 1) * size + kept]
 
 
+def set_level(waveform: np.ndarray, level: float) -> np.ndarray:
+    """
+    An utterance at a level: how loud it is tells of the distance to the microphone before it tells of an emotion.
+
+    Args:
+        waveform (`np.ndarray` of shape `(n,)`): The utterance, which is not all zeros.
+        level (`float`): Its root mean square, in dB of full scale.
+
+    Returns:
+        `np.ndarray` of shape `(n,)`, float32: Peaks may lie above full scale, which no feature minds.
+    """
+    root_mean_square = np.sqrt(np.square(waveform, dtype=np.float64).mean())
+    return (waveform * (10 ** (level / 20) / root_mean_square)).astype(np.float32)
+
+
 __all__ = [
     "AudioLike",
     "check_not_shorter",
     "decode_audio",
     "is_silent",
     "naming",
+    "set_level",
     "stream_audio",
     "trim_silence",
     "with_rate",

@@ -1,6 +1,6 @@
 """Raw audio -> what the speech encoder reads, at the utterance's real length, with its mask."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import BatchFeature, SeamlessM4TFeatureExtractor, SequenceFeatureExtractor
 from transformers.audio_utils import mel_filter_bank
 
-from .audio_emoicl import MAX_RATE, MIN_RATE, AudioLike, decode_audio, trim_silence, with_rate
+from .audio_emoicl import MAX_RATE, MIN_RATE, AudioLike, decode_audio, set_level, trim_silence, with_rate
 
 
 INPUT_TYPES = ("log_mel", "waveform", "filterbank")
@@ -54,10 +54,13 @@ class EmoIclFeatureExtractor(SequenceFeatureExtractor):
         trim_silence (`float`, *optional*):
             How far below its loudest frame, in dB, the start and the end of an utterance may be before they are cut;
             see [`trim_silence`]. `None` leaves them.
+        level (`float`, *optional*):
+            Root mean square that each utterance is brought to after that, in dB of full scale, so that the same
+            recording has the same features however loud it is. `None` leaves it as it was recorded.
 
     Raises:
-        `ValueError`: If `input_type` is none of the three, `feature_size` does not go with it, or a size or
-            `trim_silence` is none.
+        `ValueError`: If `input_type` is none of the three, `feature_size` does not go with it, or a size,
+            `trim_silence` or `level` is none.
     """
 
     model_input_names = ["input_features", "input_features_mask"]
@@ -74,11 +77,13 @@ class EmoIclFeatureExtractor(SequenceFeatureExtractor):
         input_type: str = "log_mel",
         do_normalize: bool = True,
         trim_silence: float | None = None,
+        level: float | None = None,
         **kwargs,
     ):
         _check_input_type(input_type, feature_size)
         _check_sizes(sampling_rate, feature_size=feature_size, n_fft=n_fft, hop_length=hop_length)
-        _check_threshold(trim_silence)
+        _check_decibels("trim_silence", trim_silence, "above 0", lambda value: value > 0)
+        _check_decibels("level", level, "from -100 to 0", lambda value: -100 <= value <= 0)
         super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs)
         self.hop_length = hop_length
         self.n_fft = n_fft
@@ -87,6 +92,7 @@ class EmoIclFeatureExtractor(SequenceFeatureExtractor):
         self.input_type = input_type
         self.do_normalize = do_normalize
         self.trim_silence = trim_silence
+        self.level = level
         # `to_dict` leaves `mel_filters` out: they follow from the other fields.
         self.mel_filters = None
         if input_type == "log_mel":
@@ -148,10 +154,8 @@ class EmoIclFeatureExtractor(SequenceFeatureExtractor):
         Returns:
             [`BatchFeature`] as [`~EmoIclFeatureExtractor.__call__`].
         """
-        if self.trim_silence is not None:
-            waveforms = [trim_silence(waveform, self.sampling_rate, self.trim_silence) for waveform in waveforms]
         compute = {"log_mel": self._log_mel, "waveform": self._waveform, "filterbank": self._filterbank}
-        features = [compute[self.input_type](waveform).mT for waveform in waveforms]
+        features = [compute[self.input_type](self.set_level(self.trim(waveform))).mT for waveform in waveforms]
         num_frames = torch.tensor([len(feature) for feature in features])
         padded = pad_sequence(features, batch_first=True, padding_value=self.padding_value)
         mask = torch.arange(padded.shape[1]) < num_frames[:, None]
@@ -179,6 +183,16 @@ class EmoIclFeatureExtractor(SequenceFeatureExtractor):
         return decode_audio(
             with_rate(audio, sampling_rate), self.sampling_rate, name, self.min_duration, self.max_duration
         )
+
+    def trim(self, waveform: np.ndarray) -> np.ndarray:
+        """The waveform `(n,)` without the silence around it, if `trim_silence` says so."""
+        if self.trim_silence is None:
+            return waveform
+        return trim_silence(waveform, self.sampling_rate, self.trim_silence)
+
+    def set_level(self, waveform: np.ndarray) -> np.ndarray:
+        """The waveform `(n,)` at `level`, if there is one."""
+        return waveform if self.level is None else set_level(waveform, self.level)
 
     def _log_mel(self, waveform: np.ndarray) -> torch.Tensor:
         """Log-mel features `(feature_size, n // hop_length)` of a waveform `(n,)`, with Whisper's dynamic range."""
@@ -225,10 +239,10 @@ def _check_sizes(sampling_rate: int, **sizes: int) -> None:
         raise ValueError(f"`n_fft` and `feature_size` make filters of {size} values; at most {MAX_FILTERS} are made.")
 
 
-def _check_threshold(trim_silence: float | None) -> None:
-    is_number = isinstance(trim_silence, int | float) and not isinstance(trim_silence, bool)
-    if trim_silence is not None and not (is_number and trim_silence > 0):
-        raise ValueError(f"`trim_silence` is a number of dB above 0, or None; got {trim_silence!r}.")
+def _check_decibels(name: str, value: float | None, bounds: str, is_within: Callable[[float], bool]) -> None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is not None and not (is_number and is_within(value)):
+        raise ValueError(f"`{name}` is a number of dB {bounds}, or None; got {value!r}.")
 
 
 @lru_cache

@@ -74,6 +74,29 @@ def test_speech_layer_must_exist(layer):
         tiny_config(speech_layer=layer)
 
 
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([], "`speech_layer` is \\[\\]; several layers are in ascending order"),
+        ([2, 1], "`speech_layer` is \\[2, 1\\]; several layers are in ascending order"),
+        ([2, 2], "each of them once"),
+        ([1, 4], "`speech_layer` is \\[1, 4\\], but the speech encoder has 3 layers"),
+        ([-1, 2], "the speech encoder has 3 layers"),
+    ],
+)
+def test_several_speech_layers_are_in_order_and_exist(layers, message):
+    with pytest.raises(ValueError, match=message):
+        tiny_config(speech_layer=layers)
+
+
+def test_what_reads_several_speech_layers_is_as_wide_as_all_of_them():
+    config = tiny_config(speech_layer=[1, 3], adaptation_config=tiny_adaptation(size=None))
+    assert (config.speech_config.num_hidden_layers, config.speech_feature_size) == (3, 32)
+    assert config.adaptation_config.feature_size == 64
+    assert config.qformer_config.encoder_hidden_size == 32
+    assert tiny_config(speech_layer=[2]).speech_feature_size == tiny_config(speech_layer=2).speech_feature_size == 16
+
+
 def test_the_speaker_adaptation_is_as_wide_as_what_it_reads():
     whole = tiny_config(adaptation_config=tiny_adaptation(size=None)).adaptation_config
     assert whole.size == whole.feature_size == 32

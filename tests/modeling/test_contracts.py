@@ -50,7 +50,7 @@ class TestDecoderOnly(TestConditionalGeneration):
 
 
 class TestReader(TestConditionalGeneration):
-    """The layout that made-up speakers teach."""
+    """The layout that made-up speakers teach, of two layers of the speech encoder."""
 
     parts = (
         "model.language_model",
@@ -66,7 +66,7 @@ class TestReader(TestConditionalGeneration):
         # Its tokens are made by the adaptation, which can be left out of the answer alone.
         if "adaptation_config" in fields:
             fields["adaptation_config"] = tiny_adaptation(probe_weight=0.0, prototype_weight=0.0)
-        return tiny_model(**(READER | fields))
+        return tiny_model(**(READER | {"speech_layer": [1, 2]} | fields))
 
     def batch(self):
         return tiny_batch(num_query_tokens=1) | {"labels": CANDIDATES}

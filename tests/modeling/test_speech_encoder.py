@@ -115,6 +115,23 @@ def test_layers_above_are_neither_built_nor_normalized(kind):
     assert len(tiny_model(speech=kind, speech_layer=None).model.speech_encoder.layers) == 3
 
 
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_several_layers_stand_side_by_side(kind):
+    speech = tiny_speech(20, 33)
+    both, mask = tiny_model(speech=kind, speech_layer=[1, 2]).get_speech_features(**speech)
+    for place, layer in enumerate((1, 2)):
+        model = tiny_model(speech=kind, speech_layer=layer)
+        # The weights of the layers that both have.
+        of_both = tiny_model(speech=kind, speech_layer=[1, 2]).model.speech_encoder.state_dict()
+        model.model.speech_encoder.load_state_dict(
+            {name: of_both[name] for name in model.model.speech_encoder.state_dict()}
+        )
+        alone, mask_alone = model.get_speech_features(**speech)
+        size = alone.shape[-1]
+        assert_close(both[..., place * size : (place + 1) * size], alone)
+        assert mask.equal(mask_alone)
+
+
 def test_loading_whisper_leaves_the_upper_layers_behind(whisper, tmp_path):
     config, original = whisper
     original.save_pretrained(tmp_path)

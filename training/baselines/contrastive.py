@@ -35,7 +35,7 @@ class CroppedFeatures:
         self._of_corpora: WeakKeyDictionary[Corpus, torch.Tensor] = WeakKeyDictionary()
 
     def __call__(self, corpus: Corpus) -> torch.Tensor:
-        """Float64 of shape `(num_utterances, num_parts, 2 * speech_hidden_size)`."""
+        """Float64 of shape `(num_utterances, num_parts, 2 * speech_feature_size)`."""
         if corpus not in self._of_corpora:
             self.features.fill(corpus)
             rows = []

@@ -29,7 +29,7 @@ class PooledFeatures:
         self._of_corpora: WeakKeyDictionary[Corpus, np.ndarray] = WeakKeyDictionary()
 
     def __call__(self, corpus: Corpus, batch_size: int = 64) -> np.ndarray:
-        """Float64 of shape `(num_utterances, 2 * speech_hidden_size)`."""
+        """Float64 of shape `(num_utterances, 2 * speech_feature_size)`."""
         if corpus not in self._of_corpora:
             self.features.fill(corpus)
             pooled = []

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -42,11 +42,18 @@ class Factors:
         labels (`np.ndarray` of shape `(num_utterances,)`): Label words.
         speakers (`np.ndarray` of shape `(num_utterances,)`): Who speaks, of one corpus each.
         corpora (`np.ndarray` of shape `(num_utterances,)`): Which corpus the speaker is of.
+        people (`np.ndarray` of shape `(num_utterances,)`, *optional*): Whose recording it is, of a copy too; by
+            default the speaker's.
     """
 
     labels: np.ndarray
     speakers: np.ndarray
     corpora: np.ndarray
+    people: np.ndarray = field(default_factory=lambda: np.empty(0))
+
+    def __post_init__(self):
+        if not len(self.people):
+            object.__setattr__(self, "people", self.speakers)
 
     @classmethod
     def of_corpus(cls, corpus: Corpus) -> "Factors":
@@ -55,7 +62,13 @@ class Factors:
         return cls(np.array(corpus.labels), np.array(corpus.speaker_ids), np.array(corpora))
 
     def __getitem__(self, rows: np.ndarray) -> "Factors":
-        return Factors(self.labels[rows], self.speakers[rows], self.corpora[rows])
+        return Factors(self.labels[rows], self.speakers[rows], self.corpora[rows], self.people[rows])
+
+    def with_copies(self, number: int) -> "Factors":
+        """These, and so many times the same of other speakers."""
+        speakers = [self.speakers, *(np.char.add(self.speakers, f" as copy {copy}") for copy in range(number))]
+        labels, corpora, people = (np.tile(of, 1 + number) for of in (self.labels, self.corpora, self.people))
+        return Factors(labels, np.concatenate(speakers), corpora, people)
 
     @cached_property
     def cells(self) -> np.ndarray:
@@ -74,7 +87,9 @@ class Factors:
         return np.unique(self.cells, return_index=True)[1]
 
 
-def fit_adaptation(corpus: Corpus, pooled: np.ndarray, config: EmoIclAdaptationConfig) -> EmoIclSpeakerAdaptation:
+def fit_adaptation(
+    corpus: Corpus, pooled: np.ndarray, config: EmoIclAdaptationConfig, copies: Sequence[np.ndarray] = ()
+) -> EmoIclSpeakerAdaptation:
     """
     The speaker adaptation that the utterances of training speakers tell.
 
@@ -82,6 +97,8 @@ def fit_adaptation(corpus: Corpus, pooled: np.ndarray, config: EmoIclAdaptationC
         corpus ([`Corpus`]): Utterances of several speakers, with several takes of several labels.
         pooled (`np.ndarray` of shape `(num_utterances, num_features)`): Their pooled speech features.
         config ([`EmoIclAdaptationConfig`]): Size, sources and known labels, which are those of the corpus.
+        copies (`Sequence[np.ndarray]`, *optional*): The same of copies of all speakers, who count as others; see
+            [`Augmentation`].
 
     Returns:
         [`EmoIclSpeakerAdaptation`]: In evaluation mode. `config` is its configuration.
@@ -96,7 +113,16 @@ def fit_adaptation(corpus: Corpus, pooled: np.ndarray, config: EmoIclAdaptationC
     logger.info("Fitting a speaker adaptation to %d utterances of %d speakers.", len(corpus), len(corpus.by_speaker))
     # Threads that wait for each other made a fit of one minute take twelve, on a machine with other work.
     with threadpool_limits(1):
-        of_sources = [fit_source(pooled[rows], factors[rows], config) for rows in sources]
+        of_sources = [
+            fit_source(
+                np.concatenate([of_copy[rows] for of_copy in (pooled, *copies)]),
+                factors[rows].with_copies(len(copies)),
+                config,
+                # A copy tells less than another utterance.
+                REGULARIZATION / (1 + len(copies)),
+            )
+            for rows in sources
+        ]
         values = {name: np.stack([values[name] for values in of_sources]) for name in of_sources[0]}
         if config.sources:
             embeds = pooled @ values["projection.weight"][0].T + values["projection.bias"][0]
@@ -108,7 +134,9 @@ def fit_adaptation(corpus: Corpus, pooled: np.ndarray, config: EmoIclAdaptationC
     return adaptation.eval()
 
 
-def fit_source(features: np.ndarray, factors: Factors, config: EmoIclAdaptationConfig) -> dict[str, np.ndarray]:
+def fit_source(
+    features: np.ndarray, factors: Factors, config: EmoIclAdaptationConfig, regularization: float
+) -> dict[str, np.ndarray]:
     """The parameters of one source, by name, from utterances `(num_utterances, num_features)`."""
     scaler: Any = StandardScaler()
     x = scaler.fit_transform(features)
@@ -129,7 +157,7 @@ def fit_source(features: np.ndarray, factors: Factors, config: EmoIclAdaptationC
     }
     # In the space of the features, where all directions are regularized alike.
     for name, centers in (("probe", 0.0), ("centered_probe", speaker_centers(x - of_labels, factors))):
-        probe = LogisticRegression(C=REGULARIZATION, max_iter=1000)
+        probe = LogisticRegression(C=regularization, max_iter=1000)
         probe.fit((x - centers) @ directions @ inverse, factors.labels)
         weight, bias = linear_layer(probe, config.label_words)
         values |= {f"{name}.weight": weight @ inverse.T, f"{name}.bias": bias}
@@ -261,10 +289,11 @@ def discriminant_directions(x: np.ndarray, factors: Factors, size: int | None) -
 
 def held_out_variances(x: np.ndarray, factors: Factors, size: int | None) -> dict[str, np.ndarray]:
     """Variances along discriminant directions that were made from the other half of the speakers, by rank."""
-    _, speaker = np.unique(factors.speakers, return_inverse=True)
+    # By people, for to a speaker's directions a copy of the speaker is nobody new.
+    _, person = np.unique(factors.people, return_inverse=True)
     of_halves = []
     for half in (0, 1):
-        seen = speaker % 2 == half
+        seen = person % 2 == half
         embeds = x[~seen] @ discriminant_directions(x[seen], factors[seen], size)
         of_halves.append(variance_components(embeds, factors[~seen]))
     return {component: np.mean([of_half[component] for of_half in of_halves], axis=0) for component in of_halves[0]}

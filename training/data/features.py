@@ -1,5 +1,6 @@
 """Features of the frozen speech encoder, computed once for each clip and kept on disk."""
 
+import hashlib
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from accelerate import PartialState
 from emoicl.modeling.pretrained_emoicl import EmoIclPreTrainedModel
 from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
 from emoicl.processing.profile_emoicl import digest_weights
+from emoicl.training.data.augmentation import Augmentation
 from emoicl.training.data.corpus import Utterance
 from emoicl.training.data.feature_shards import FeatureShards
 from emoicl.training.data.progress import progress
@@ -32,6 +34,8 @@ class FeatureCache:
             Its speech encoder is used, which must be frozen.
         feature_extractor ([`EmoIclFeatureExtractor`]): Turns clips into log-mel features.
         folder (`str` or `Path`, *optional*): Where to keep the features; see [`default_cache_folder`].
+        copy (`int`, *optional*): Which of the copies of each speaker is heard, see [`Augmentation`], in place of the
+            speaker.
 
     Raises:
         `ValueError`: If the speech encoder of `model` is trained.
@@ -42,18 +46,24 @@ class FeatureCache:
         model: EmoIclPreTrainedModel,
         feature_extractor: EmoIclFeatureExtractor,
         folder: str | Path | None = None,
+        copy: int | None = None,
     ):
         if not model.config.freeze_speech_encoder:
             raise ValueError("Only features of a frozen speech encoder can be cached; this model trains it.")
         self.model = model
         self.feature_extractor = feature_extractor
-        root = default_cache_folder() if folder is None else Path(folder)
-        self.folder = root / "speech_features" / fingerprint(model, feature_extractor)
-        self.shards = FeatureShards(self.folder, model.config.speech_config.hidden_size)
+        self.copy = copy
+        self.root = default_cache_folder() if folder is None else Path(folder)
+        self.folder = self.root / "speech_features" / fingerprint(model, feature_extractor, copy)
+        self.shards = FeatureShards(self.folder, model.config.speech_feature_size)
+
+    def copies(self, number: int) -> list["FeatureCache"]:
+        """Those of so many copies of each speaker, beside its own."""
+        return [FeatureCache(self.model, self.feature_extractor, self.root, copy) for copy in range(number)]
 
     def fill(self, utterances: Iterable[Utterance], batch_size: int = 8) -> None:
         """Computes the features that are missing, with a progress bar. Interrupted, it goes on where it stopped."""
-        by_key = {key_of(utterance): utterance for utterance in utterances}
+        by_key = {self._key(utterance): utterance for utterance in utterances}
         absent = self.shards.absent(list(by_key))
         missing = [utterance for key, utterance in by_key.items() if key in absent]
         if not missing:
@@ -64,7 +74,7 @@ class FeatureCache:
             for start in range(0, len(missing), batch_size):
                 batch = missing[start : start + batch_size]
                 for utterance, features in zip(batch, self._compute(batch), strict=True):
-                    writer.add(key_of(utterance), features)
+                    writer.add(self._key(utterance), features)
                 bar.update(len(batch))
 
     def fill_together(self, utterances: Sequence[Utterance]) -> None:
@@ -77,11 +87,11 @@ class FeatureCache:
         """Reads the features of a batch, after computing what is missing or damaged.
 
         Returns:
-            `dict` of `speech_features`, float16 of shape `(num_utterances, num_frames, speech_hidden_size)`, and
+            `dict` of `speech_features`, float16 of shape `(num_utterances, num_frames, speech_feature_size)`, and
             `speech_features_mask` of shape `(num_utterances, num_frames)`.
         """
         self.fill(utterances)
-        keys = [key_of(utterance) for utterance in utterances]
+        keys = [self._key(utterance) for utterance in utterances]
         found = self.shards.read(keys)
         frames = [of_utterance for of_utterance in found if of_utterance is not None]
         if len(frames) < len(found):
@@ -93,11 +103,21 @@ class FeatureCache:
         padded = torch.nn.utils.rnn.pad_sequence(frames, batch_first=True)
         return {"speech_features": padded, "speech_features_mask": mask.long()}
 
+    def _key(self, utterance: Utterance) -> bytes:
+        if self.copy is None:
+            return key_of(utterance)
+        # What a copy sounds like depends on whose it is.
+        return hashlib.sha256(key_of(utterance) + utterance.speaker_id.encode()).digest()
+
     @torch.no_grad()
     def _compute(self, utterances: Sequence[Utterance]) -> list[torch.Tensor]:
         extractor = self.feature_extractor
         waveforms = [extractor.decode(utterance.audio, name=utterance.name) for utterance in utterances]
-        inputs = extractor(waveforms).to(self.model.device)
+        if self.copy is not None:
+            voices = [Augmentation.of_speaker(utterance.speaker_id, self.copy) for utterance in utterances]
+            # Before it is trimmed, the noise would pass for the end of the utterance.
+            waveforms = [voice(extractor.trim(waveform)) for voice, waveform in zip(voices, waveforms, strict=True)]
+        inputs = extractor.extract(waveforms).to(self.model.device)
         features, mask = self.model.get_speech_features(**inputs)
         lengths = mask.sum(1).tolist()
         return [row[:length].to(DTYPE).cpu() for row, length in zip(features, lengths, strict=True)]
@@ -108,10 +128,12 @@ def key_of(utterance: Utterance) -> bytes:
     return bytes.fromhex(utterance.audio_sha256)
 
 
-def fingerprint(model: EmoIclPreTrainedModel, feature_extractor: EmoIclFeatureExtractor) -> str:
+def fingerprint(model: EmoIclPreTrainedModel, feature_extractor: EmoIclFeatureExtractor, copy: int | None) -> str:
     """Identity of all that turns a clip into features, as 16 hexadecimal digits."""
     settings = feature_extractor.to_dict()
     # Saving adds where its code is.
     settings.pop("auto_map", None)
     parts = [settings, model.config.speech_config.model_type, model.config.speech_layer, DTYPE]
+    # So that features of former versions are found.
+    parts += [] if copy is None else [copy]
     return digest_weights(model.get_encoder(modality="audio"), {"features": parts})[:16]

@@ -31,7 +31,7 @@ RANGES = {
     Field(ge=1): "num_query_tokens hidden_size intermediate_size num_attention_heads d_model d_kv d_ff num_layers "
     "num_decoder_layers num_heads per_device_train_batch_size per_device_eval_batch_size gradient_accumulation_steps "
     "targets_per_speaker enrollment_seeds setting_seeds orders",
-    Field(ge=0): "seed min_shots max_shots speech_layer num_hidden_layers warmup_steps weight_decay max_grad_norm "
+    Field(ge=0): "seed min_shots max_shots augmented_copies num_hidden_layers warmup_steps weight_decay max_grad_norm "
     "pseudo_speaker_spread enrolled_share_exponent",
     Field(ge=0, le=1): "symbol_share frame_share open_share hidden_share absent_share label_smoothing_factor",
     Field(ge=0, lt=1): "feature_dropout dropout dropout_rate hidden_dropout_prob attention_probs_dropout_prob",

@@ -24,6 +24,8 @@ COMPOSITION = (
     "speech_layer",
     "language_model",
     "trim_silence",
+    "level",
+    "augmented_copies",
     "feature_dropout",
     "labels",
     "seed",
@@ -89,9 +91,13 @@ class Recipe:
         labels (`list[str]`, defaults to the paper's seven): Candidate labels; utterances of others are left out.
         seed (`int`, defaults to 0): Seed of the weights and of all draws in training.
         speech_encoder (`str`, *optional*): Hub name or folder of the pretrained speech encoder.
-        speech_layer (`int`, *optional*): Its layer that is used, by default the last.
+        speech_layer (`int` or `list[int]`, *optional*): Its layer that is used, or several side by side; by default
+            the last.
         language_model (`str`, *optional*): Hub name or folder of a pretrained one, by default a T5 from scratch.
         trim_silence (`float`, *optional*): Field of [`EmoIclFeatureExtractor`]; by default nothing is cut.
+        level (`float`, *optional*): The same; by default an utterance is as loud as it was recorded.
+        augmented_copies (`int`, defaults to 0): How many copies of each training speaker, as if another person had
+            spoken in another room, the statistics are fitted to as well; see [`Augmentation`].
         feature_dropout (`float`, defaults to 0.0): Dropout probability on the features of a frozen encoder.
         model (`dict`): Further fields of [`EmoIclConfig`], such as `num_query_tokens`.
         qformer (`dict`): Sizes of the Q-Former, fields of `Blip2QFormerConfig`.
@@ -119,9 +125,11 @@ class Recipe:
     labels: list[str] = field(default_factory=lambda: list(CANDIDATE_LABELS))
     seed: int = 0
     speech_encoder: str | None = None
-    speech_layer: int | None = None
+    speech_layer: int | list[int] | None = None
     language_model: str | None = None
     trim_silence: float | None = None
+    level: float | None = None
+    augmented_copies: int = 0
     feature_dropout: float = 0.0
     model: dict[str, Any] = field(default_factory=dict)
     qformer: dict[str, Any] = field(default_factory=dict)
@@ -138,6 +146,11 @@ class Recipe:
         self.output = self.output or f"outputs/{self.name}"
         self.title = self.title or self.name
         self.tests = [of_label for test in self.tests for of_label in test.of_labels(self.labels)]
+
+    @property
+    def audio(self) -> dict[str, Any]:
+        """Fields of the feature extractor."""
+        return {"trim_silence": self.trim_silence, "level": self.level}
 
     def tables(self, split: str) -> list[Path]:
         return [Path(self.data_folder) / table for table in getattr(self, split)]

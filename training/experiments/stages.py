@@ -107,7 +107,7 @@ class Context:
             text=None if recipe.language_model else recipe.text,
             feature_dropout=recipe.feature_dropout,
             num_open_labels=recipe.num_open_labels,
-            trim_silence=recipe.trim_silence,
+            audio=recipe.audio,
             adaptation_config=adaptation_config,
             **recipe.model,
         )
@@ -116,6 +116,8 @@ class Context:
         features = FeatureCache(model, processor.feature_extractor, recipe.cache_folder)
         for corpus in (self.training, self.validation):
             features.fill_together(corpus.utterances)
+        for of_copy in features.copies(recipe.augmented_copies):
+            of_copy.fill_together(self.training.utterances)
         if not model.config.voice_token:
             fit_feature_normalization(model, self.training, features)
         return SpeechLm(model, processor, features)
@@ -309,7 +311,7 @@ class MadeUpSpeakersStage(Stage):
         args.eval_shots = validation_shots(args, context.validation)
 
         def start(model: EmoIclForConditionalGeneration) -> None:
-            fit_statistics(model, context.training, speech_lm.features)
+            fit_statistics(model, context.training, speech_lm.features, context.recipe.augmented_copies)
             prepare = prepare_to_read if context.recipe.language_model is None else prepare_to_hear
             prepare(model)
 
@@ -370,7 +372,15 @@ class AdaptationStage(Stage):
                 "sources": self.sources,
                 "enrolled_share_exponent": self.enrolled_share_exponent,
             }
-            adapted = add_adaptation(model, processor, context.training, self.weighing(context), features, fields)
+            adapted = add_adaptation(
+                model,
+                processor,
+                context.training,
+                self.weighing(context),
+                features,
+                fields,
+                context.recipe.augmented_copies,
+            )
             keep_model(finished, adapted, processor)
         processes.wait_for_everyone()
         return context.hand_on(speech_lm._replace(model=EmoIclForConditionalGeneration.from_pretrained(finished)))
@@ -404,7 +414,7 @@ class ClassifierStage(Stage):
             pretrained(recipe) if self.pretrained else None,
             recipe.labels,
             enrollment_labels=recipe.labels if self.enrollment_labels == "all" else self.enrollment_labels,
-            trim_silence=recipe.trim_silence,
+            audio=recipe.audio,
             # Layers that are trained from scratch are all used, and have a dropout of their own.
             **(of_encoder if self.pretrained else {"speech": self.speech}),
             **self.sizes,

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from transformers import AutoConfig
 
+from emoicl.modeling.configuration_emoicl import size_of_speech_features
 from emoicl.training.experiments.recipe import Recipe
 
 
@@ -28,7 +29,8 @@ def pretrained(recipe: Recipe) -> str:
 
 def pooled_size(recipe: Recipe) -> int:
     """Number of dimensions of an utterance's pooled features: mean and standard deviation."""
-    return 2 * AutoConfig.from_pretrained(pretrained(recipe), trust_remote_code=False).hidden_size
+    config = AutoConfig.from_pretrained(pretrained(recipe), trust_remote_code=False)
+    return 2 * size_of_speech_features(config, recipe.speech_layer)
 
 
 def dimensions(size: Size) -> int | None:

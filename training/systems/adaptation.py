@@ -35,6 +35,7 @@ def add_adaptation(
     validation: Corpus,
     features: FeatureCache,
     adaptation_config: EmoIclAdaptationConfig | Mapping[str, Any],
+    num_copies: int = 0,
 ) -> EmoIclForConditionalGeneration:
     """
     A copy of a trained speech language model with a speaker adaptation.
@@ -49,6 +50,8 @@ def add_adaptation(
         adaptation_config ([`EmoIclAdaptationConfig`] or `Mapping`):
             Its `size`, `sources` and `enrolled_share_exponent`, as far as they differ from the defaults. Labels and
             weights are found here.
+        num_copies (`int`, *optional*, defaults to 0): How many copies of each speaker it is fitted to as well, see
+            [`Augmentation`].
 
     Returns:
         [`EmoIclForConditionalGeneration`]
@@ -61,9 +64,9 @@ def add_adaptation(
     labels = processor.candidate_labels
     label_ids = [[token for token in row if token >= 0] for row in processor.label_ids(labels).tolist()]
     fields |= {"label_words": labels, "label_token_ids": label_ids}
-    fields |= {"familiarity_size": default_size(2 * model.config.speech_config.hidden_size)}
+    fields |= {"familiarity_size": default_size(2 * model.config.speech_feature_size)}
     config = EmoIclConfig.from_dict(model.config.to_dict() | {"adaptation_config": fields})
-    adaptation = fit_adaptation(training, PooledFeatures(features)(training), config.adaptation_config)
+    adaptation = fit_to_features(training, features, config.adaptation_config, num_copies)
     choose_weights(adaptation, model, processor, validation, features)
     adapted = EmoIclForConditionalGeneration(config)
     adapted.load_state_dict(model.state_dict(), strict=False)
@@ -71,7 +74,9 @@ def add_adaptation(
     return adapted.eval()
 
 
-def fit_statistics(model: EmoIclForConditionalGeneration, training: Corpus, features: FeatureCache) -> None:
+def fit_statistics(
+    model: EmoIclForConditionalGeneration, training: Corpus, features: FeatureCache, num_copies: int = 0
+) -> None:
     """
     Fits the speaker adaptation that a model has to training speakers, in place; its weights stay as they are.
 
@@ -79,10 +84,19 @@ def fit_statistics(model: EmoIclForConditionalGeneration, training: Corpus, feat
         model ([`EmoIclForConditionalGeneration`]): The model.
         training ([`Corpus`]): Utterances to fit it to, several for each speaker and label.
         features ([`FeatureCache`]): Holds their speech features.
+        num_copies (`int`, *optional*, defaults to 0): How many copies of each speaker it is fitted to as well, see
+            [`Augmentation`].
     """
     adaptation: Any = model.model.adaptation
-    fitted = fit_adaptation(training, PooledFeatures(features)(training), adaptation.config)
-    adaptation.load_state_dict(fitted.state_dict())
+    adaptation.load_state_dict(fit_to_features(training, features, adaptation.config, num_copies).state_dict())
+
+
+def fit_to_features(
+    training: Corpus, features: FeatureCache, config: EmoIclAdaptationConfig, num_copies: int
+) -> EmoIclSpeakerAdaptation:
+    """[`fit_adaptation`] to what a cache holds of the training speakers and of their copies."""
+    pooled, *copies = (PooledFeatures(of_copy)(training) for of_copy in (features, *features.copies(num_copies)))
+    return fit_adaptation(training, pooled, config, copies)
 
 
 def choose_weights(

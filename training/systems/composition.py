@@ -38,14 +38,14 @@ from emoicl.training.systems.tokenizer import (
 def compose(
     speech_encoder: str,
     labels: Sequence[str],
-    speech_layer: int | None = None,
+    speech_layer: int | list[int] | None = None,
     language_model: str | None = None,
     qformer: Mapping[str, Any] | None = None,
     text: Mapping[str, Any] | None = None,
     known_labels: Sequence[str] | None = None,
     adaptation_config: Mapping[str, Any] | None = None,
     num_open_labels: int = 0,
-    trim_silence: float | None = None,
+    audio: Mapping[str, Any] | None = None,
     **fields: Any,
 ) -> tuple[EmoIclForConditionalGeneration, EmoIclProcessor]:
     """
@@ -57,7 +57,8 @@ def compose(
             Hub name or folder of a Whisper, wav2vec 2.0, HuBERT, WavLM or wav2vec2-BERT checkpoint with any head, of
             Whisper's encoder alone, or of an [`EmoIclSpeechEncoder`].
         labels (`Sequence[str]`): The candidate labels.
-        speech_layer (`int`, *optional*): Encoder layer that feeds the Q-Former; those above are left away.
+        speech_layer (`int` or `list[int]`, *optional*): Encoder layer that feeds the Q-Former, or several whose
+            outputs stand side by side; those above are left away.
         language_model (`str`, *optional*):
             Hub name or folder of an encoder-decoder language model such as Flan-T5, or of a decoder-only one such as
             Llama, Qwen3 or SmolLM2, or a file in GGUF. By default a T5 is made from scratch, with a small tokenizer
@@ -70,7 +71,7 @@ def compose(
         num_open_labels (`int`, *optional*, defaults to 0):
             Number of tokens that a T5 from scratch has for labels of which it does not know the words. With them,
             `labels` are the `known_labels` of the processor.
-        trim_silence (`float`, *optional*): Field of [`EmoIclFeatureExtractor`].
+        audio (`Mapping`, *optional*): Fields of [`EmoIclFeatureExtractor`] such as `trim_silence` and `level`.
         **fields: Further fields of [`EmoIclConfig`].
 
     Returns:
@@ -116,7 +117,7 @@ def compose(
     if pretrained is not None:
         model.model.language_model.load_state_dict(pretrained.state_dict())
     processor = EmoIclProcessor(
-        load_feature_extractor(model, speech_encoder, trim_silence),
+        load_feature_extractor(model, speech_encoder, audio),
         tokenizer,
         num_query_tokens=config.num_query_tokens,
         candidate_labels=labels,
@@ -131,9 +132,9 @@ def compose_classifier(
     speech_encoder: str | None,
     labels: Sequence[str],
     enrollment_labels: Sequence[str] | None = None,
-    speech_layer: int | None = None,
+    speech_layer: int | list[int] | None = None,
     speech: Mapping[str, Any] | None = None,
-    trim_silence: float | None = None,
+    audio: Mapping[str, Any] | None = None,
     **fields: Any,
 ) -> tuple[EmoIclForAudioClassification, EmoIclFeatureExtractor]:
     """
@@ -145,9 +146,10 @@ def compose_classifier(
             `None` makes a new one, [`EmoIclSpeechEncoder`], which is trained.
         labels (`Sequence[str]`): The labels.
         enrollment_labels (`Sequence[str]`, *optional*): Labels of which utterances of the speaker join the input.
-        speech_layer (`int`, *optional*): Encoder layer that is classified; those above are left away.
+        speech_layer (`int` or `list[int]`, *optional*): Encoder layer that is classified, or several whose outputs
+            stand side by side; those above are left away.
         speech (`Mapping`, *optional*): Sizes of a new speech encoder, fields of [`EmoIclSpeechEncoderConfig`].
-        trim_silence (`float`, *optional*): Field of [`EmoIclFeatureExtractor`].
+        audio (`Mapping`, *optional*): Fields of [`EmoIclFeatureExtractor`] such as `trim_silence` and `level`.
         **fields: Further fields of [`EmoIclClassifierConfig`].
 
     Returns:
@@ -168,9 +170,9 @@ def compose_classifier(
     )
     model = EmoIclForAudioClassification(config)
     if speech_encoder is None:
-        return model, EmoIclFeatureExtractor(config.speech_config.num_mel_bins, trim_silence=trim_silence)
+        return model, EmoIclFeatureExtractor(config.speech_config.num_mel_bins, **(audio or {}))
     load_speech_encoder(model, speech_encoder)
-    return model, load_feature_extractor(model, speech_encoder, trim_silence)
+    return model, load_feature_extractor(model, speech_encoder, audio)
 
 
 def load_speech_config(checkpoint: str) -> PreTrainedConfig:
@@ -309,7 +311,7 @@ def refuse_missing(checkpoint: str, part: str, missing: Sequence[str]) -> None:
 
 
 def load_feature_extractor(
-    model: EmoIclPreTrainedModel, checkpoint: str, trim_silence: float | None = None
+    model: EmoIclPreTrainedModel, checkpoint: str, audio: Mapping[str, Any] | None = None
 ) -> EmoIclFeatureExtractor:
     """
     The feature extractor for the speech encoder of a model.
@@ -319,26 +321,22 @@ def load_feature_extractor(
         checkpoint (`str`):
             Hub name or folder of the pretrained speech encoder, whose preprocessor says whether waveforms are
             normalized. They are if there is none, as by default in transformers.
-        trim_silence (`float`, *optional*): Field of [`EmoIclFeatureExtractor`].
+        audio (`Mapping`, *optional*): Fields of [`EmoIclFeatureExtractor`] such as `trim_silence` and `level`.
 
     Returns:
         [`EmoIclFeatureExtractor`]
     """
     encoder: Any = model.get_encoder(modality="audio")
+    audio = audio or {}
     if encoder.input_type == "log_mel":
-        return EmoIclFeatureExtractor(feature_size=encoder.config.num_mel_bins, trim_silence=trim_silence)
+        return EmoIclFeatureExtractor(feature_size=encoder.config.num_mel_bins, **audio)
     if encoder.input_type == "filterbank":
-        return EmoIclFeatureExtractor(
-            feature_size=encoder.config.feature_projection_input_dim,
-            input_type="filterbank",
-            trim_silence=trim_silence,
-        )
+        size = encoder.config.feature_projection_input_dim
+        return EmoIclFeatureExtractor(feature_size=size, input_type="filterbank", **audio)
     # A damaged file must not pass for one that is not there.
     with naming_damage(checkpoint, "preprocessor_config.json"):
         try:
             do_normalize = AutoFeatureExtractor.from_pretrained(checkpoint, trust_remote_code=False).do_normalize
         except OSError:
             do_normalize = True
-    return EmoIclFeatureExtractor(
-        feature_size=1, input_type="waveform", do_normalize=do_normalize, trim_silence=trim_silence
-    )
+    return EmoIclFeatureExtractor(feature_size=1, input_type="waveform", do_normalize=do_normalize, **audio)

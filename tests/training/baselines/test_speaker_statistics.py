@@ -171,3 +171,40 @@ def test_directions_whiten_the_spread_within_a_speaker_and_label(monkeypatch):
     told = (group_means(x, labels) @ directions).var(0)
     assert told[0] > 3 * told[1] > 9 * told[2]
     assert discriminant_directions(x, factors, size=2) == pytest.approx(directions[:, :2])
+
+
+def test_copies_count_as_other_speakers_of_the_same_corpora(corpora):
+    training, _, features = corpora
+    factors = Factors.of_corpus(training)
+    both = factors.with_copies(1)
+    assert len(both.labels) == 2 * len(training) and both.num_cells == 2 * factors.num_cells
+    assert len(set(both.speakers)) == 2 * len(set(factors.speakers))
+    assert set(both.corpora) == set(factors.corpora)
+    assert factors.with_copies(0).speakers.tolist() == factors.speakers.tolist()
+
+
+def test_what_copies_vary_in_is_variance_of_speakers(corpora):
+    """A room moves all utterances of a copy alike: the noise stays, and the speakers vary more."""
+    training, _, features = corpora
+    pooled = PooledFeatures(features)(training)
+    factors = Factors.of_corpus(training)
+    rng = np.random.default_rng(0)
+    rooms = {speaker: 5 * pooled.std(0) * rng.standard_normal(pooled.shape[1]) for speaker in training.by_speaker}
+    copy = pooled + np.stack([rooms[speaker] for speaker in training.speaker_ids])
+    alone = variance_components(pooled, factors)
+    both = variance_components(np.concatenate([pooled, copy]), factors.with_copies(1))
+    np.testing.assert_allclose(both["noise"], alone["noise"])
+    assert (both["speaker"] > 3 * alone["speaker"]).all()
+
+
+def test_copies_that_are_no_different_change_nothing(corpora):
+    training, test, features = corpora
+    pooled = PooledFeatures(features)(training)
+    labels = {"label_words": list(LABELS), "label_token_ids": [[number] for number in range(len(LABELS))]}
+    fitted = [
+        fit_adaptation(training, pooled, EmoIclAdaptationConfig(sources=SOURCES, **labels), copies)
+        for copies in ([], [pooled, pooled])
+    ]
+    episodes, of_test = episodes_of(test, shots=2), PooledFeatures(features)(test)
+    alone, both = (label_evidence(adaptation, of_test, episodes) for adaptation in fitted)
+    np.testing.assert_allclose(both, alone, rtol=0.02, atol=0.02)

@@ -85,11 +85,11 @@ def test_an_interrupted_fill_goes_on_where_it_stopped(features, corpus, computed
     def interrupt(waveforms):
         if len(computed) > 4:
             raise KeyboardInterrupt
-        return extract(features.feature_extractor, waveforms)
+        return extract(waveforms)
 
-    extract = type(features.feature_extractor).__call__
+    extract = features.feature_extractor.extract
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(type(features.feature_extractor), "__call__", lambda self, waveforms: interrupt(waveforms))
+        patch.setattr(type(features.feature_extractor), "extract", lambda self, waveforms: interrupt(waveforms))
         features.fill(corpus, batch_size=2)
     computed.clear()
     features.fill(corpus)

@@ -145,7 +145,7 @@ def test_saved_and_loaded_by_the_auto_classes(composed, tmp_path):
 
 
 def test_reserved_tokens_and_the_trim_are_saved_and_loaded(whisper, corpus, tmp_path):
-    model, processor = compose_tiny(whisper, num_open_labels=2, trim_silence=30.0)
+    model, processor = compose_tiny(whisper, num_open_labels=2, audio={"trim_silence": 30.0, "level": -26.0})
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
     loaded = AutoProcessor.from_pretrained(tmp_path)
@@ -171,7 +171,7 @@ def test_without_them_all_words_are_written_as_they_are(composed):
 
 def test_a_classifiers_utterances_are_trimmed_too(whisper):
     for encoder in (str(whisper), None):
-        _, extractor = compose_classifier(encoder, LABELS, trim_silence=25.0)
+        _, extractor = compose_classifier(encoder, LABELS, audio={"trim_silence": 25.0})
         assert extractor.trim_silence == 25.0
 
 
