@@ -23,9 +23,9 @@ class ExampleSpeaker:
 
 def example_speakers(pipe: EmoIclPipeline) -> list[ExampleSpeaker]:
     """
-    The bundled speakers, each with the target that the model is least sure of without enrollment, and in the order of
-    how sure it is: that is where an enrollment has something to tell. Neither the right label nor the answer with the
-    enrollment is looked at.
+    The bundled speakers, each with the target of which the model's two best labels are nearest to each other without
+    enrollment, and in the order of how near: that is where an enrollment has something to tell. Neither the right
+    label nor the answer with the enrollment is looked at.
 
     Args:
         pipe ([`EmoIclPipeline`]): The recognizer. Without all of the bundled clips' labels among those of its model
@@ -40,9 +40,9 @@ def example_speakers(pipe: EmoIclPipeline) -> list[ExampleSpeaker]:
         takes = {label: [corpus[i] for i in indices if corpus.labels[i] == label] for label in labels}
         enrollment = tuple(takes[label][0] for label in labels)
         examples += [ExampleSpeaker(enrollment, target) for label in labels for target in takes[label][1:]]
-    answers = pipe([example.target.audio for example in examples], top_k=1, batch_size=16)
-    order = sorted(range(len(examples)), key=lambda number: answers[number][0]["score"])
-    least_sure: dict[str, ExampleSpeaker] = {}
-    for number in order:
-        least_sure.setdefault(examples[number].target.speaker_id, examples[number])
-    return list(least_sure.values())
+    answers = pipe([example.target.audio for example in examples], top_k=2, batch_size=16)
+    margins = [best["score"] - second["score"] for best, second in answers]
+    nearest: dict[str, ExampleSpeaker] = {}
+    for number in sorted(range(len(examples)), key=margins.__getitem__):
+        nearest.setdefault(examples[number].target.speaker_id, examples[number])
+    return list(nearest.values())
