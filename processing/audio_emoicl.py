@@ -214,7 +214,9 @@ def _peek_rate(blocks: Iterator[tuple[np.ndarray, int]]) -> tuple[Iterator[tuple
     first = next(blocks, None)
     if first is None:
         raise ValueError("empty: it holds no samples")
-    return chain([first], blocks), _check_rate(first[1])
+    if not MIN_RATE <= first[1] <= MAX_RATE:
+        raise ValueError(f"its header has a sampling rate of {first[1]} Hz; {MIN_RATE} to {MAX_RATE} are taken")
+    return chain([first], blocks), int(first[1])
 
 
 def _to_numpy(array) -> np.ndarray:

@@ -165,7 +165,7 @@ def run(options: argparse.Namespace) -> None:
                 continue
             if "error" in result:
                 num_unusable += 1
-                result["error"] = name_shots(result["error"], places)
+                result["error"] = options.parser.in_options(name_shots(result["error"], places))
                 tqdm.write(f"{result['audio']}: {result['error']}", file=sys.stderr)
             write(probable(result, options.threshold))
     if num_enrolled:

@@ -210,7 +210,7 @@ def test_long_recordings_have_a_timeline(run, predict, enroll, tmp_path):
     recording = np.sin(2 * np.pi * 300 * times) * (times > 10)
     soundfile.write(tmp_path / "long.wav", recording, 16000)
     (refused,) = predict(tmp_path / "long.wav", status=1)
-    assert "too long: 30.5 s" in refused["error"]
+    assert "too long: 30.5 s" in refused["error"] and "with --window and --hop" in refused["error"]
     arguments = [tmp_path / "long.wav", "--window", 5, "--hop", 5, "--enroll", enroll(ENROLLMENT)]
     (answer,) = predict(*arguments)
     assert [window["end"] for window in answer["timeline"]] == [5, 10, 15, 20, 25, 30, 30.5]

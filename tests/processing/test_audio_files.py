@@ -123,6 +123,8 @@ def test_blocks_are_resampled_as_the_whole(sampling_rate, monkeypatch):
 def test_rates_that_no_recorder_has_are_refused(rate):
     with pytest.raises(ValueError, match=f"1000 to 1000000; got {rate}"):
         decode_audio({"array": SPEECH, "sampling_rate": rate})
+    with pytest.raises(ValueError, match=f"its header has a sampling rate of {rate} Hz; 1000 to 1000000 are taken"):
+        decode_audio(encoded(SPEECH[:10], rate))
 
 
 def test_memory_is_that_of_an_utterance():
