@@ -66,7 +66,7 @@ def test_the_wheel_has_every_file_of_the_package(wheel):
 
 
 @needs_bundled
-def test_the_wheel_answers_and_makes_a_space(wheel, tmp_path):
+def test_the_wheel_answers_shows_its_demo_and_makes_a_space(wheel, tmp_path):
     site = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(site)
     clip = tmp_path / "clip.ogg"
@@ -80,6 +80,7 @@ from emoicl.app.space import write_space
 print(emoicl.__file__, emoicl_commands.__file__, emoicl.__version__)
 write_space("space", "bursts")
 build_app(emoicl.load_pipeline("bursts"))
+assert emoicl_commands.cli.main(["demo", "--seeds", "1", "--output", "demo"]) == 0
 sys.exit(emoicl_commands.cli.main(["predict", "clip.ogg", "--model", "bursts", "--top-k", "1"]))
 """
     # What stands on the path goes before an editable installation.
@@ -87,4 +88,5 @@ sys.exit(emoicl_commands.cli.main(["predict", "clip.ogg", "--model", "bursts", "
     places, *_, answer = output.splitlines()
     assert places.split()[:2] == [str(site / "emoicl/__init__.py"), str(site / "emoicl_commands/__init__.py")]
     assert '"label"' in answer
+    assert len(list((tmp_path / "demo").rglob("*.png"))) >= 2
     assert sorted(path.name for path in (tmp_path / "space").iterdir()) == ["README.md", "app.py", "requirements.txt"]
