@@ -62,11 +62,12 @@ class TestReader(TestConditionalGeneration):
         "model.adaptation",
     )
 
-    def model(self, **fields):
+    def model(self, **fields: Any):
         # Its tokens are made by the adaptation, which can be left out of the answer alone.
         if "adaptation_config" in fields:
             fields["adaptation_config"] = tiny_adaptation(probe_weight=0.0, prototype_weight=0.0)
-        return tiny_model(**(READER | {"speech_layer": [1, 2]} | fields))
+        fields = READER | {"speech_layer": [1, 2]} | fields
+        return tiny_model(**fields)
 
     def batch(self):
         return tiny_batch(num_query_tokens=1) | {"labels": CANDIDATES}

@@ -35,13 +35,14 @@ def compose_system(whisper, tmp_path):
     def compose_one(system, **fields):
         torch.manual_seed(0)
         scratch = system == "Scratch"
+        sizes: dict[str, Any] = SIZES | {"num_hidden_layers": 0 if scratch else 1} | fields
         model, feature_extractor = compose_classifier(
             None if scratch else str(whisper),
             LABELS,
             ENROLLMENT_LABELS[system],
             speech_layer=None if scratch else 2,
             speech=SCRATCH_SIZES if scratch else None,
-            **(SIZES | {"num_hidden_layers": 0 if scratch else 1} | fields),
+            **sizes,
         )
         if scratch:
             return model, feature_extractor, InputCache(feature_extractor)
