@@ -437,8 +437,9 @@ def _read_header(path: Path) -> dict:
         raise ValueError(f"{path}: not a speaker profile, which is a plain file and no folder or link")
     try:
         with path.open("rb") as file:
-            if _is_too_large(status.st_size, file.read(8)):
-                raise ValueError("it is larger than any")
+            if _is_too_large(status.st_size, start := file.read(8)):
+                # Of other files the first bytes are no size of a description.
+                raise ValueError("it is larger than any" if status.st_size > MAX_BYTES else f"it begins with {start}")
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
         if metadata.get("format") != FORMAT:

@@ -462,6 +462,15 @@ def test_sizes_are_limited(recognizer, profile, saved, monkeypatch):
         profile.save(saved.with_name("new"))
 
 
+def test_another_file_is_not_called_large(tmp_path):
+    file = tmp_path / "hello.profile"
+    file.write_text("Anger, as far as I remember, or joy.")
+    with pytest.raises(
+        ValueError, match=r"hello.profile: is not a speaker profile, or damaged: it begins with b'Anger, a'"
+    ):
+        SpeakerProfile.load(file)
+
+
 def test_delete(saved, tmp_path):
     rewrite(saved, schema_version=99)
     SpeakerProfile.delete(saved)
