@@ -37,9 +37,9 @@ trainer = Seq2SeqTrainer(
     model=model,
     args=Seq2SeqTrainingArguments(
         "outputs/seq2seq",
-        max_steps=30,
+        max_steps=60,
         per_device_train_batch_size=16,
-        learning_rate=1e-3,
+        learning_rate=2e-3,
         logging_steps=10,
         remove_unused_columns=False,
         dataloader_pin_memory=torch.accelerator.is_available(),  # On a CPU alone it would warn.
