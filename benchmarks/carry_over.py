@@ -17,11 +17,13 @@ from tabulate import tabulate
 
 from emoicl import load_corpus
 from emoicl.modeling.configuration_emoicl import EmoIclAdaptationConfig
+from emoicl.processing.processing_emoicl import CANDIDATE_LABELS
 from emoicl.training.baselines.pooling import PooledFeatures
 from emoicl.training.baselines.prototypes import tuning_episodes
-from emoicl.training.baselines.speaker_statistics import fit_adaptation, label_evidence
+from emoicl.training.baselines.speaker_statistics import label_evidence
 from emoicl.training.data.corpus import Corpus
 from emoicl.training.data.features import FeatureCache
+from emoicl.training.systems.adaptation import fit_to_features
 from emoicl.training.systems.composition import compose
 
 
@@ -44,8 +46,7 @@ def measure(training: Corpus, test: Corpus, features: FeatureCache, num_copies: 
     # There is no tokenizer: the number of a label stands for its tokens.
     numbers = [[number] for number in range(len(labels))]
     config = EmoIclAdaptationConfig(size=SIZE, label_words=labels, label_token_ids=numbers)
-    pooled, *copies = (PooledFeatures(of_copy)(training) for of_copy in (features, *features.copies(num_copies)))
-    adaptation = fit_adaptation(training, pooled, config, copies)
+    adaptation = fit_to_features(training, features, config, num_copies)
     config.probe_weight, config.prototype_weight = 1.0, PROTOTYPE_WEIGHT
     test = Corpus(utterance for utterance in test if utterance.label in labels)
     of_test, cells = PooledFeatures(features)(test), []
@@ -66,16 +67,15 @@ def main() -> None:
     parser.add_argument("--speech-encoder", default="openai/whisper-base", metavar="NAME")
     options = parser.parse_args()
     logging.getLogger("emoicl").setLevel(logging.ERROR)
-    labels = ["Neutral", "Surprise", "Sadness", "Joy", "Fear", "Disgust", "Anger"]
     corpora = {
         name: load_corpus(
-            [options.data_folder / name / f"{split}.parquet" for split in ("train", "validation")], labels
+            [options.data_folder / name / f"{split}.parquet" for split in ("train", "validation")], CANDIDATE_LABELS
         )
         for name in ("ravdess", "nemo")
     }
     rows = []
     for variant, (layer, audio, num_copies) in VARIANTS.items():
-        model, processor = compose(options.speech_encoder, labels, speech_layer=layer, audio=audio)
+        model, processor = compose(options.speech_encoder, CANDIDATE_LABELS, speech_layer=layer, audio=audio)
         features = FeatureCache(model, processor.feature_extractor)
         for training, test in (("ravdess", "nemo"), ("nemo", "ravdess")):
             rows.append([variant, training, test, *measure(corpora[training], corpora[test], features, num_copies)])

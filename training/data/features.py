@@ -114,9 +114,12 @@ class FeatureCache:
         extractor = self.feature_extractor
         waveforms = [extractor.decode(utterance.audio, name=utterance.name) for utterance in utterances]
         if self.copy is not None:
-            voices = [Augmentation.of_speaker(utterance.speaker_id, self.copy) for utterance in utterances]
+            speakers = [utterance.speaker_id for utterance in utterances]
+            voices = {speaker: Augmentation.of_speaker(speaker, self.copy) for speaker in set(speakers)}
             # Before it is trimmed, the noise would pass for the end of the utterance.
-            waveforms = [voice(extractor.trim(waveform)) for voice, waveform in zip(voices, waveforms, strict=True)]
+            waveforms = [
+                voices[who](extractor.trim(waveform)) for who, waveform in zip(speakers, waveforms, strict=True)
+            ]
         inputs = extractor.extract(waveforms).to(self.model.device)
         features, mask = self.model.get_speech_features(**inputs)
         lengths = mask.sum(1).tolist()
