@@ -29,10 +29,15 @@ class CommandParser(argparse.ArgumentParser):
     def parse_known_args(self, args=None, namespace=None):  # pyright: ignore[reportIncompatibleMethodOverride]
         options, rest = super().parse_known_args(args, namespace)
         vars(options).setdefault("parser", self)
-        if rest and not getattr(options, "takes_overrides", False):
+        if not getattr(options, "takes_overrides", False):
+            self.refuse(rest)
+        return options, rest
+
+    def refuse(self, rest: Sequence[str]) -> None:
+        """Complains about arguments that nothing takes, if there are some."""
+        if rest:
             known = [option for action in self._actions for option in action.option_strings]
             self.error(f"unrecognized arguments: {' '.join(rest)}{nearest(rest[0], known)}")
-        return options, rest
 
     def error(self, message: str) -> NoReturn:
         if match := re.search(r"invalid choice: '(.+)' \(choose from (.+)\)", message):

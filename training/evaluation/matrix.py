@@ -208,11 +208,14 @@ def render(matrix: Mapping[str, Any]) -> str:
     """
     systems = [system["name"] for system in matrix["systems"]]
     cells = {(cell["system"], cell["corpus"]): cell for cell in matrix["cells"]}
-    rows = [[plain(name), *(summary(cells[name, corpus]) for corpus in matrix["corpora"])] for name in systems]
+    rows = [
+        [plain(name), trained_on(system), *(summary(cells[name, corpus]) for corpus in matrix["corpora"])]
+        for name, system in zip(systems, matrix["systems"], strict=True)
+    ]
     parts = [
         "# Each system on each corpus",
         f"UA_spk at the fewest and the most shots, {matrix['setting']}, {len(matrix['seeds'])} draws. {MARKS}.",
-        markdown_table(["system", *map(plain, matrix["corpora"])], rows),
+        markdown_table(["system", "trained on", *map(plain, matrix["corpora"])], rows),
     ]
     parts += trust_section(matrix, systems, cells)
     for corpus in matrix["corpora"]:
@@ -260,6 +263,11 @@ def trust_section(
         )
         parts.append(markdown_table(head, odd))
     return parts
+
+
+def trained_on(system: Mapping[str, Any]) -> str:
+    """The corpora that are known."""
+    return plain(" + ".join(system["trained_on"]) or ("-" if system["is_known"] else "?"))
 
 
 def surest(report: Mapping[str, Any]) -> str:

@@ -76,9 +76,9 @@ class Recipe:
     Args:
         name (`str`): That of its file.
         run (`list[str]`): The stages to run, in their order.
-        stages (`dict`): By name, the `type` of a stage (adaptation, classifier, encoder, linear_probe,
-            made_up_speakers, meta_icl, prototypes or weights) and its fields: the arguments of its trainer, and those
-            of its class.
+        stages (`dict`): By name, the `type` of a stage (adaptation, classifier, contrastive_shots, encoder,
+            linear_probe, made_up_speakers, meta_icl, normalized_probe, prototypes, shots_alone or weights) and its
+            fields: the arguments of its trainer, and those of its class.
         train (`list[str]`): Tables of the training speakers, relative to `data_folder`.
         validation (`list[str]`): Tables of the speakers that choose the best checkpoint.
         test (`list[str]`): Tables of the speakers that are reported on.

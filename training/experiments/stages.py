@@ -13,9 +13,12 @@ from emoicl.modeling.configuration_emoicl import EmoIclClassifierConfig, EmoIclS
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
 from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
 from emoicl.processing.processing_emoicl import EmoIclProcessor
+from emoicl.training.baselines.contrastive import ContrastiveShots, CroppedFeatures
 from emoicl.training.baselines.pooling import PooledFeatures
 from emoicl.training.baselines.prototypes import LinearProbe, PrototypeBaseline
-from emoicl.training.baselines.speaker_statistics import split_sources
+from emoicl.training.baselines.shots_alone import ShotsAlone
+from emoicl.training.baselines.speaker_normalization import NormalizedProbe
+from emoicl.training.baselines.speaker_statistics import check_corpus, split_sources
 from emoicl.training.data.corpus import Corpus
 from emoicl.training.data.features import FeatureCache
 from emoicl.training.episodes.classifier_inputs import InputCache
@@ -141,6 +144,8 @@ class Stage:
     trainer_arguments: ClassVar[type | None] = None
     # Whether a recipe may end with it.
     is_testable: ClassVar[bool] = True
+    # Whether what it makes hangs on the training speakers.
+    is_trained: ClassVar[bool] = True
     # Arguments that differ for this stage from what all stages share.
     defaults: ClassVar[dict[str, Any]] = {}
     # Fields that are sizes of a model, and the configuration that has them.
@@ -457,10 +462,45 @@ class LinearProbeStage(Stage):
 class PrototypesStage(Stage):
     """Fits the probe centered on the enrollment, with prototypes of its labels: the baseline with enrollment."""
 
+    def check(self, context: Context) -> None:
+        check_corpus(context.training, context.recipe.labels)
+
     def run(self, context: Context) -> Context:
         pooled, labels = PooledFeatures(context.latest_speech_lm().features), context.recipe.labels
         baseline = PrototypeBaseline(context.training, pooled, labels, context.validation)
         return replace(context, recognizer=baseline, checkpoint=None)
+
+
+@dataclass
+class NormalizedProbeStage(Stage):
+    """Fits the probe that is normalized by the speaker's audio: the baseline with an enrollment without labels."""
+
+    def run(self, context: Context) -> Context:
+        pooled = PooledFeatures(context.latest_speech_lm().features)
+        baseline = NormalizedProbe(context.training, pooled, context.recipe.labels)
+        return replace(context, recognizer=baseline, checkpoint=None)
+
+
+@dataclass
+class ShotsAloneStage(Stage):
+    """A logistic regression on the shots of each episode: the baseline without training speakers."""
+
+    is_trained = False
+
+    def run(self, context: Context) -> Context:
+        pooled = PooledFeatures(context.latest_speech_lm().features)
+        return replace(context, recognizer=ShotsAlone(pooled, context.recipe.labels), checkpoint=None)
+
+
+@dataclass
+class ContrastiveShotsStage(Stage):
+    """Contrastive tuning on the shots of each episode, the way of SetFit: a baseline without training speakers."""
+
+    is_trained = False
+
+    def run(self, context: Context) -> Context:
+        cropped = CroppedFeatures(context.latest_speech_lm().features)
+        return replace(context, recognizer=ContrastiveShots(cropped, context.recipe.labels), checkpoint=None)
 
 
 @dataclass
@@ -492,11 +532,14 @@ class WeightsStage(Stage):
 STAGES: dict[str, type[Stage]] = {
     "adaptation": AdaptationStage,
     "classifier": ClassifierStage,
+    "contrastive_shots": ContrastiveShotsStage,
     "encoder": EncoderStage,
     "linear_probe": LinearProbeStage,
     "made_up_speakers": MadeUpSpeakersStage,
     "meta_icl": MetaIclStage,
+    "normalized_probe": NormalizedProbeStage,
     "prototypes": PrototypesStage,
+    "shots_alone": ShotsAloneStage,
     "weights": WeightsStage,
 }
 

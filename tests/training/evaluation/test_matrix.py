@@ -70,7 +70,7 @@ def test_cells_marks_and_controls(systems, tables, tmp_path):
     rows = [(row["shots"], row["control"]) for row in found["mine", "beeps"]["report"]["rows"]]
     assert rows == [(0, None), (1, None), (2, None), (2, "rotated"), (2, "unlabeled")]
     assert text == (tmp_path / "out" / "matrix.md").read_text()
-    assert "| mine | 0.333 to 0.333 \\* | 0.500 to 0.500 |" in text
+    assert "| mine | tones | 0.333 to 0.333 \\* | 0.500 to 0.500 |" in text
     assert "| UA_spk | 0-shot | 1-shot | 2-shot | 3-shot | 3-shot, rotated | 3-shot, other speaker |" in text
     assert "| calibration error | 0-shot | 1-shot | 2-shot | 2-shot, rotated | 2-shot, without labels |" in text
     assert "12 utterances of 2 speakers." in text and "| negative log-likelihood |" in text

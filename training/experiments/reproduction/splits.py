@@ -126,8 +126,8 @@ def load_folds(
     return folds
 
 
-def read_splits(folder: Path, labels: Sequence[str]) -> dict[str, Corpus]:
-    """The three tables of a corpus."""
+def read_splits(folder: Path, labels: Sequence[str] | None = None) -> dict[str, Corpus]:
+    """The three tables of a corpus: all utterances, or those of some labels."""
     paths = {split: folder / f"{split}.parquet" for split in PARTS}
     if absent := [path.name for path in paths.values() if not path.is_file()]:
         raise ValueError(f"{folder} lacks {', '.join(absent)}: a corpus is a folder with {', '.join(PARTS)}.parquet.")
