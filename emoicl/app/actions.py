@@ -1,13 +1,13 @@
 """What follows a click: from the values of the page's parts to new values, or to a message."""
 
-from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from emoicl.app import views
-from emoicl.app.examples import ExampleSpeaker
+from emoicl.app.examples import ExampleSpeaker, example_speakers, has_examples
 from emoicl.app.session import Session, enroll, recognize, remove
 from emoicl.processing.pipeline_emoicl import EmoIclPipeline
 
@@ -24,13 +24,22 @@ class Actions:
 
     Args:
         pipe ([`EmoIclPipeline`]): The recognizer.
-        examples (`Sequence[ExampleSpeaker]`): Speakers to try the page with.
     """
 
-    def __init__(self, pipe: EmoIclPipeline, examples: Sequence[ExampleSpeaker]):
+    def __init__(self, pipe: EmoIclPipeline):
         self.pipe = pipe
-        self.examples = examples
         self.labels: list[str] = list(pipe.processor.candidate_labels)
+        self.has_examples = has_examples(pipe)
+
+    @cached_property
+    def examples(self) -> list[ExampleSpeaker]:
+        """Speakers to try the page with. To choose them takes as long as the model takes for all bundled clips."""
+        return example_speakers(self.pipe)
+
+    def choose_examples(self) -> None:
+        """Chooses them before somebody asks for one."""
+        if self.has_examples:
+            _ = self.examples
 
     def add(self, session: Session, recording: str | None, label: str, consent: bool) -> tuple[Any, ...]:
         """

@@ -21,6 +21,11 @@ class ExampleSpeaker:
     target: Utterance
 
 
+def has_examples(pipe: EmoIclPipeline) -> bool:
+    """Whether all of the bundled clips' labels are among those of the model."""
+    return set(load_corpus(BUNDLED_CLIPS).labels) <= set(pipe.processor.candidate_labels)
+
+
 def example_speakers(pipe: EmoIclPipeline) -> list[ExampleSpeaker]:
     """
     The bundled speakers, each with the target of which the model's two best labels are nearest to each other without
@@ -28,13 +33,10 @@ def example_speakers(pipe: EmoIclPipeline) -> list[ExampleSpeaker]:
     label nor the answer with the enrollment is looked at.
 
     Args:
-        pipe ([`EmoIclPipeline`]): The recognizer. Without all of the bundled clips' labels among those of its model
-            there are no examples.
+        pipe ([`EmoIclPipeline`]): The recognizer, one that [`has_examples`].
     """
-    corpus, candidate_labels = load_corpus(BUNDLED_CLIPS), pipe.processor.candidate_labels
-    if not set(corpus.labels) <= set(candidate_labels):
-        return []
-    labels = [label for label in candidate_labels if label in corpus.labels]
+    corpus = load_corpus(BUNDLED_CLIPS)
+    labels = [label for label in pipe.processor.candidate_labels if label in corpus.labels]
     examples = []
     for indices in corpus.by_speaker.values():
         takes = {label: [corpus[i] for i in indices if corpus.labels[i] == label] for label in labels}

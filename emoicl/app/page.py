@@ -8,7 +8,6 @@ from gradio.themes import Base, LocalFont
 
 from emoicl.app import views
 from emoicl.app.actions import NO_LABEL, Actions
-from emoicl.app.examples import example_speakers
 from emoicl.app.session import Session
 from emoicl.loading import load_pipeline
 from emoicl.processing.classification_pipeline_emoicl import EmoIclClassificationPipeline
@@ -64,13 +63,13 @@ def build_app(pipe: EmoIclPipeline | EmoIclClassificationPipeline) -> gr.Blocks:
     """
     if not isinstance(pipe, EmoIclPipeline):
         raise ValueError("The page needs a speech language model; this model is a classifier, which enrolls nobody.")
-    actions = Actions(pipe, example_speakers(pipe))
+    actions = Actions(pipe)
     with gr.Blocks(title="emoicl", analytics_enabled=False, delete_cache=DELETE_FILES) as page:
         session = gr.State(Session())
         with gr.Row(elem_id="emoicl-top"):
             _html(views.header_view(), scale=3)
             example = gr.Button(
-                "Try an example speaker", size="sm", visible=bool(actions.examples), elem_id="emoicl-example"
+                "Try an example speaker", size="sm", visible=actions.has_examples, elem_id="emoicl-example"
             )
         with gr.Row(equal_height=False, elem_id="emoicl-columns"):
             with gr.Column(min_width=340):
@@ -81,6 +80,7 @@ def build_app(pipe: EmoIclPipeline | EmoIclClassificationPipeline) -> gr.Blocks:
         _html(views.notice_view(), elem_id="emoicl-notice")
         turn = gr.State(0)
         example.click(actions.show_example, turn, [session, target, said, problem, turn], **ON_THE_MODEL)
+        page.load(actions.choose_examples, **ON_THE_MODEL)
     return page
 
 

@@ -54,7 +54,7 @@ def session(pipe):
 
 @pytest.fixture
 def actions(pipe):
-    return Actions(pipe, [])
+    return Actions(pipe)
 
 
 def scores(answers):
@@ -230,7 +230,9 @@ def test_a_classifier_has_no_page():
 
 
 def test_a_model_of_other_labels_has_no_examples(pipe):
-    assert example_speakers(pipe) == []
+    actions = Actions(pipe)
+    assert not actions.has_examples
+    actions.choose_examples()
 
 
 @needs_bundled
@@ -245,7 +247,10 @@ def test_an_example_on_the_bundled_model(tmp_path):
     answers = [pipe(speaker.target.audio, top_k=2) for speaker in speakers]
     margins = [best["score"] - second["score"] for best, second in answers]
     assert margins == sorted(margins)
-    actions = Actions(pipe, speakers)
+    actions = Actions(pipe)
+    assert actions.has_examples and "examples" not in vars(actions), "the page opens before they are chosen"
+    actions.choose_examples()
+    assert actions.examples == speakers
     session, target, said, problem, turn = actions.show_example(8)
     assert (len(session), problem, turn) == (7, "", 9)
     assert "Example speaker 1 of 8" in said
