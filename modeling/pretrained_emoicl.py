@@ -58,6 +58,12 @@ class EmoIclPreTrainedModel(PreTrainedModel):
         model.freeze_speech_encoder()
         return (model, info) if output_loading_info else model
 
+    def save_pretrained(self, *args: Any, save_original_format: bool = False, **kwargs: Any) -> None:
+        """Saves as [`~transformers.PreTrainedModel.save_pretrained`] does, under the names that weights have here. By
+        default transformers would bring back those that it changed at loading, among which it counts (5.23)
+        `model.language_model.model` of a decoder-only language model: what a Trainer resumes would lack them."""
+        super().save_pretrained(*args, save_original_format=save_original_format, **kwargs)
+
     def post_init(self) -> None:
         """What transformers does when a model is built; then the speech encoder is frozen, if it is to be."""
         super().post_init()

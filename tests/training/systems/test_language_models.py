@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny import LABELS
 from tiny_checkpoints import LANGUAGE_MODELS, edit_config, randomize, save_language_model
 from tiny_corpus import MODEL_FIELDS, SIZES, THREE_STEPS
@@ -116,6 +117,10 @@ def test_saved_and_loaded(composed, tmp_path):
     for name in ("pad_token_id", "eos_token_id", "decoder_start_token_id", "audio_token_id"):
         assert getattr(reloaded.config, name) == getattr(model.config, name)
     assert again.tokenizer.decode([again.audio_token_id], skip_special_tokens=True) == ""
+    # As a Trainer saves it, which reads it without what transformers changes of names.
+    reloaded.save_pretrained(tmp_path / "again")
+    saved = load_file(tmp_path / "again" / "model.safetensors")
+    assert saved.keys() == reloaded.state_dict().keys() - reloaded.all_tied_weights_keys.keys()
 
 
 @torch.no_grad()
