@@ -29,6 +29,7 @@ from emoicl.training.publishing.provenance import (
     carry_provenance,
     save_report,
 )
+from emoicl.training.systems.lora import check_adapters
 
 
 def train(recipe: Recipe) -> EvaluationReport:
@@ -120,9 +121,16 @@ def check_parts(recipe: Recipe) -> None:
     """
     if not recipe.tests:
         raise ValueError(f"The recipe {recipe.name} has no `tests`: leave the field out for those of all recipes.")
+    if recipe.lora and recipe.language_model is None:
+        raise ValueError(
+            f"The recipe {recipe.name} has `lora`, which adapts a pretrained language model: name a `language_model`, "
+            "or leave `lora` out."
+        )
     for part in (recipe.speech_encoder, recipe.language_model):
         if part is not None:
             find_pretrained(part)
+    if recipe.language_model is not None and recipe.lora:
+        check_adapters(recipe.language_model, recipe.lora)
     if recipe.speech_encoder is not None:
         config = AutoConfig.from_pretrained(recipe.speech_encoder, trust_remote_code=False)
         check_speech_encoder(config)

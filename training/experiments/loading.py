@@ -16,6 +16,7 @@ from emoicl.training.data.tables import is_file
 from emoicl.training.experiments.recipe import Recipe, SystemTest
 from emoicl.training.experiments.stages import STAGES, written_types
 from emoicl.training.publishing.provenance import Provenance
+from emoicl.training.systems.lora import adapter_fields
 
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -27,14 +28,16 @@ NOT_SET = {item.name for item in fields(PreTrainedConfig)} | {
 }  # fmt: skip
 # Beyond what the types say, by the name of the field wherever it stands.
 RANGES = {
-    Field(gt=0): "learning_rate adaptation_learning_rate num_train_epochs eval_steps save_steps logging_steps longest",
+    Field(gt=0): "learning_rate adaptation_learning_rate num_train_epochs eval_steps save_steps logging_steps longest "
+    "lora_alpha",
     Field(ge=1): "num_query_tokens hidden_size intermediate_size num_attention_heads d_model d_kv d_ff num_layers "
     "num_decoder_layers num_heads per_device_train_batch_size per_device_eval_batch_size gradient_accumulation_steps "
-    "targets_per_speaker enrollment_seeds setting_seeds orders",
+    "targets_per_speaker enrollment_seeds setting_seeds orders r",
     Field(ge=0): "seed min_shots max_shots augmented_copies num_hidden_layers warmup_steps weight_decay max_grad_norm "
     "pseudo_speaker_spread enrolled_share_exponent",
     Field(ge=0, le=1): "symbol_share frame_share open_share hidden_share absent_share label_smoothing_factor",
-    Field(ge=0, lt=1): "feature_dropout dropout dropout_rate hidden_dropout_prob attention_probs_dropout_prob",
+    Field(ge=0, lt=1): "feature_dropout dropout dropout_rate hidden_dropout_prob attention_probs_dropout_prob "
+    "lora_dropout",
     Field(ge=-1): "max_steps",
 }
 RANGE_OF = {name: bounds for bounds, names in RANGES.items() for name in names.split()}
@@ -84,7 +87,7 @@ def load_recipe(name: str | Path, overrides: Mapping[str, Any] | None = None, si
             file or the option, the field, its value and what would be right.
     """
     path = find_recipe(name)
-    content: dict[str, Any] = {section: {} for section in (*SECTIONS, "stages", "card")}
+    content: dict[str, Any] = {section: {} for section in (*SECTIONS, "stages", "lora", "card")}
     origins: dict[str, str] = {}
     for layer_path, layer in read_layers(path, size):
         merge(content, layer, str(layer_path), origins)
@@ -185,6 +188,8 @@ def build(name: str, content: dict[str, Any], origins: Origins) -> Recipe:
     for section, described_by in SECTIONS.items():
         of_section = {key: hint for key, hint in hints_of(described_by).items() if key not in hints}
         check_fields(content[section], of_section, f"{section}.", origins)
+    if content["lora"]:
+        check_fields(content["lora"], adapter_fields(), "lora.", origins)
     check_stages(content, origins)
     content["stages"] = {stage: content["stages"][stage] for stage in content["run"]}
     if "tests" in content:

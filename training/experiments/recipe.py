@@ -23,6 +23,7 @@ COMPOSITION = (
     "speech_encoder",
     "speech_layer",
     "language_model",
+    "lora",
     "trim_silence",
     "level",
     "augmented_copies",
@@ -94,6 +95,9 @@ class Recipe:
         speech_layer (`int` or `list[int]`, *optional*): Its layer that is used, or several side by side; by default
             the last.
         language_model (`str`, *optional*): Hub name or folder of a pretrained one, by default a T5 from scratch.
+        lora (`dict`): Low-rank adapters that meta_icl and made_up_speakers train in place of the weights of a
+            pretrained language model, such as `{r: 16, lora_alpha: 32}`: fields of `LoraConfig` of peft (extra
+            `lora`). Without `target_modules` they are of all its linear layers but the head.
         trim_silence (`float`, *optional*): Field of [`EmoIclFeatureExtractor`]; by default nothing is cut.
         level (`float`, *optional*): The same; by default an utterance is as loud as it was recorded.
         augmented_copies (`int`, defaults to 0): How many copies of each training speaker, as if another person had
@@ -127,6 +131,7 @@ class Recipe:
     speech_encoder: str | None = None
     speech_layer: int | list[int] | None = None
     language_model: str | None = None
+    lora: dict[str, Any] = field(default_factory=dict)
     trim_silence: float | None = None
     level: float | None = None
     augmented_copies: int = 0

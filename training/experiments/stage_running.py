@@ -4,19 +4,20 @@ import json
 import logging
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from accelerate import PartialState
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, set_seed
 
 from emoicl.training.data.processes import sole_run
 from emoicl.training.data.writing import explain_full_disk, write_aside
 from emoicl.training.publishing.provenance import carry_provenance
 from emoicl.training.systems.checkpoints import ResumableTrainer, take_up
 from emoicl.training.systems.log_progress import LogProgress
+from emoicl.training.systems.lora import add_adapters
 
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ def run_stage(
     model: Model,
     make_trainer: Callable[[Model], ResumableTrainer],
     start: Callable[[Model], None] | None = None,
+    lora: Mapping[str, Any] | None = None,
 ) -> Model:
     """
     Trains a model, unless that was done before. Run again after an interruption, at whatever moment, it goes on at the
@@ -71,6 +73,9 @@ def run_stage(
         start (`Callable`, *optional*):
             Sets weights that training starts from, in place. What takes long is done once, however often a run is
             interrupted.
+        lora (`Mapping`, *optional*):
+            Low-rank adapters to train in place of the weights of a speech language model's language model, see
+            [`add_adapters`]. Checkpoints have them beside the weights, and the finished model has them merged.
 
     Returns:
         `PreTrainedModel`: The model at its best checkpoint, as read from `stage_dir/model`, beside its processor.
@@ -85,10 +90,19 @@ def run_stage(
             take_start(stage_dir / START_NAME, model, start)
         # Before the lock, because it tells accelerate which of several processes this is.
         trainer = make_trainer(model)
+        adapters = None
+        if lora:
+            # They begin alike, whether the run was interrupted before or not.
+            set_seed(trainer.args.seed)
+            adapters = add_adapters(cast(Any, model).model.language_model, lora)
         with sole_run(stage_dir), explain_full_disk(stage_dir):
-            train_stage(stage_dir, model, trainer)
+            train_stage(stage_dir, trainer)
+            if adapters is not None:
+                adapters.merge_and_unload()
             if trainer.is_world_process_zero():
+                keep_model(finished, model, trainer.processing_class)
                 shutil.rmtree(stage_dir / START_NAME, ignore_errors=True)
+            trainer.accelerator.wait_for_everyone()
     return type(model).from_pretrained(finished)
 
 
@@ -104,8 +118,8 @@ def take_start(folder: Path, model: PreTrainedModel, start: Callable[[Any], None
     model.load_state_dict(type(model).from_pretrained(folder).state_dict())
 
 
-def train_stage(stage_dir: Path, model: PreTrainedModel, trainer: ResumableTrainer) -> None:
-    """Trains a model from the newest whole checkpoint, if there is one, and saves it and the log."""
+def train_stage(stage_dir: Path, trainer: ResumableTrainer) -> None:
+    """Trains a model from the newest whole checkpoint, if there is one, and saves the log."""
     logger.info("Training %s.", stage_dir)
     trainer.add_callback(LogProgress(f"Training {stage_dir.name}"))
     with PartialState().main_process_first():
@@ -115,8 +129,6 @@ def train_stage(stage_dir: Path, model: PreTrainedModel, trainer: ResumableTrain
     if trainer.is_world_process_zero():
         with write_aside(stage_dir / "log.json") as aside:
             aside.write_text(json.dumps(trainer.state.log_history, indent=1))
-        keep_model(stage_dir / "model", model, trainer.processing_class)
-    trainer.accelerator.wait_for_everyone()
 
 
 def keep_model(folder: Path, model: PreTrainedModel, processor: Any) -> None:

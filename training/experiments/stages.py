@@ -267,6 +267,7 @@ class MetaIclStage(Stage):
                 processing_class=speech_lm.processor,
                 features=speech_lm.features,
             ),
+            lora=context.recipe.lora,
         )
         return context.hand_on(speech_lm._replace(model=model))
 
@@ -327,6 +328,7 @@ class MadeUpSpeakersStage(Stage):
                 model, args, context.training, speech_lm.processor, context.validation, speech_lm.features
             ),
             start,
+            context.recipe.lora,
         )
         return context.hand_on(speech_lm._replace(model=model))
 

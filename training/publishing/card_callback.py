@@ -40,6 +40,7 @@ class ModelCardCallback(TrainerCallback):
         # Trained twice, a model has both runs behind it.
         self.facts = self.facts or Provenance.of_model(model)
         self.stage = describe_stage(args, state, self.training, self.validation)
+        self.stage["arguments"] |= describe_adapters(model)
         self.facts.stages.append(self.stage)
         self.is_resumed = state.global_step > 0
 
@@ -69,3 +70,11 @@ class ModelCardCallback(TrainerCallback):
         # Adapters are saved without the model that they belong to, a speech encoder that is tuned without a processor.
         if all((Path(folder) / name).is_file() for name in ("config.json", "processor_config.json")):
             save_card(folder)
+
+
+def describe_adapters(model: PreTrainedModel) -> dict[str, Any]:
+    """Rank and scale of the low-rank adapters that peft has put into a model; nothing of a model without."""
+    for module in model.modules():
+        for config in getattr(module, "peft_config", {}).values():
+            return {"lora_r": config.r, "lora_alpha": config.lora_alpha}
+    return {}

@@ -1,4 +1,6 @@
 import json
+import re
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from emoicl.training.experiments import experiment
 from emoicl.training.experiments.experiment import check, train
 from emoicl.training.experiments.loading import load_recipe
 from emoicl.training.experiments.recipe import RECIPE_NAME, keep_settings, keeping_settings
+from emoicl.training.systems.made_up_trainer import MadeUpTrainer
 from emoicl.training.systems.meta_icl_trainer import MetaIclTrainer
 
 
@@ -138,6 +141,84 @@ def test_made_up_speakers_teach_a_pretrained_language_model(write, reader, tmp_p
     model = EmoIclForConditionalGeneration.from_pretrained(folder / "model")
     assert model.config.text_config.model_type == "llama"
     assert "1. `made_up`: 2 steps" in (folder / "model" / "README.md").read_text()
+
+
+@pytest.fixture
+def lora(content, tmp_path):
+    """Changes of a recipe by which adapters of a pretrained Llama are trained, and the weights of that."""
+    pytest.importorskip("peft")
+    folder = save_language_model("llama", tmp_path / "llama", LABELS)
+    changes = {"language_model": str(folder), "num_open_labels": 0, "text": {}, "lora": {"r": 2, "lora_dropout": 0.1}}
+    return changes, load_file(folder / "model.safetensors")
+
+
+@pytest.mark.parametrize("kind", ["meta_icl", "made_up_speakers"])
+def test_adapters_are_trained_in_place_of_the_language_model(write, content, reader, lora, kind):
+    changes, pretrained = lora
+    recipe = load_recipe(write(**((content if kind == "meta_icl" else reader) | changes)))
+    train(recipe)
+    folder = Path(recipe.output) / "model"
+    model, info = EmoIclForConditionalGeneration.from_pretrained(folder, output_loading_info=True)
+    assert not any(info.values())
+    stages = [name for name in recipe.run if recipe.stages[name]["type"] == kind]
+    for name, weight in model.model.language_model.state_dict().items():
+        change = weight[: len(pretrained.get(name, weight))] - pretrained.get(name, weight)
+        is_adapted = "_proj" in name
+        assert bool(change.any()) == is_adapted, name
+        assert not is_adapted or torch.linalg.matrix_rank(change, rtol=1e-3) <= 2 * len(stages), name
+    start = load_file(Path(recipe.output) / stages[0] / "model" / "model.safetensors")
+    assert not any("lora" in name for name in start)
+    assert re.search(r"lora_r.*2", (folder / "README.md").read_text())
+
+
+def test_an_interrupted_training_of_adapters_ends_as_if_it_had_not_been(write, reader, lora, monkeypatch, tmp_path):
+    made_up = reader["stages"]["made_up"] | {"max_steps": 4, "load_best_model_at_end": False}
+    stages = reader["stages"] | {"made_up": made_up}
+    recipes = [
+        load_recipe(write(**(reader | lora[0] | {"stages": stages, "output": str(tmp_path / name)})))
+        for name in ("whole", "interrupted")
+    ]
+    train(recipes[0])
+    training_step, seen = MadeUpTrainer.training_step, []
+
+    def interrupt(trainer, *args, **kwargs):
+        seen.append(trainer.state.global_step)
+        # Before there is a checkpoint, and after.
+        if (step := seen[-1]) in (0, 2) and seen.count(step) == 1:
+            torch.rand(1)
+            raise KeyboardInterrupt
+        return training_step(trainer, *args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MadeUpTrainer, "training_step", interrupt)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                train(recipes[1])
+        train(recipes[1])
+    assert seen == [0, 0, 1, 2, 2, 3]
+    one, other = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("whole", "interrupted"))
+    torch.testing.assert_close(other, one, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lora.rank": 16}, "lora.rank is no field"),
+        ({"lora.r": 0}, "lora.r is 0, but should be greater than or equal to 1"),
+        ({"lora.modules_to_save": ["qformer"]}, "lora.modules-to-save is no field"),
+        ({"lora.target_modules": ["query"]}, "^lora: Target modules .*query.* not found in the base model"),
+        ({"language_model": None}, "has `lora`, which adapts a pretrained language model: name a `language_model`"),
+    ],
+)
+def test_adapters_that_cannot_be_are_refused_before_tables_are_read(write, lora, changes, message):
+    with pytest.raises(ValueError, match=message):
+        train(load_recipe(write(**lora[0], train=["gone.csv"]), changes))
+
+
+def test_adapters_without_peft(write, lora, monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(ValueError, match=re.escape('`lora` needs peft, which is missing: pip install "emoicl[lora]"')):
+        load_recipe(write(**lora[0]))
 
 
 def test_made_up_speakers_and_an_adaptation(write, reader, tmp_path):
