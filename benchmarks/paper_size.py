@@ -15,6 +15,7 @@ import argparse
 import resource
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,6 +25,7 @@ from tabulate import tabulate
 from torch.utils.flop_counter import FlopCounterMode
 
 from emoicl.modeling.configuration_emoicl import EmoIclSpeechEncoderConfig
+from emoicl.modeling.lengths_emoicl import like_lengths
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
 from emoicl.modeling.speech_encoder_emoicl import EmoIclSpeechEncoder
 from emoicl.processing import EmoIclFeatureExtractor
@@ -46,16 +48,18 @@ H100_FLOPS = 989e12
 class RandomFeatures:
     """In place of a [`FeatureCache`]: frames for each utterance, as many as its length makes."""
 
-    def __init__(self, durations: dict[str, float], size: int):
-        self.durations, self.size = durations, size
+    def __init__(self, durations: dict[str, float], size: int, device: torch.device):
+        self.durations, self.size, self.device = durations, size, device
         # Useful frames, and all.
         self.frames = [0, 0]
 
     def load(self, utterances: list[Utterance]) -> dict[str, torch.Tensor]:
-        lengths = torch.tensor([round(FRAMES_PER_SECOND * self.durations[u.name]) for u in utterances])
-        mask = torch.arange(int(lengths.max())) < lengths[:, None]
-        self.frames = [self.frames[0] + int(mask.sum()), self.frames[1] + mask.numel()]
-        return {"speech_features": torch.randn(*mask.shape, self.size), "speech_features_mask": mask.long()}
+        frames = [round(FRAMES_PER_SECOND * self.durations[u.name]) for u in utterances]
+        computed = sum(len(group) * frames[group[0]] for group in like_lengths(frames))
+        self.frames = [self.frames[0] + sum(frames), self.frames[1] + computed]
+        mask = torch.arange(max(frames)) < torch.tensor(frames)[:, None]
+        features = torch.randn(*mask.shape, self.size, dtype=torch.float16, device=self.device)
+        return {"speech_features": features, "speech_features_mask": mask.long()}
 
 
 def clips(folder: Path | None, labels: list[str]) -> tuple[Corpus, dict[str, float]]:
@@ -78,7 +82,7 @@ def compose_paper(recipe: Recipe, layers: int | None) -> tuple[EmoIclForConditio
         EmoIclSpeechEncoder(EmoIclSpeechEncoderConfig()).save_pretrained(folder)
         EmoIclFeatureExtractor().save_pretrained(folder)
         model, processor = compose(folder, recipe.labels, text=text, qformer=recipe.qformer, **recipe.model)
-    model.resize_token_embeddings(VOCABULARY)
+    model.resize_token_embeddings(VOCABULARY, mean_resizing=False)
     return model, processor
 
 
@@ -100,47 +104,53 @@ def timed(work: Any, device: torch.device) -> float:
 
 def measure(stage: str, model: Any, processor: Any, recipe: Recipe, options: argparse.Namespace) -> list[Any]:
     """A row of the table."""
-    device, dtype = options.device, options.dtype
-    corpus, durations = clips(options.folder, recipe.labels)
+    device, size = options.device, options.batch_size
+    features = RandomFeatures(options.durations, model.config.speech_config.hidden_size, device)
+    collate = EpisodeCollator(options.corpus, processor, model, cast(Any, features))
     shots = (0, recipe.stages[stage]["max_shots"])
-    episodes = EpisodeDataset(corpus, recipe.labels, shots=shots, setting="TU+LU", symbol_share=0.0)
-    features: Any = RandomFeatures(durations, model.config.speech_config.hidden_size)
-    collate = EpisodeCollator(corpus, processor, model, features)
-    size = options.batch_size
+    episodes = EpisodeDataset(options.corpus, recipe.labels, shots=shots, setting="TU+LU", symbol_share=0.0)
     order = list(ShotsSampler(episodes, size))
-    batches = [[episodes[item] for item in order[start : start + size]] for start in range(0, len(order), size)]
-    # One of each number of shots, the most first, for memory's sake.
-    of_each = {max(len(episode.enrollment) for episode in batch): batch for batch in batches}
-    inputs = [collate(of_each[number]) for number in sorted(of_each, reverse=True)]
-    every = [collate(batch) for batch in batches]
-    useful = sum(float(batch["attention_mask"].sum()) for batch in every)
-    computed = sum(batch["attention_mask"].numel() for batch in every)
+    drawn = [[episodes[item] for item in order[start : start + size]] for start in range(0, len(order), size)]
+    useful = computed = 0
+    # One of each number of shots.
+    batches: dict[int, dict[str, torch.Tensor]] = {}
+    for batch in drawn:
+        number = max(len(episode.enrollment) for episode in batch)
+        batches[number] = {name: value.to(device) for name, value in collate(batch).items()}
+        useful += int(batches[number]["attention_mask"].sum())
+        computed += batches[number]["attention_mask"].numel()
+    # The most shots first, for memory's sake.
+    inputs = [batches[number] for number in sorted(batches, reverse=True)]
     optimizer = torch.optim.RAdam(model.parameters(), lr=1e-4)
 
-    def step(batch: dict[str, torch.Tensor]) -> None:
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            loss = model(**{name: value.to(device) for name, value in batch.items()}).loss
+    def loss_of(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        with torch.autocast(device.type, options.dtype, enabled=options.dtype != torch.float32):
+            return model(**batch).loss
+
+    def step(batch: dict[str, torch.Tensor]) -> float:
+        loss = loss_of(batch)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        losses.append(float(loss.detach()))
+        return float(loss.detach())
 
-    losses: list[float] = []
-    # The first warms up.
-    step(inputs[0])
-    seconds = sum(timed(lambda batch=batch: step(batch), device) for batch in inputs)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    # The first turn warms up.
+    seconds = [min(timed(partial(step, batch), device) for _ in range(options.turns)) for batch in inputs]
+    peak = memory(device)
     with FlopCounterMode(display=False) as counter:
         for batch in inputs:
-            model(**{name: value.to(device) for name, value in batch.items()})
+            loss_of(batch)
     # The backward pass is twice the forward pass.
-    speed = 3 * counter.get_total_flops() / seconds
+    operations = 3 * counter.get_total_flops()
     tokens = sum(batch["attention_mask"].numel() for batch in inputs)
-    losses.clear()
-    for _ in range(options.repeats):
-        step(inputs[-1])
-    operations = 3 * counter.get_total_flops() / len(inputs) / size * UTTERANCES * EPOCHS
-    row = [stage, len(inputs) * size / seconds, tokens / seconds, speed / 1e12, speed / options.peak, memory(device)]
-    return [*row, useful / computed, features.frames[0] / features.frames[1], losses[0], losses[-1], operations]
+    episodes_done = sum(len(batch["attention_mask"]) for batch in inputs)
+    losses = [step(inputs[-1]) for _ in range(options.repeats)]
+    speed = operations / sum(seconds)
+    row = [stage, episodes_done / sum(seconds), tokens / sum(seconds), speed / 1e12, speed / options.peak, peak]
+    row += [useful / computed, features.frames[0] / features.frames[1], losses[0], losses[-1]]
+    return [*row, operations / episodes_done * UTTERANCES * EPOCHS]
 
 
 def memory(device: torch.device) -> float:
@@ -155,9 +165,11 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", type=Path, metavar="FOLDER")
     parser.add_argument("--layers", type=int, help="of the language model's encoder and decoder, in place of all")
     parser.add_argument("--batch-size", type=int, default=64, help="episodes of a step")
-    parser.add_argument("--repeats", type=int, default=10, help="steps on one batch, of which the loss is to fall")
+    parser.add_argument("--turns", type=int, default=2, help="steps on each batch, of which the fastest counts")
+    parser.add_argument("--repeats", type=int, default=30, help="steps on one batch, of which the loss is to fall")
     parser.add_argument("--no-checkpointing", action="store_true", help="no gradient checkpointing")
     options = parser.parse_args()
+    start = time.perf_counter()
     options.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     options.dtype = torch.bfloat16 if options.device.type == "cuda" else torch.float32
     options.peak = matrix_speed(options.device, options.dtype)
@@ -167,11 +179,15 @@ def main() -> None:
     model = cast(Any, model).to(options.device).train()
     if not options.no_checkpointing:
         model.gradient_checkpointing_enable()
+    options.corpus, options.durations = clips(options.folder, recipe.labels)
     text = model.model.language_model.config
+    name = torch.cuda.get_device_name() if options.device.type == "cuda" else "cpu"
     print(
         f"{sum(p.numel() for p in model.parameters()) / 1e6:.0f} M parameters, {text.num_layers} + "
-        f"{text.num_decoder_layers} layers of the language model; {options.device.type} in {options.dtype}, where a "
-        f"matrix product reaches {options.peak / 1e12:.2f} TFLOP/s"
+        f"{text.num_decoder_layers} layers of the language model, attention by {text._attn_implementation}, not "
+        f"compiled; {name} in {options.dtype}, where a matrix product reaches {options.peak / 1e12:.2f} TFLOP/s; "
+        f"ready after {time.perf_counter() - start:.0f} s",
+        flush=True,
     )
     rows = [measure(stage, model, processor, recipe, options) for stage in ("zero_shot", "in_context")]
     names = ["stage", "episodes/s", "tokens/s", "TFLOP/s", "MFU", "memory, GB", "useful tokens", "useful frames"]

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from transformers.utils.output_capturing import maybe_install_capturing_hooks
 
 from .configuration_emoicl import EmoIclConfig
+from .lengths_emoicl import by_length
 
 
 class EmoIclPreTrainedModel(PreTrainedModel):
@@ -107,14 +108,16 @@ class EmoIclPreTrainedModel(PreTrainedModel):
         """
         encoder: Any = self.get_encoder(modality="audio")
         layers = self.config.speech_layer
-        output = encoder(
-            input_features.to(encoder.dtype),
-            attention_mask=input_features_mask,
-            output_hidden_states=isinstance(layers, list),
-        )
-        features = output.last_hidden_state
-        if isinstance(layers, list):
-            features = torch.cat([output.hidden_states[layer] for layer in layers], dim=-1)
+
+        def encode(input_features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+            output = encoder(
+                input_features.to(encoder.dtype), attention_mask=mask, output_hidden_states=isinstance(layers, list)
+            )
+            if isinstance(layers, list):
+                return torch.cat([output.hidden_states[layer] for layer in layers], dim=-1)
+            return output.last_hidden_state
+
+        features = by_length(encode, input_features, input_features_mask, axis=2)
         return features, encoder.feature_mask(input_features_mask)
 
     def speech_features_of(

@@ -5,6 +5,7 @@ from torch import nn
 from transformers import AutoModel
 
 from .configuration_emoicl import EmoIclConfig
+from .lengths_emoicl import by_length
 
 
 class EmoIclQFormer(nn.Module):
@@ -37,14 +38,16 @@ class EmoIclQFormer(nn.Module):
         Returns:
             `torch.Tensor` of shape `(num_utterances, num_query_tokens, text_hidden_size)`.
         """
+        return self.projection(by_length(self.query, speech_features, mask, axis=1))
+
+    def query(self, speech_features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """The query tokens in the width of the Q-Former."""
         features = speech_features.to(self.feature_scale.dtype) * self.feature_scale + self.feature_shift
-        features = self.dropout(features)
-        queries = self.qformer(
+        return self.qformer(
             query_embeds=self.query_tokens.expand(len(features), -1, -1),
-            encoder_hidden_states=features,
+            encoder_hidden_states=self.dropout(features),
             encoder_attention_mask=mask,
         ).last_hidden_state
-        return self.projection(queries)
 
 
 class EmoIclVoiceToken(nn.Module):

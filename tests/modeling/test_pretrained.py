@@ -214,6 +214,7 @@ def test_a_checkpoint_carries_its_code(tmp_path):
             "configuration",
             "familiarity",
             "language_model",
+            "lengths",
             "modeling",
             "outputs",
             "pretrained",
