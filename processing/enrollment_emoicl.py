@@ -2,10 +2,11 @@
 
 import difflib
 import hashlib
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,7 @@ class Utterance:
     waveform: np.ndarray
     label: str | None = None
     encoded: tuple[ModelIdentity, dict[str, torch.Tensor]] | None = None
+    _spectra: dict[int, np.ndarray] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def digest(self) -> str:
@@ -63,6 +65,12 @@ class Utterance:
     def fingerprint(self) -> str:
         """See [`fingerprint`]: tells it, encoded or cut otherwise too, from all others."""
         return fingerprint(self.waveform)
+
+    def spectrum(self, size: int) -> np.ndarray:
+        """The frequencies of `np.fft.rfft` at a size that codecs keep best. Many others are compared with them."""
+        if size not in self._spectra:
+            self._spectra = {size: np.fft.rfft(self.waveform, size)[_band(size)]}
+        return self._spectra[size]
 
 
 def display_label(emotion: str) -> str:
@@ -131,7 +139,7 @@ def decode_enrollment(
     for i, item in enumerate(enrollment):
         shot = _decode_shot(extractor, item, f"enrollment[{i}]", sampling_rate)
         for k, other in enumerate(shots):
-            if is_same_recording(shot.waveform, other.waveform):
+            if is_same_recording(shot, other):
                 raise ValueError(f"enrollment[{i}]: is the recording of enrollment[{k}] again; take one of them out")
         shots.append(shot)
     return shots
@@ -184,7 +192,7 @@ def refuse_enrolled(
     """
     if digests:
         refuse_digest(target.digest, digests, name)
-    copies = [i for i, shot in enumerate(shots) if is_same_recording(target.waveform, shot.waveform)]
+    copies = [i for i, shot in enumerate(shots) if is_same_recording(target, shot)]
     copies += [i for i, known in enumerate(fingerprints) if is_same_fingerprint(target.fingerprint, known)]
     if copies:
         raise EnrolledTargetError(f"enrollment[{copies[0]}]: is {name} itself, encoded or cut otherwise; take it out")
@@ -198,25 +206,28 @@ def refuse_digest(digest: str, digests: Sequence[str], name: str) -> None:
         )
 
 
-def is_same_recording(one: np.ndarray, other: np.ndarray) -> bool:
+def is_same_recording(first: Utterance, second: Utterance) -> bool:
     """
-    Whether two waveforms are one recording: encoded again, louder, or a few samples off. Two takes of a sentence,
+    Whether two utterances are one recording: encoded again, louder, or a few samples off. Two takes of a sentence,
     however alike they sound, do not agree in the waveform for long.
 
     Args:
-        one (`np.ndarray` of shape `(n,)`): A decoded utterance.
-        other (`np.ndarray` of shape `(m,)`): Another.
+        first ([`Utterance`]): A decoded utterance.
+        second ([`Utterance`]): Another.
 
     Returns:
         `bool`: Whether the waveforms correlate at some shift. A hum, which fits any other hum, must fit to the bit.
     """
+    one, other = first.waveform, second.waveform
     if np.array_equal(one, other):
         return True
     if abs(len(one) - len(other)) > MAX_LENGTH_DIFFERENCE:
         return False
     size = 2 ** (len(one) + len(other)).bit_length()
-    spectra = [np.fft.rfft(waveform, size) * _band(size) for waveform in (one, other)]
-    correlation = np.fft.irfft(spectra[0] * spectra[1].conj(), size)
+    spectra = [utterance.spectrum(size) for utterance in (first, second)]
+    product = np.zeros(size // 2 + 1, spectra[0].dtype)
+    product[_band(size)] = spectra[0] * spectra[1].conj()
+    correlation = np.fft.irfft(product, size)
     # By Parseval: each frequency of the band stands for itself and its negative.
     norms = [np.linalg.norm(spectrum) * np.sqrt(2 / size) for spectrum in spectra]
     best = int(correlation.argmax())
@@ -227,11 +238,9 @@ def is_same_recording(one: np.ndarray, other: np.ndarray) -> bool:
     return not is_hum and correlation[best] >= MIN_CORRELATION * norms[0] * norms[1]
 
 
-@lru_cache(maxsize=8)
-def _band(size: int) -> np.ndarray:
-    """1 for the frequencies of `np.fft.rfft` of `size` samples that codecs keep best, 0 for others."""
-    frequencies = np.fft.rfftfreq(size)
-    return (frequencies >= BAND[0]) & (frequencies <= BAND[1])
+def _band(size: int) -> slice:
+    """The frequencies of `np.fft.rfft` of `size` samples that codecs keep best."""
+    return slice(math.ceil(BAND[0] * size), math.floor(BAND[1] * size) + 1)
 
 
 class DigestedBlocks:
