@@ -16,7 +16,7 @@ class MadeUpTrainingArguments(ShotsEvaluationArguments):
         num_targets (`int`, *optional*, defaults to 7): Targets that share an enrollment.
         wide_share (`float`, *optional*, defaults to 0.8):
             Share of the contexts in which room, voices and noise are not those of the training speakers.
-        open_share (`float`, *optional*, defaults to 0.25): Share of the contexts with labels of unknown words.
+        open_share (`float`, *optional*, defaults to 0.5): Share of the contexts with labels of unknown words.
         unlabeled_share (`float`, *optional*, defaults to 0.4): Share of those with shots that lack their label.
         noise (`float`, *optional*, defaults to 1.2):
             Variance of noise, relative to that of the training speakers: others are as far from their labels as these
@@ -55,7 +55,7 @@ class MadeUpTrainingArguments(ShotsEvaluationArguments):
     max_shots: int = field(default=7, metadata={"help": "Largest number of shots."})
     num_targets: int = field(default=7, metadata={"help": "Targets that share an enrollment."})
     wide_share: float = field(default=0.8, metadata={"help": "Share of contexts unlike the training speakers."})
-    open_share: float = field(default=0.25, metadata={"help": "Share of contexts with labels of unknown words."})
+    open_share: float = field(default=0.5, metadata={"help": "Share of contexts with labels of unknown words."})
     unlabeled_share: float = field(default=0.4, metadata={"help": "Share of contexts with shots without labels."})
     noise: float = field(default=1.2, metadata={"help": "Variance of noise, relative to the training speakers'."})
     dependence: float = field(default=0.8, metadata={"help": "Largest share of noise that dimensions share."})
