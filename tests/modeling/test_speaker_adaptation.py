@@ -2,7 +2,7 @@
 
 import functools
 from itertools import product
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,8 +12,11 @@ from torch.distributions import MultivariateNormal, Normal
 from torch.testing import assert_close
 
 from emoicl.modeling.adaptation_emoicl import (
+    LEFT_OF_ENROLLED,
+    NONE_OF_THEM,
     PLAIN_PRIOR,
     PROMPT_SCALES,
+    SHARPNESS,
     EmoIclSpeakerAdaptation,
     PriorScales,
     label_token_bias,
@@ -54,7 +57,7 @@ def adaptation(request):
 def under_plain_prior(module, voices, index, tokens):
     """What the module gives without looking for the prior of a prompt."""
     label_tokens, slots, active = module.label_slots(tokens, index[:, 1:] >= 0)
-    evidence = module.evidence(voices, index, slots, label_tokens.shape[1], PLAIN_PRIOR)
+    evidence = module.evidence(voices, index, slots, label_tokens.shape[1], PLAIN_PRIOR, active)
     return label_tokens, evidence.masked_fill(~active, float("-inf"))
 
 
@@ -124,6 +127,24 @@ def conditional(prior, voices, labels, shots, label=None):
     return (results[0] + (mean(label) if label is not None else 0)), results[1]
 
 
+def meanings(probed, voices, labels, shots):
+    """How probably each label that is not known means which known one, or none: its shots tell, and the others."""
+    found = {}
+    for label in sorted(set(labels) - {*KNOWN, None}):
+        said = torch.stack([voices[shot] for one, shot in zip(labels, shots, strict=True) if one == label]).mean(0)
+        heard = probed(said) ** SHARPNESS
+        one = torch.cat([(1 - NONE_OF_THEM) * heard / heard.sum(), torch.tensor([NONE_OF_THEM / len(KNOWN)])])
+        found[label] = one / one.sum()
+    for _ in range(8):
+        meant = torch.stack(list(found.values())).sum(0)
+        for column, known in enumerate(KNOWN):
+            most = LEFT_OF_ENROLLED if known in labels else 1.0
+            for one in found.values():
+                one[column] *= min(1.0, most / meant[column].item())
+        found = {label: one / one.sum() for label, one in found.items()}
+    return found
+
+
 def brute_force(module, voices, labels, shots, target, label, scales=(1.0, 1.0, 1.0)):
     """The evidence under one prior, by its definition."""
     x = voices[target]
@@ -137,12 +158,12 @@ def brute_force(module, voices, labels, shots, target, label, scales=(1.0, 1.0, 
         )
         return ((1 - certainty) * plain + certainty * personal).softmax(-1)
 
+    probe_weight = PROBE_WEIGHT * (1 + scales[2]) / 2
+    by_probe = probed(x) ** probe_weight
     if label in KNOWN:
-        by_probe = probed(x)[KNOWN.index(label)].log()
+        by_probe = by_probe[KNOWN.index(label)]
     else:
-        # Each known label may be the one that is meant.
-        said = torch.stack([voices[shot] for one, shot in zip(labels, shots, strict=True) if one == label])
-        by_probe = (probed(said.mean(0)) @ probed(x)).log()
+        by_probe = meanings(probed, voices, labels, shots)[label] @ torch.cat([by_probe, by_probe.mean()[None]])
 
     share = len(set(labels)) / len(set(KNOWN) | set(labels))
     weight = PROTOTYPE_WEIGHT * min(scales[1], 1) ** 2 * share**module.config.enrolled_share_exponent
@@ -158,7 +179,7 @@ def brute_force(module, voices, labels, shots, target, label, scales=(1.0, 1.0, 
         other = weight * Normal(unseen_mean, unseen_variance.sqrt()).log_prob(x).sum()
     else:
         other = torch.stack([by_prototype(one) for one in KNOWN]).exp().mean().log()
-    return (PROBE_WEIGHT * (1 + scales[2]) / 2 * by_probe + by_prototype(label) - other).item()
+    return (by_probe.log() + by_prototype(label) - other).item()
 
 
 def log_likelihood(module, voices, labels, utterances, scales):
@@ -347,6 +368,38 @@ def test_of_a_new_speaker_shots_without_labels_tell(prototype_weight):
         losses[num_shots] = np.mean(of_speakers)
     # What one alone shows of its speaker is mixed with what its label sounds like.
     assert losses[0] > losses[3] + 0.05 and losses[3] > losses[7] + 0.2, losses
+
+
+def hearing_adaptation():
+    """A probe that hears the sign of the first dimension: `a` above 0, `b` and `c` below, `b` a little less so."""
+    module = make_adaptation()
+    for name, parameter in module.named_parameters():
+        parameter.data.zero_()
+        if "probe.weight" in name:
+            parameter.data[0, :, 0] = torch.tensor([2.0, -1.0, -1.2])
+    cast(Any, module.log_variances).speaker.data.fill_(-9.0)
+    return module
+
+
+@pytest.mark.parametrize("others, answer", [("y", "y"), ("a", "a")])
+def test_two_labels_of_an_enrollment_do_not_mean_the_same(others, answer):
+    # Both shots sound like `a`, that of the other label more so.
+    voices = torch.tensor([[0.5, 0.0], [2.0, 0.0], [1.5, 0.0]]).double()
+    module = hearing_adaptation()
+    together = read(*(of[0] for of in under_plain_prior(module, voices, *batch([(["x", others], [0, 1], 2)]))))
+    alone = read(*(of[0] for of in under_plain_prior(module, voices, *batch([(["x"], [0], 2)]))))
+    assert max(together, key=lambda label: together[label]) == answer
+    assert together["x"] < alone["x"] - 0.1
+
+
+def test_shots_without_labels_take_no_meaning_from_others():
+    voices = torch.tensor([[0.5, 0.0], [2.0, 0.0], [1.5, 0.0]]).double()
+    module = hearing_adaptation()
+    index, shot_labels = batch([(["x", None], [0, 1], 2)])
+    tokens, slots, active = module.label_slots(shot_labels, index[:, 1:] >= 0)
+    both = module.evidence(voices, index, slots, tokens.shape[1], PLAIN_PRIOR, active)
+    told = module.evidence(voices, index, slots, tokens.shape[1], PLAIN_PRIOR, torch.ones_like(active))
+    assert both[0, 3] > told[0, 3] + 0.1
 
 
 def test_without_known_labels_the_enrollment_still_speaks():
