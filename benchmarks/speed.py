@@ -17,6 +17,7 @@ import soundfile
 import torch
 from safetensors.torch import load_file, save_file
 from tabulate import tabulate
+from torch.ao.quantization import quantize_dynamic
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -153,6 +154,13 @@ def classification(folder: Path) -> Ways:
     )
 
 
+def int8(folder: Path) -> Ways:
+    """Linear layers in int8. It changes answers, so that nothing of this package does so unasked."""
+    plain, quantized = bundled(), bundled()
+    quantized.model = quantize_dynamic(quantized.model, {torch.nn.Linear}, dtype=torch.qint8)
+    return "one 3 s clip: float32 against int8", lambda: plain(clip(0)), lambda: quantized(clip(0))
+
+
 def batches(folder: Path) -> Ways:
     recognizer, clips = bundled(), [clip(number) for number in range(32)]
     return (
@@ -209,6 +217,7 @@ MEASURES: dict[str, Callable[[Path], Ways]] = {
     "shots": shots,
     "episodes": episodes,
     "classification": classification,
+    "int8": int8,
     "batches": batches,
     "cache": cache,
 }
