@@ -243,7 +243,8 @@ class EmoIclSpeakerAdaptation(nn.Module):
         Returns:
             `torch.Tensor` of shape `(batch_size, num_slots)`, in float32.
         """
-        voices = voice_embeds.unflatten(-1, (len(self.label_means), -1)).transpose(0, 1).float()
+        voices = voice_embeds.unflatten(-1, (len(self.label_means), -1)).transpose(0, 1)
+        voices = voices.to(torch.promote_types(voices.dtype, torch.float32))
         scales = scales if slots.shape[1] else PLAIN_PRIOR
         num_known = self.label_means.shape[1]
         num_slots = num_slots or num_known
@@ -367,7 +368,7 @@ class EmoIclSpeakerAdaptation(nn.Module):
         certainty = 1 - posterior.variance.sum(-1, keepdim=True) / prior.speaker.sum(-1, keepdim=True)
         known = prior.probe_weight * self.probe_log_probabilities(target - posterior.center, certainty)
         average = known.logsumexp(-1, keepdim=True) - math.log(num_known)
-        meanings = self.label_meanings(posterior, certainty, named).log()
+        meanings = self.label_meanings(posterior, certainty, named).clamp(min=1e-9).log()
         others = (meanings + torch.cat([known, average], dim=-1)[..., None, :]).logsumexp(-1)
         return torch.cat([known, others], dim=-1)
 
@@ -451,7 +452,7 @@ class EmoIclSpeakerAdaptation(nn.Module):
         """
         if self.source_classifier is None:
             return voices.new_ones(1, 1)
-        weight, bias = self.source_classifier.weight.float(), self.source_classifier.bias.float()
+        weight, bias = (of.to(voices.dtype) for of in (self.source_classifier.weight, self.source_classifier.bias))
         present = (utterance_index >= 0)[..., None]
         logits = nn.functional.linear(voices, weight, bias)[utterance_index.clamp(min=0)] * present
         return (logits.sum(1) / present.sum(1)).softmax(-1).T

@@ -130,6 +130,8 @@ def read_yaml(text: str | bytes, where: str) -> Any:
         return yaml.load(text, YamlLoader)
     except yaml.YAMLError as error:
         raise ValueError(f"{where}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise ValueError(f"{where}: cannot be read as YAML: it is nested too deep, or in itself.") from error
 
 
 def merge(
