@@ -39,7 +39,7 @@ SHARPNESS = 2.0
 # How probably a label that nobody knows is none of the known ones.
 NONE_OF_THEM = 0.1
 # What is left of a known label for other names when it has shots by its own.
-LEFT_OF_ENROLLED = 0.3
+LEFT_OF_ENROLLED = 0.6
 # Of a few values on speakers of other corpora, no finer steps did better.
 PROMPT_SCALES = PriorScales(speaker=(1.0, 8.0, 64.0), noise=(1.0, 0.35, 0.6, 1.7), means=(1.0, 0.0))
 
