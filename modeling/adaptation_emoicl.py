@@ -3,8 +3,8 @@
 A language model that is meta-trained on tens or hundreds of speakers learns to normalize the speaker but hardly to
 read the enrollment's labels. This module gives it that reading as structure: a two-covariance model of voice
 embeddings (as in probabilistic linear discriminant analysis, Ioffe 2006) whose posterior over the speaker and over the
-speaker's own class means is exact for any number of shots. Its evidence is blended with the language model's scores of
-candidate labels, and biases the decoder towards their tokens where a text is written.
+speaker's own class means is exact for any number of shots. Its evidence is blended with the language model's scores
+(`blend_emoicl.py`).
 """
 
 import math
@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from .configuration_emoicl import EmoIclAdaptationConfig
-from .familiarity_emoicl import EmoIclFamiliarity
+from .familiarity_emoicl import UNFAMILIAR, EmoIclFamiliarity
 
 
 class PriorScales(NamedTuple):
@@ -40,6 +40,10 @@ SHARPNESS = 2.0
 NONE_OF_THEM = 0.1
 # What is left of a known label for other names when it has shots by its own.
 LEFT_OF_ENROLLED = 0.6
+# By which share what was learned from the training speakers may count; alike where a recording sounds unlike theirs.
+TRUST_STEPS = (0.0, 0.25, 0.5, 0.75, 1.0)
+# How probably all of it counts where a recording sounds like theirs. Of .5, .8, .9 and .95, on validation speakers.
+FAMILIAR_TRUST = 0.9
 # Of a few values on speakers of other corpora, no finer steps did better.
 PROMPT_SCALES = PriorScales(speaker=(1.0, 8.0, 64.0), noise=(1.0, 0.35, 0.6, 1.7), means=(1.0, 0.0))
 
@@ -148,6 +152,8 @@ class EmoIclSpeakerAdaptation(nn.Module):
        labels outside `config.label_words` nobody knows the second term; that of an average known label's prototype
        takes its place. All of it counts by `config.enrolled_share_exponent` for less while few labels are enrolled.
 
+    With statistics of what is familiar, the probe counts by how far it can be trusted for a prompt; see `trust`.
+
     Two means are taken over such evidence:
 
     - Over priors whose speaker and noise are larger or smaller, and whose label means are all alike
@@ -173,7 +179,6 @@ class EmoIclSpeakerAdaptation(nn.Module):
         self.probe = EmoIclLinearOfSources(num_sources, size, num_labels)
         self.centered_probe = EmoIclLinearOfSources(num_sources, size, num_labels)
         self.source_classifier = nn.Linear(size, num_sources) if num_sources > 1 else None
-        # No part of the evidence: it tells how far all of it may be trusted.
         directions = config.familiarity_size
         self.familiarity = EmoIclFamiliarity(config.feature_size, directions) if directions else None
 
@@ -185,7 +190,8 @@ class EmoIclSpeakerAdaptation(nn.Module):
             mask (`torch.Tensor` of shape `(num_utterances, num_frames)`): 1 for real frames.
 
         Returns:
-            `torch.Tensor` of shape `(num_utterances, num_sources * size)`.
+            `torch.Tensor` of shape `(num_utterances, voice_size)`: those of all sources, `num_sources * size`, and
+            with statistics of what is familiar, how familiar the utterance sounds.
         """
         return self.project(pool_statistics(speech_features, mask))
 
@@ -193,15 +199,23 @@ class EmoIclSpeakerAdaptation(nn.Module):
         """Voice embeddings of pooled speech features `(num_utterances, feature_size)`."""
         # The projection takes a large mean away, which half precision would not survive.
         with torch.autocast(statistics.device.type, enabled=False):
-            embeds = self.projection(statistics.to(self.projection.weight.dtype))
-        return embeds.transpose(0, 1).flatten(1)
+            embeds = self.projection(statistics.to(self.projection.weight.dtype)).transpose(0, 1).flatten(1)
+        if self.familiarity is None:
+            return embeds
+        return torch.cat([embeds, self.familiarity(statistics)[:, None].to(embeds.dtype)], dim=-1)
+
+    def voices(self, voice_embeds: torch.Tensor) -> torch.Tensor:
+        """Voice embeddings source by source, of shape `(num_sources, num_utterances, size)`, in at least float32."""
+        num_sources, _, size = self.label_means.shape
+        voices = voice_embeds[:, : num_sources * size].unflatten(-1, (num_sources, size)).transpose(0, 1)
+        return voices.to(torch.promote_types(voices.dtype, torch.float32))
 
     def forward(
         self, voice_embeds: torch.Tensor, utterance_index: torch.Tensor, shot_labels: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """
         Args:
-            voice_embeds (`torch.Tensor` of shape `(num_utterances, num_sources * size)`):
+            voice_embeds (`torch.Tensor` of shape `(num_utterances, voice_size)`):
                 Voice embeddings of all utterances of the batch.
             utterance_index (`torch.Tensor` of shape `(batch_size, num_shots + 1)`):
                 Rows of `voice_embeds`: the enrollment, then the target; -1 for padding at the right.
@@ -210,12 +224,14 @@ class EmoIclSpeakerAdaptation(nn.Module):
 
         Returns:
             `tuple`: `label_tokens` of shape `(batch_size, num_labels, num_label_tokens)`, the known labels followed
-            by the enrollment's, and their `evidence` of shape `(batch_size, num_labels)` in float32, -inf for rows
-            of `label_tokens` that repeat another or pad.
+            by the enrollment's, their `evidence` of shape `(batch_size, num_labels)` in float32, -inf for rows
+            of `label_tokens` that repeat another or pad, and the `trust` of shape `(batch_size,)`.
         """
         label_tokens, slots, active = self.label_slots(shot_labels, utterance_index[:, 1:] >= 0)
-        evidence = self.evidence(voice_embeds, utterance_index, slots, label_tokens.shape[1], named=active)
-        return label_tokens, evidence.masked_fill(~active, float("-inf"))
+        prompts = (voice_embeds, utterance_index, slots, label_tokens.shape[1])
+        trust = self.trust(*prompts)
+        evidence = self.evidence(*prompts, named=active, trust=trust)
+        return label_tokens, evidence.masked_fill(~active, float("-inf")), trust
 
     def evidence(
         self,
@@ -225,12 +241,13 @@ class EmoIclSpeakerAdaptation(nn.Module):
         num_slots: int | None = None,
         scales: PriorScales = PROMPT_SCALES,
         named: torch.Tensor | None = None,
+        trust: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """
         The evidence for labels that are given by their number: the known ones, then others.
 
         Args:
-            voice_embeds (`torch.Tensor` of shape `(num_utterances, num_sources * size)`):
+            voice_embeds (`torch.Tensor` of shape `(num_utterances, voice_size)`):
                 Voice embeddings of all utterances of the batch.
             utterance_index (`torch.Tensor` of shape `(batch_size, num_shots + 1)`):
                 Rows of `voice_embeds`: the enrollment, then the target; -1 for padding at the right.
@@ -239,25 +256,27 @@ class EmoIclSpeakerAdaptation(nn.Module):
             scales ([`PriorScales`], *optional*): The priors to take the mean over.
             named (`torch.Tensor` of shape `(batch_size, num_slots)`, *optional*): Which labels somebody told, and not
                 only that there is one; by default the known ones.
+            trust (`torch.Tensor` of shape `(batch_size,)`, *optional*): By which share the probe counts, see `trust`;
+                by default all of it.
 
         Returns:
             `torch.Tensor` of shape `(batch_size, num_slots)`, in float32.
         """
-        voices = voice_embeds.unflatten(-1, (len(self.label_means), -1)).transpose(0, 1)
-        voices = voices.to(torch.promote_types(voices.dtype, torch.float32))
+        voices = self.voices(voice_embeds)
         scales = scales if slots.shape[1] else PLAIN_PRIOR
         num_known = self.label_means.shape[1]
         num_slots = num_slots or num_known
         if named is None:
             named = (torch.arange(num_slots, device=slots.device) < num_known).expand(len(slots), -1)
+        trust = voices.new_ones(slots.shape[0]) if trust is None else trust
         # In half precision a log-density over hundreds of dimensions would be noise.
         with torch.autocast(voices.device.type, enabled=False):
             prior = self.prior(num_slots, scales)
             # What all priors make of a prompt stays in a CPU's cache: 7 times as fast as 64 at once. A graph takes any
             # number of prompts, and so has no loop over them.
             if torch.compiler.is_compiling() or voices.device.type != "cpu":
-                return self.evidence_at_once(voices, utterance_index, slots, named, prior)
-            prompts = zip(utterance_index.split(1), slots.split(1), named.split(1), strict=True)
+                return self.evidence_at_once(voices, utterance_index, slots, named, trust, prior)
+            prompts = zip(utterance_index.split(1), slots.split(1), named.split(1), trust.split(1), strict=True)
             return torch.cat([self.evidence_at_once(voices, *prompt, prior) for prompt in prompts])
 
     def evidence_at_once(
@@ -266,6 +285,7 @@ class EmoIclSpeakerAdaptation(nn.Module):
         utterance_index: torch.Tensor,
         slots: torch.Tensor,
         named: torch.Tensor,
+        trust: torch.Tensor,
         prior: SpeakerPrior,
     ) -> torch.Tensor:
         """The mean of the evidence over priors and sources, `(batch_size, num_slots)`; see `evidence`.
@@ -279,10 +299,61 @@ class EmoIclSpeakerAdaptation(nn.Module):
         shots = voices[:, utterance_index[:, :-1].clamp(min=0)]
         posterior = self.posterior(shots, slots, shot_mask, prior)
         log_densities = log_density(target, posterior.prototypes, posterior.spreads)
-        evidence = self.probe_evidence(target, posterior, prior, named)
+        evidence = trust[:, None] * self.probe_evidence(target, posterior, prior, named)
         evidence = evidence + self.prototype_evidence(target, posterior, prior, log_densities)
         shares = self.prior_shares(posterior, log_densities) * self.source_shares(voices[0], utterance_index)
         return (shares[..., None] * evidence).sum((0, 1, 2, 3))
+
+    @torch.no_grad()
+    def trust(
+        self, voice_embeds: torch.Tensor, utterance_index: torch.Tensor, slots: torch.Tensor, num_slots: int
+    ) -> torch.Tensor:
+        """
+        By which share what was learned from the training speakers, probe and language model, counts for a prompt: the
+        posterior mean over `TRUST_STEPS`. Beforehand it is the more the more familiar the prompt's utterances sound;
+        then the enrollment tells, by how probable the probe makes each known label of it from all other shots.
+        Without statistics of what is familiar it is 1.
+
+        The arguments are those of `evidence`.
+
+        Returns:
+            `torch.Tensor` of shape `(batch_size,)`, in float32.
+        """
+        voices, (batch_size, num_shots) = self.voices(voice_embeds), slots.shape
+        if self.familiarity is None or not self.label_means.shape[1]:
+            return voices.new_ones(batch_size)
+        present = utterance_index >= 0
+        familiar = (voice_embeds[:, -1].to(voices.dtype) / UNFAMILIAR).clamp(max=1)
+        familiar = (familiar[utterance_index.clamp(min=0)] * present).sum(1) / present.sum(1)
+        steps = voices.new_tensor(TRUST_STEPS)
+        others = (1 - FAMILIAR_TRUST) / (len(steps) - 1)
+        where_familiar = torch.where(steps == 1, FAMILIAR_TRUST, others)
+        probable = (familiar[:, None] * where_familiar + (1 - familiar[:, None]) / len(steps)).log()
+        if num_shots:
+            with torch.autocast(voices.device.type, enabled=False):
+                heard = self.left_out_log_probabilities(voices, utterance_index, slots, num_slots)
+            told = (steps[:, None] * heard[:, :, None]).log_softmax(-1)
+            is_known = present[:, 1:] & (slots < heard.shape[-1])
+            label = slots.clamp(max=heard.shape[-1] - 1)[..., None, None].expand(-1, -1, len(steps), 1)
+            probable = probable + (told.gather(-1, label)[..., 0] * is_known[..., None]).sum(1)
+        return probable.softmax(-1) @ steps
+
+    def left_out_log_probabilities(
+        self, voices: torch.Tensor, utterance_index: torch.Tensor, slots: torch.Tensor, num_slots: int
+    ) -> torch.Tensor:
+        """Log-probabilities of the known labels for each shot by the probes, centered on what all other shots tell of
+        the speaker, `(batch_size, num_shots, num_known)`."""
+        num_shots = slots.shape[1]
+        others = ~torch.eye(num_shots, dtype=torch.bool, device=slots.device) & (utterance_index[:, None, 1:] >= 0)
+        shots = voices[:, utterance_index[:, :-1].clamp(min=0)]
+        prior = self.prior(num_slots, PriorScales(speaker=PROMPT_SCALES.speaker))
+        repeated = shots.repeat_interleave(num_shots, 1), slots.repeat_interleave(num_shots, 0)
+        posterior = self.posterior(*repeated, others.flatten(0, 1), prior)
+        certainty = 1 - posterior.variance.sum(-1, keepdim=True) / prior.speaker.sum(-1, keepdim=True)
+        heard = self.probe_log_probabilities(shots.flatten(1, 2) - posterior.center, certainty)
+        of_sources = self.source_shares(voices[0], utterance_index).expand(-1, slots.shape[0])
+        shares = posterior.log_likelihood.softmax(0) * of_sources.repeat_interleave(num_shots, -1)
+        return (shares[..., None] * heard).sum((0, 1, 2, 3)).unflatten(0, slots.shape)
 
     def variance(self, component: str) -> torch.Tensor:
         """Variances of a component of the voice embeddings, of shape `(num_sources, size)`."""
@@ -499,102 +570,10 @@ def log_density(x: torch.Tensor, means: torch.Tensor, variances: torch.Tensor) -
     return -0.5 * ((x[..., None, :] - means).square() / variances + variances.log() - 1).sum(-1)
 
 
-def label_token_bias(
-    decoder_input_ids: torch.Tensor, label_tokens: torch.Tensor, evidence: torch.Tensor, vocab_size: int
-) -> torch.Tensor:
-    r"""
-    Spreads the evidence for whole labels over the decoder's steps: the bias of a token is the mean evidence of the
-    labels that it leads to, less that of the labels still possible before it. Over the tokens of a label this sums
-    to the label's evidence less a constant, whatever the other labels; with equal evidence it is 0 everywhere.
-
-    Args:
-        decoder_input_ids (`torch.Tensor` of shape `(batch_size, num_steps)`):
-            Start token, then the tokens so far.
-        label_tokens (`torch.Tensor` of shape `(batch_size, num_labels, num_label_tokens)`):
-            Tokens of each label with the end-of-sequence token, padded with -100.
-        evidence (`torch.Tensor` of shape `(batch_size, num_labels)`): Evidence of each label, -inf for no label.
-        vocab_size (`int`): Number of tokens.
-
-    Returns:
-        `torch.Tensor` of shape `(batch_size, num_steps, vocab_size)`: what to add to the logits, in float32.
-    """
-    num_steps = decoder_input_ids.shape[1]
-    tokens = label_tokens[..., :num_steps].transpose(1, 2)
-    tokens = nn.functional.pad(tokens, (0, 0, 0, num_steps - tokens.shape[1]), value=-100)
-    agrees = decoder_input_ids[:, 1:, None] == tokens[:, :-1]
-    possible = torch.cat([evidence.isfinite()[:, None], agrees], dim=1).cumprod(1).bool() & (tokens >= 0)
-
-    joined = possible[:, :, None, :] & (tokens[..., None] == tokens[..., None, :])
-    bias = mean_evidence(evidence[:, None, None], joined) - mean_evidence(evidence[:, None], possible)[..., None]
-    bias = bias.masked_fill(~possible, 0.0)
-    empty = bias.new_zeros(*decoder_input_ids.shape, vocab_size)
-    # Labels that lead to the same token agree on its bias; the others must not overwrite it.
-    return empty.scatter_add(2, tokens.clamp(min=0), bias) / counts(tokens, possible, vocab_size)
-
-
-def blend_label_scores(
-    language_model: torch.Tensor,
-    label_ids: torch.Tensor,
-    label_tokens: torch.Tensor,
-    evidence: torch.Tensor,
-    num_known: int,
-    weight: float,
-) -> torch.Tensor:
-    """
-    The log-linear blend of what the language model and the evidence say of candidate labels.
-
-    An enrolled label that the model was not trained on counts as no less probable to the language model than an
-    average known candidate: it all but excludes a word that it never wrote. A candidate that is neither known nor
-    enrolled has average evidence.
-
-    Args:
-        language_model (`torch.Tensor` of shape `(batch_size, num_candidates)`): Log-probabilities of the candidates.
-        label_ids (`torch.Tensor` of shape `(num_candidates, num_tokens)`): Their tokens, padded with -100.
-        label_tokens (`torch.Tensor` of shape `(batch_size, num_labels, num_label_tokens)`):
-            Tokens of the labels that there is evidence for, the known ones first.
-        evidence (`torch.Tensor` of shape `(batch_size, num_labels)`): Evidence of each label, -inf for no label.
-        num_known (`int`): How many labels are known.
-        weight (`float`): That of the language model.
-
-    Returns:
-        `torch.Tensor` of shape `(batch_size, num_candidates)`
-    """
-    length = max(label_ids.shape[-1], label_tokens.shape[-1])
-    candidates, labels = (
-        nn.functional.pad(tokens, (0, length - tokens.shape[-1]), value=-100) for tokens in (label_ids, label_tokens)
-    )
-    same = (candidates[None, :, None] == labels[:, None]).all(-1) & evidence.isfinite()[:, None]
-    is_known, is_enrolled = same[..., :num_known].any(-1), same[..., num_known:].any(-1)
-    average = mean_evidence(language_model, is_known)[:, None]
-    lifted = is_enrolled & is_known.any(-1, keepdim=True)
-    language_model = torch.where(lifted, torch.maximum(language_model, average), language_model)
-    of_candidates = evidence[:, None].masked_fill(~same, float("-inf")).amax(-1)
-    of_others = mean_evidence(evidence, evidence.isfinite())[:, None]
-    return weight * language_model + torch.where(same.any(-1), of_candidates, of_others)
-
-
-def counts(tokens: torch.Tensor, possible: torch.Tensor, vocab_size: int) -> torch.Tensor:
-    """How many possible labels lead to each token, at least 1, of shape `(batch_size, num_steps, vocab_size)`."""
-    empty = torch.zeros(*tokens.shape[:2], vocab_size, device=tokens.device)
-    return empty.scatter_add(2, tokens.clamp(min=0), possible.float()).clamp(min=1)
-
-
-def mean_evidence(evidence: torch.Tensor, among: torch.Tensor) -> torch.Tensor:
-    """`log mean exp` of the evidence over the last axis where `among` holds, 0 where it holds nowhere."""
-    evidence = evidence.masked_fill(~among, float("-inf"))
-    anywhere = among.any(-1)
-    # A finite stand-in keeps the gradient of an empty sum free of NaN.
-    evidence = evidence.masked_fill(~anywhere[..., None], 0.0)
-    mean = evidence.logsumexp(-1) - among.sum(-1).clamp(min=1).log()
-    return mean.masked_fill(~anywhere, 0.0)
-
-
 __all__ = [
     "EmoIclLinearOfSources",
     "EmoIclLogVariances",
     "EmoIclSpeakerAdaptation",
     "PriorScales",
-    "blend_label_scores",
-    "label_token_bias",
     "pool_statistics",
 ]

@@ -12,14 +12,8 @@ from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils.generic import can_return_tuple
 
-from .adaptation_emoicl import (
-    EmoIclLinearOfSources,
-    EmoIclLogVariances,
-    EmoIclSpeakerAdaptation,
-    blend_label_scores,
-    label_token_bias,
-    pool_statistics,
-)
+from .adaptation_emoicl import EmoIclLinearOfSources, EmoIclLogVariances, EmoIclSpeakerAdaptation, pool_statistics
+from .blend_emoicl import blend_label_scores, label_token_bias
 from .configuration_emoicl import EmoIclConfig
 from .language_model_emoicl import EmoIclPrefix, PromptedDecoder, PromptedEncoderDecoder, prompted_form
 from .outputs_emoicl import EmoIclAudioOutput, EmoIclEncoderOutput, EmoIclModelOutput, EmoIclSeq2SeqLMOutput
@@ -33,6 +27,8 @@ PROMPT_INPUTS = (
     *("inputs_embeds", "sequence_ids", "segment_ids", "utterance_index", "query_embeds", "voice_embeds"),
     *("input_features", "input_features_mask", "speech_features", "speech_features_mask"),
 )
+# What outputs tell of the speaker adaptation.
+EVIDENCE = ("label_tokens", "label_evidence", "language_model_weight")
 
 
 class EmoIclModel(EmoIclPreTrainedModel):
@@ -198,7 +194,7 @@ class EmoIclModel(EmoIclPreTrainedModel):
         utterance_index: torch.Tensor,
         voice_embeds: torch.Tensor | None,
     ) -> dict[str, torch.Tensor]:
-        """What the speaker adaptation says, as the last two fields of [`EmoIclEncoderOutput`]; nothing without one.
+        """What the speaker adaptation says, as the last three fields of [`EmoIclEncoderOutput`]; nothing without one.
 
         Raises:
             ValueError: If it lacks the voice embeddings, or the tokens of the enrollment's labels.
@@ -210,8 +206,9 @@ class EmoIclModel(EmoIclPreTrainedModel):
         if input_ids is None:
             raise ValueError("The speaker adaptation reads labels from `input_ids`: give them beside `inputs_embeds`.")
         shot_labels = self.shot_labels(input_ids, sequence_ids, utterance_index)
-        label_tokens, evidence = self.adaptation(voice_embeds, utterance_index, shot_labels)
-        return {"label_tokens": label_tokens, "label_evidence": evidence}
+        label_tokens, evidence, trust = self.adaptation(voice_embeds, utterance_index, shot_labels)
+        weight = self.config.adaptation_config.language_model_weight * trust
+        return {"label_tokens": label_tokens, "label_evidence": evidence, "language_model_weight": weight}
 
     def encode(
         self,
@@ -317,7 +314,7 @@ class EmoIclModel(EmoIclPreTrainedModel):
             use_cache=use_cache,
             **recorded,
         )
-        evidence = {name: encoder_outputs.get(name) for name in ("label_tokens", "label_evidence")}
+        evidence = {name: encoder_outputs.get(name) for name in EVIDENCE}
         return EmoIclModelOutput(**(dict(output) | evidence))
 
 
@@ -488,7 +485,7 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
         loss = None
         if labels is not None:
             loss = nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED)
-        evidence = {name: encoder_outputs.get(name) for name in ("label_tokens", "label_evidence")}
+        evidence = {name: encoder_outputs.get(name) for name in EVIDENCE}
         return EmoIclSeq2SeqLMOutput(**(dict(output) | {"loss": loss, "logits": logits} | evidence))
 
     def add_evidence(
@@ -504,11 +501,11 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
         Returns:
             `torch.Tensor` of shape `(batch_size, num_steps, vocab_size)`.
         """
-        tokens, evidence = encoder_outputs.get("label_tokens"), encoder_outputs.get("label_evidence")
-        if evidence is None:
+        tokens, evidence, weight = (encoder_outputs.get(name) for name in EVIDENCE)
+        if evidence is None or weight is None:
             return logits
         bias = label_token_bias(decoder_prefix_ids, tokens, evidence, logits.shape[-1])
-        return self.config.adaptation_config.language_model_weight * logits + bias[:, -logits.shape[1] :].to(logits)
+        return weight[:, None, None].to(logits) * logits + bias[:, -logits.shape[1] :].to(logits)
 
     def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor) -> torch.Tensor:
         """Shifts `labels` to the right by the decoder's start token, and -100 becomes the padding token."""
@@ -540,10 +537,9 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
             prefix = prompted.encode_prefix(encoded, attention_mask, inputs["sequence_ids"], shared=True)
         decoder_input_ids = self.prepare_decoder_input_ids_from_labels(label_ids)
         scores = prompted.score(encoded, attention_mask, decoder_input_ids, label_ids, prefix)
-        tokens, evidence = encoded.label_tokens, encoded.label_evidence
+        tokens, evidence, weight = (encoded.get(name) for name in EVIDENCE)
         if evidence is not None:
-            adaptation_config = self.config.adaptation_config
-            num_known, weight = len(adaptation_config.label_words), adaptation_config.language_model_weight
+            num_known = len(self.config.adaptation_config.label_words)
             scores = blend_label_scores(scores, label_ids, tokens, evidence, num_known, weight)
         return scores.log_softmax(-1)
 

@@ -33,10 +33,13 @@ class EmoIclEncoderOutput(BaseModelOutput):
             Labels that the evidence is about, padded with -100.
         label_evidence (`torch.Tensor` of shape `(batch_size, num_labels)`, *optional*):
             Evidence of the enrollment for each of these labels, -inf for rows to be passed over.
+        language_model_weight (`torch.Tensor` of shape `(batch_size,)`, *optional*):
+            What the language model counts beside the evidence: the less, the less it can be trusted for a prompt.
     """
 
     label_tokens: torch.Tensor | None = None
     label_evidence: torch.Tensor | None = None
+    language_model_weight: torch.Tensor | None = None
 
 
 @dataclass
@@ -45,11 +48,13 @@ class EmoIclModelOutput(Seq2SeqModelOutput):
     Output of [`EmoIclModel`].
 
     Args:
-        label_tokens, label_evidence (`torch.Tensor`, *optional*): As in [`EmoIclEncoderOutput`].
+        label_tokens, label_evidence, language_model_weight (`torch.Tensor`, *optional*):
+            As in [`EmoIclEncoderOutput`].
     """
 
     label_tokens: torch.Tensor | None = None
     label_evidence: torch.Tensor | None = None
+    language_model_weight: torch.Tensor | None = None
 
 
 @dataclass
@@ -58,11 +63,13 @@ class EmoIclSeq2SeqLMOutput(Seq2SeqLMOutput):
     Output of [`EmoIclForConditionalGeneration`].
 
     Args:
-        label_tokens, label_evidence (`torch.Tensor`, *optional*): As in [`EmoIclEncoderOutput`].
+        label_tokens, label_evidence, language_model_weight (`torch.Tensor`, *optional*):
+            As in [`EmoIclEncoderOutput`].
     """
 
     label_tokens: torch.Tensor | None = None
     label_evidence: torch.Tensor | None = None
+    language_model_weight: torch.Tensor | None = None
 
 
 __all__ = ["EmoIclAudioOutput", "EmoIclEncoderOutput", "EmoIclModelOutput", "EmoIclSeq2SeqLMOutput"]

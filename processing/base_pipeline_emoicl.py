@@ -97,7 +97,7 @@ class EmoIclBasePipeline(ChunkPipeline):
         if (min_familiarity or return_familiarity) and not self.tells_familiarity:
             raise ValueError(
                 "This model has no statistics of what is familiar to it: leave out `min_familiarity` and "
-                "`return_familiarity`, or add them (`python -m emoicl.training.systems.familiarity --help`)."
+                "`return_familiarity`. The stage `adaptation` of a recipe fits them (`emoicl train --help`)."
             )
         if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
             raise ValueError(f"`top_k` is the number of labels to return, an integer of at least 1; got {top_k!r}.")

@@ -159,8 +159,6 @@ class EmoIclPipeline(EmoIclBasePipeline):
         self.model.eval()
         with self.device_placement(), torch.no_grad():
             embeddings = {name: tensor.cpu() for name, tensor in self._embed(shots).items()}
-        # Of a target alone: how familiar a shot sounds is nothing that an answer needs.
-        embeddings.pop("familiarity", None)
         digests, fingerprints = [shot.digest for shot in shots], [shot.fingerprint for shot in shots]
         return SpeakerProfile(self.model_identity, labels, digests, embeddings, fingerprints)
 
@@ -226,8 +224,10 @@ class EmoIclPipeline(EmoIclBasePipeline):
         # targets share are encoded once.
         utterances, index = index_utterances([[*episode["enrollment"], episode["target"]] for episode in episodes])
         embeddings = self._embed(utterances)
-        familiarity = embeddings.pop("familiarity", None)
-        targets = {} if familiarity is None else {"familiarity": familiarity[[rows[-1] for rows in index]]}
+        targets = {}
+        if self.tells_familiarity:
+            # It is the last of a voice embedding.
+            targets["familiarity"] = embeddings["voice_embeds"][[rows[-1] for rows in index], -1]
         embeddings, index = join_profiles(embeddings, index, [episode["profile"] for episode in episodes])
         labels = [labels_of(episode["enrollment"], episode["profile"]) for episode in episodes]
         prompts = self.processor.build_prompts(index, labels, candidate_labels).to(self.device)
@@ -260,8 +260,6 @@ class EmoIclPipeline(EmoIclBasePipeline):
             features = self.feature_extractor.extract([utterance.waveform for utterance in new])
             speech, mask = self.model.model.get_speech_features(**features.to(self.device))
             embeddings = dict(self.model.get_audio_features(speech_features=speech, speech_features_mask=mask))
-            if (familiarity := self.model.get_familiarity(speech, mask)) is not None:
-                embeddings["familiarity"] = familiarity
             for i, utterance in enumerate(new):
                 utterance.encoded = model, {name: tensor[i] for name, tensor in embeddings.items()}
         rows = [utterance.encoded[1] for utterance in utterances if utterance.encoded is not None]

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import tiny_adaptation, tiny_batch, tiny_config, tiny_model, tiny_speech
+from tiny import tiny_adaptation, tiny_model, tiny_speech
 from torch.testing import assert_close
 
 from emoicl.modeling.configuration_emoicl import EmoIclAdaptationConfig
@@ -43,7 +43,7 @@ def test_a_model_without_statistics_tells_nothing_and_loads_into_nothing_else(tm
     assert loaded.config.adaptation_config.familiarity_size == 0
 
 
-def test_statistics_are_stored_and_leave_answers_alone(tmp_path):
+def test_statistics_are_stored(tmp_path):
     model: Any = tiny_model(adaptation_config=tiny_adaptation(familiarity_size=4))
     statistics = model.model.adaptation.familiarity
     statistics.weight.normal_()
@@ -56,12 +56,6 @@ def test_statistics_are_stored_and_leave_answers_alone(tmp_path):
     model.save_pretrained(tmp_path)
     loaded = EmoIclForConditionalGeneration.from_pretrained(tmp_path)
     assert_close(loaded.get_familiarity(features, mask), shares)
-    without = EmoIclForConditionalGeneration(tiny_config()).eval()
-    without.load_state_dict(model.state_dict(), strict=False)
-    batch = tiny_batch()
-    assert_close(
-        without.score_labels(torch.tensor([[10, 1]]), **batch), model.score_labels(torch.tensor([[10, 1]]), **batch)
-    )
 
 
 def test_more_directions_than_features_are_refused():

@@ -211,6 +211,7 @@ def test_a_checkpoint_carries_its_code(tmp_path):
         f"{n}_emoicl.py"
         for n in (
             "adaptation",
+            "blend",
             "configuration",
             "familiarity",
             "language_model",

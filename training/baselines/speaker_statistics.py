@@ -203,8 +203,19 @@ def label_evidence(adaptation: EmoIclSpeakerAdaptation, pooled: np.ndarray, epis
     known, evidence = adaptation.config.label_words, []
     for start in range(0, len(episodes), BATCH_SIZE):
         slots = index_slots(episodes[start : start + BATCH_SIZE], known)
-        evidence.append(adaptation.evidence(voice_embeds, **slots)[:, : len(known)])
+        trust = adaptation.trust(voice_embeds, **slots)
+        evidence.append(adaptation.evidence(voice_embeds, **slots, trust=trust)[:, : len(known)])
     return torch.cat(evidence).double().numpy()
+
+
+def label_trust(adaptation: EmoIclSpeakerAdaptation, pooled: np.ndarray, episodes: Sequence[Episode]) -> np.ndarray:
+    """By which share the language model counts in each episode, of shape `(num_episodes,)`; the arguments are those of
+    [`label_evidence`]."""
+    voice_embeds, trust = adaptation.project(torch.from_numpy(pooled).float()), []
+    for start in range(0, len(episodes), BATCH_SIZE):
+        slots = index_slots(episodes[start : start + BATCH_SIZE], adaptation.config.label_words)
+        trust.append(adaptation.trust(voice_embeds, **slots))
+    return torch.cat(trust).double().numpy()
 
 
 def evidence_parts(

@@ -348,12 +348,10 @@ class AdaptationStage(Stage):
         size (`int` or `"all"`, *optional*, defaults to `"all"`):
             Dimensions of the voice embeddings, all for those of the pooled features.
         sources (`list[str]`): Source corpora with statistics of their own.
-        enrolled_share_exponent (`float`): Power of the share of enrolled labels, by which the prototypes count.
     """
 
     size: Size = "all"
     sources: list[str] = field(default_factory=list)
-    enrolled_share_exponent: float = 0.0
 
     def check_parts(self, recipe: Recipe) -> None:
         check_size(self.name, self.size, recipe)
@@ -374,11 +372,7 @@ class AdaptationStage(Stage):
             features.fill_together(corpus.utterances)
         finished, processes = context.folders[self.name] / "model", PartialState()
         if not finished.exists() and processes.is_main_process:
-            fields = {
-                "size": dimensions(self.size),
-                "sources": self.sources,
-                "enrolled_share_exponent": self.enrolled_share_exponent,
-            }
+            fields = {"size": dimensions(self.size), "sources": self.sources}
             adapted = add_adaptation(
                 model,
                 processor,
@@ -514,7 +508,7 @@ class WeightsStage(Stage):
         language_model_weight (`float`, *optional*): Weight of the language model; 0 leaves it out.
         probe_weight (`float`, *optional*): Weight of the probe.
         prototype_weight (`float`, *optional*): Weight of the prototypes.
-        enrolled_share_exponent (`float`, *optional*): See [`AdaptationStage`].
+        enrolled_share_exponent (`float`, *optional*): Power of the share of enrolled labels, by which they count.
     """
 
     language_model_weight: float | None = None

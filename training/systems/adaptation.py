@@ -16,7 +16,7 @@ from emoicl.processing.processing_emoicl import EmoIclProcessor
 from emoicl.training.baselines.familiarity import default_size
 from emoicl.training.baselines.pooling import PooledFeatures
 from emoicl.training.baselines.prototypes import tuning_episodes
-from emoicl.training.baselines.speaker_statistics import evidence_parts, fit_adaptation
+from emoicl.training.baselines.speaker_statistics import evidence_parts, fit_adaptation, label_trust
 from emoicl.training.data.corpus import Corpus
 from emoicl.training.data.features import FeatureCache
 from emoicl.training.evaluation.recognition import SpeechLmRecognizer
@@ -48,8 +48,7 @@ def add_adaptation(
             the blend on.
         features ([`FeatureCache`]): Holds the speech features of both.
         adaptation_config ([`EmoIclAdaptationConfig`] or `Mapping`):
-            Its `size`, `sources` and `enrolled_share_exponent`, as far as they differ from the defaults. Labels and
-            weights are found here.
+            Its `size` and `sources`, as far as they differ from the defaults. Labels and weights are found here.
         num_copies (`int`, *optional*, defaults to 0): How many copies of each speaker it is fitted to as well, see
             [`Augmentation`].
 
@@ -107,18 +106,22 @@ def choose_weights(
     features: FeatureCache,
 ) -> None:
     """
-    Sets the weights of language model, probe and prototypes to those that give the smallest cross entropy of a
-    log-linear blend, over episodes with 0, 1, 3 and 7 shots (TU+LD), in which all corpora count alike, and so do the
-    speakers of one.
+    Sets the weights of language model, probe and prototypes, and the power of the share of enrolled labels by which
+    the prototypes count, to those that give the smallest cross entropy of a log-linear blend. It is over episodes with
+    0, 1, 3 and 7 shots (TU+LD), in which all corpora count alike, and so do the speakers of one.
     """
     recognizer, pooled = SpeechLmRecognizer(model, processor, features), PooledFeatures(features)(validation)
-    parts, answers = [], []
+    labels, config = processor.candidate_labels, adaptation.config
+    config.enrolled_share_exponent = 0.0
+    parts, enrolled, answers = [], [], []
     for shots in BLEND_SHOTS:
-        episodes = tuning_episodes(validation, processor.candidate_labels, shots)
+        episodes = tuning_episodes(validation, labels, shots)
         language_model = np.log(np.maximum(recognizer.score(validation, episodes), SMALLEST_PROBABILITY))
-        parts.append(np.stack([language_model, *evidence_parts(adaptation, pooled, episodes)]))
-        answers += [processor.candidate_labels.index(episode.label) for episode in episodes]
-    scores = np.concatenate(parts, axis=1)
+        trusted = label_trust(adaptation, pooled, episodes)[:, None] * language_model
+        parts.append(np.stack([trusted, *evidence_parts(adaptation, pooled, episodes)]))
+        enrolled += [len(set(episode.enrollment_labels)) / len(labels) for episode in episodes]
+        answers += [labels.index(episode.label) for episode in episodes]
+    language_model, probe, prototypes = np.concatenate(parts, axis=1)
     num_speakers = Counter(validation.corpus_of.values())
     shares = [
         1 / (len(validation.by_speaker[speaker_id]) * num_speakers[validation.corpus_of[speaker_id]])
@@ -127,9 +130,10 @@ def choose_weights(
     shares = np.tile(shares, len(BLEND_SHOTS))
 
     def cross_entropy(log_weights: np.ndarray) -> float:
-        log_probabilities = log_softmax(np.tensordot(np.exp(log_weights), scores, axes=1), axis=1)
-        return -np.average(log_probabilities[np.arange(len(answers)), answers], weights=shares)
+        *weights, exponent = np.exp(log_weights)
+        scores = np.tensordot(weights, [language_model, probe, np.power(enrolled, exponent)[:, None] * prototypes], 1)
+        return -np.average(log_softmax(scores, axis=1)[np.arange(len(answers)), answers], weights=shares)
 
-    weights = np.exp(minimize(cross_entropy, np.log([0.3, 1.0, 0.1])).x).round(4).tolist()
-    config = adaptation.config
+    *weights, exponent = np.exp(minimize(cross_entropy, np.log([0.3, 1.0, 0.1, 1.0])).x).round(4).tolist()
     config.language_model_weight, config.probe_weight, config.prototype_weight = weights
+    config.enrolled_share_exponent = exponent
