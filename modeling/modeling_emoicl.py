@@ -27,6 +27,8 @@ PROMPT_INPUTS = (
     *("inputs_embeds", "sequence_ids", "segment_ids", "utterance_index", "query_embeds", "voice_embeds"),
     *("input_features", "input_features_mask", "speech_features", "speech_features_mask"),
 )
+# Parts that quantized loading leaves as they are: small ones, and the encoder that statistics of voices hold for.
+NOT_QUANTIZED = ("speech_encoder", "qformer", "voice_token", "adaptation")
 # What outputs tell of the speaker adaptation.
 EVIDENCE = ("label_tokens", "label_evidence", "language_model_weight")
 
@@ -62,6 +64,8 @@ class EmoIclModel(EmoIclPreTrainedModel):
         # As a table, for a table is called, and where a model lies on disk its parts are brought when they are called.
         self.unlabeled_embedding = nn.Embedding(1, text_hidden_size) if config.bind_labels else None
         self.adaptation = EmoIclSpeakerAdaptation(adaptation_config) if adaptation_config is not None else None
+        if getattr(config, "quantization_config", None) is not None:
+            self._keep_in_fp32_modules = [rf"(?:model\.)?{part}" for part in NOT_QUANTIZED]
         self.post_init()
 
     @torch.no_grad()

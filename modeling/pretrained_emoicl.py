@@ -37,6 +37,9 @@ class EmoIclPreTrainedModel(PreTrainedModel):
         """
         # Otherwise a mismatch would be raised without its names.
         kwargs |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
+        # transformers (5.23) takes `model.language_model.model` for a mistake of older versions, and misses quantized
+        # weights that it renames so. It finds these names as well, and puts the prefix before them.
+        kwargs["key_mapping"] = {r"^model\.language_model\.": "language_model."} | (kwargs.get("key_mapping") or {})
         try:
             loaded: Any = super().from_pretrained(*args, **kwargs)
         except SafetensorError as error:
@@ -57,6 +60,10 @@ class EmoIclPreTrainedModel(PreTrainedModel):
                 )
         # Loading makes all parameters anew, trainable.
         model.freeze_speech_encoder()
+        for layer in model.modules():
+            if hasattr(layer, "support_avx512bf16_for_cpu"):
+                # Weights that bitsandbytes (0.50) packs at the first answer take no gradients, and are saved wrongly.
+                layer.support_avx512bf16_for_cpu = False
         return (model, info) if output_loading_info else model
 
     def save_pretrained(self, *args: Any, save_original_format: bool = False, **kwargs: Any) -> None:
