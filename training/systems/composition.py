@@ -234,6 +234,11 @@ def load_language_model(checkpoint: str, tokenizer: PreTrainedTokenizerBase) -> 
             **source_of(checkpoint), dtype=torch.float32, output_loading_info=True
         )
     model, info = loaded
+    if getattr(model, "is_quantized", False):
+        # That of a file in GGUF is so already, though its configuration does not say so.
+        if not checkpoint.endswith(".gguf"):
+            model = model.dequantize(torch.float32)
+        vars(model.config).pop("quantization_config", None)
     config = model.config
     refuse_missing(checkpoint, "language model", info["missing_keys"])
     if not config.is_encoder_decoder and not shares_prompts(model):

@@ -18,6 +18,8 @@ from transformers import (
     AutoModelForSeq2SeqLM,
     AutoModelForSpeechSeq2Seq,
     AutoProcessor,
+    AutoTokenizer,
+    BitsAndBytesConfig,
 )
 
 import emoicl  # noqa: F401 (the auto classes)
@@ -292,3 +294,17 @@ def test_missing_weights_are_not_made_up(whisper, tmp_path):
     edit_config(folder, num_layers=3)
     with pytest.raises(ValueError, match=r"lacks weights of the language model: encoder\.block\.2"):
         compose_with(folder, whisper)
+
+
+def test_a_language_model_that_is_quantized_is_taken_in_full_precision(whisper, tmp_path):
+    pytest.importorskip("bitsandbytes")
+    folder = save_language_model("llama", tmp_path / "full", LABELS)
+    config = BitsAndBytesConfig(load_in_4bit=True)
+    AutoModelForCausalLM.from_pretrained(folder, quantization_config=config).save_pretrained(tmp_path / "quantized")
+    AutoTokenizer.from_pretrained(folder).save_pretrained(tmp_path / "quantized")
+    (model, _), (full, _) = (compose_with(tmp_path / name, whisper) for name in ("quantized", "full"))
+    assert "quantization_config" not in model.config.text_config.to_dict()
+    name = "model.language_model.model.layers.0.mlp.up_proj.weight"
+    found, expected = (of.get_parameter(name) for of in (model, full))
+    assert found.dtype == torch.float32 and not found.equal(expected)
+    assert (found - expected).norm() < 0.2 * expected.norm()
