@@ -364,12 +364,23 @@ def provenance() -> dict[str, Any]:
     return {"schema_version": 1, "base_models": ["a/b"], "stages": [stage], "remarks": remarks, "is_complete": True}
 
 
+def matrix() -> dict[str, Any]:
+    cells = [
+        {"system": "mine", "corpus": corpus, "mark": mark, "report": report() | {"num_utterances": 20}}
+        for corpus, mark in (("ravdess", "*"), ("nemo", ""))
+    ]
+    for row in (row for cell in cells for row in cell["report"]["rows"]):
+        row["nll"] = 1.5
+    systems = [{"name": "mine", "identity": "0" * 64}]
+    return {"setting": "TU+LD", "seeds": [0, 1], "systems": systems, "cells": cells}
+
+
 def write_card(rng: Generator, folder: Path) -> Path:
-    contents = {"report.json": report(), "provenance.json": provenance()}
+    contents = {"report.json": report(), "provenance.json": provenance(), "matrix.json": matrix()}
     encoded = {name: json.dumps(content).encode() for name, content in contents.items()}
     of_model = ("config.json", "processor_config.json", "model.safetensors")
     encoded |= {name: checkpoints()["lm"][name] for name in of_model}
-    damaged = choose(rng, ("report.json", "provenance.json", *of_model))
+    damaged = choose(rng, (*contents, *of_model))
     for name, content in encoded.items():
         if name == damaged:
             damage = damage_safetensors if name.endswith(".safetensors") else damage_json

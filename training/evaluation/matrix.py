@@ -20,8 +20,14 @@ from emoicl.training.evaluation.recognition import Recognizer
 from emoicl.training.evaluation.reports import Condition, condition_name
 from emoicl.training.evaluation.trust import COVERAGES, auroc
 from emoicl.training.publishing.cards import corpora_of
-from emoicl.training.publishing.checkpoint import MODEL_FILES, PROCESSOR_FILES
-from emoicl.training.publishing.provenance import Provenance, find_provenance, speaker_digest, with_digests
+from emoicl.training.publishing.cross_corpus import checkpoint_identity
+from emoicl.training.publishing.provenance import (
+    MATRIX_NAME,
+    Provenance,
+    find_provenance,
+    speaker_digest,
+    with_digests,
+)
 from emoicl.training.publishing.schema import read_json
 
 
@@ -68,17 +74,11 @@ def checkpoint_system(name: str, checkpoint: str, load: Callable[[], Recognizer]
         checkpoint (`str`): Folder or Hub name. A folder's files are its identity, a Hub name is its own.
         load (`Callable`): Gives the [`Recognizer`].
     """
-    identity = hashlib.sha256(checkpoint.encode())
-    if Path(checkpoint).is_dir():
-        files = [
-            path for pattern in (*MODEL_FILES, *PROCESSOR_FILES) for path in sorted(Path(checkpoint).glob(pattern))
-        ]
-        identity = hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in files))
     path = find_provenance(checkpoint)
     provenance = Provenance(is_complete=False) if path is None else Provenance.load(path)
     return System(
         name,
-        identity.hexdigest(),
+        checkpoint_identity(checkpoint),
         load,
         frozenset(corpora_of(provenance, "training")),
         frozenset(provenance.heard()),
@@ -139,7 +139,10 @@ def measure_matrix(
         "setting": setting,
         "seeds": list(seeds),
         "shots": sorted(set(shots)),
-        "systems": [{"name": s.name, "trained_on": sorted(s.trained_on), "is_known": s.is_known} for s in systems],
+        "systems": [
+            {"name": s.name, "identity": s.identity, "trained_on": sorted(s.trained_on), "is_known": s.is_known}
+            for s in systems
+        ],
         "corpora": names,
         "cells": [],
     }
@@ -160,7 +163,7 @@ def measure_matrix(
                 cell = {"system": system.name, "corpus": name, "mark": mark_of(system, corpus)}
                 matrix["cells"].append(cell | {"report": read_json(path, dict[str, Any])})
         text = render(matrix)
-        for file, content in {"matrix.json": json.dumps(matrix, indent=1) + "\n", "matrix.md": text}.items():
+        for file, content in {MATRIX_NAME: json.dumps(matrix, indent=1) + "\n", "matrix.md": text}.items():
             with write_aside(output / file) as unfinished:
                 unfinished.write_text(content, encoding="utf-8")
     return text

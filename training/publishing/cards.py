@@ -15,6 +15,7 @@ from emoicl.training.corpora.markdown import load_template, plain
 from emoicl.training.corpora.readers import CORPORA
 from emoicl.training.data.utterances import corpus_of
 from emoicl.training.publishing.checkpoint import describe_parts, describe_storage, label_words, read_config
+from emoicl.training.publishing.cross_corpus import describe_matrix
 from emoicl.training.publishing.provenance import (
     PLOT_NAME,
     PROVENANCE_NAME,
@@ -59,7 +60,8 @@ def checkpoint_card(checkpoint: str | Path, repo_id: str | None = None, beside: 
     """
     The card of a speech language model or a classifier, from what its folder holds: the configuration, the headers of
     the weights and, as far as they are there, `provenance.json` (how it was trained), `report.json` (of `emoicl
-    evaluate`) and the plot `accuracy_against_shots.png`. What they do not tell is left out.
+    evaluate`), the plot `accuracy_against_shots.png` and `matrix.json` (of `emoicl matrix`). What they do not tell is
+    left out.
 
     Args:
         checkpoint (`str` or `Path`): Folder of the checkpoint.
@@ -117,6 +119,8 @@ def checkpoint_card(checkpoint: str | Path, repo_id: str | None = None, beside: 
         versions=[f"{package} {version}" for package, version in stages[-1]["versions"].items()] if stages else [],
         seeds=list(dict.fromkeys(str(stage["arguments"]["seed"]) for stage in stages if "seed" in stage["arguments"])),
         results=results,
+        matrix=describe_matrix(checkpoint),
+        is_blended=getattr(config, "adaptation_config", None) is not None,
         plot=quote(Path(os.path.relpath(plot, beside or checkpoint)).as_posix()) if plot.is_file() else "",
         readers=readers,
         licenses=[linked(license) for license in licenses],

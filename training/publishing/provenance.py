@@ -27,6 +27,7 @@ from emoicl.training.publishing.schema import mismatch, one_line, read_json, sho
 PROVENANCE_NAME = "provenance.json"
 REPORT_NAME = "report.json"
 PLOT_NAME = "accuracy_against_shots.png"
+MATRIX_NAME = "matrix.json"
 SCHEMA_VERSION = 1
 DIGESTS = "digests"
 # Headers that tell of more are often those of streams.
@@ -233,6 +234,8 @@ def carry_provenance(
     source, target = Path(source), Path(target)
     target.mkdir(parents=True, exist_ok=True)
     save_report(source, target)
+    if (source / MATRIX_NAME).is_file():
+        (target / MATRIX_NAME).write_bytes((source / MATRIX_NAME).read_bytes())
     if (source / PROVENANCE_NAME).is_file():
         provenance = Provenance.load(source / PROVENANCE_NAME)
         stages = (Provenance.load(Path(before) / PROVENANCE_NAME).stages if before else []) + provenance.stages

@@ -22,8 +22,15 @@ from emoicl.training.experiments.recipe import save_checkpoint
 from emoicl.training.experiments.stage_running import run_stage, stage_arguments
 from emoicl.training.publishing.card_callback import ModelCardCallback
 from emoicl.training.publishing.cards import checkpoint_card, save_card
+from emoicl.training.publishing.cross_corpus import checkpoint_identity, save_matrix
 from emoicl.training.publishing.eval_results import save_eval_results
-from emoicl.training.publishing.provenance import PROVENANCE_NAME, Provenance, describe_stage
+from emoicl.training.publishing.provenance import (
+    MATRIX_NAME,
+    PROVENANCE_NAME,
+    Provenance,
+    carry_provenance,
+    describe_stage,
+)
 from emoicl.training.systems.composition import compose_classifier
 from emoicl.training.systems.meta_icl_config import MetaIclTrainingArguments
 from emoicl.training.systems.meta_icl_trainer import MetaIclTrainer
@@ -108,6 +115,84 @@ def test_a_row_without_labels_is_no_control(complete, corpus):
     assert "| 3, without labels | 0.750 |" in results
     assert "with the labels rotated 0.000, with another speaker's enrollment 0.000." in results
     assert "Without labels, any 3 other utterances of the speaker make it 0.750. This is no control" in results
+
+
+def matrix_of(checkpoint, **fields):
+    """What `emoicl matrix` writes of a checkpoint, and of another system."""
+
+    def report(shots, controls=()):
+        rows = [(k, None) for k in shots] + [(shots[-1], control) for control in controls]
+        return {
+            "num_utterances": 20,
+            "rows": [
+                {
+                    "shots": k,
+                    "control": control,
+                    "ua_spk": 0.1 * (k + 1),
+                    "min": 0.05 * k,
+                    "nll": 2 - 0.1 * k,
+                    "ece": 0.2,
+                }
+                | {"per_speaker": {"ravdess/01": 0.5}}
+                for k, control in rows
+            ],
+        }
+
+    own = checkpoint_identity(checkpoint)
+    return {
+        "setting": "TU+LD",
+        "seeds": [0, 1],
+        "systems": [{"name": "another", "identity": "0"}, {"name": "a/path/to/it", "identity": own}],
+        "cells": [
+            {"system": "another", "corpus": "ravdess", "mark": "", "report": report((0, 1))},
+            {"system": "a/path/to/it", "corpus": "ravdess", "mark": "*", "report": report((0, 1, 3), ("rotated",))},
+            {"system": "a/path/to/it", "corpus": "nemo", "mark": "", "report": report((0, 1))},
+        ],
+    } | fields
+
+
+@pytest.mark.parametrize("has_report", [True, False])
+def test_the_row_of_a_matrix(complete, tmp_path, has_report):
+    if not has_report:
+        (complete / "report.json").unlink()
+    (tmp_path / "matrix").mkdir()
+    (tmp_path / "matrix" / MATRIX_NAME).write_text(json.dumps(matrix_of(complete)))
+    save_matrix(tmp_path / "matrix", complete)
+    assert "ravdess/01" not in (complete / MATRIX_NAME).read_text(), "of single speakers nothing is kept"
+    carry_provenance(complete, tmp_path / "copy")
+    assert (tmp_path / "copy" / MATRIX_NAME).read_bytes() == (complete / MATRIX_NAME).read_bytes()
+    card = checkpoint_card(complete)
+    check_pattern(card, SECTIONS)
+    table = sections(card)["Results"].partition("### On each corpus")[2]
+    assert "| corpus | utterances | 0 shots | 1 shot | 3 shots | labels rotated |" in table
+    assert "| ravdess \\* | 20 | 0.100 (2.00) | 0.200 (1.90) | 0.400 (1.70) | 0.400 | 0.150 | 0.200 |" in table
+    assert "| nemo | 20 | 0.100 (2.00) | 0.200 (1.90) | - | - | 0.050 | 0.200 |" in table
+    assert "another" not in table and "a/path" not in table
+
+
+def test_the_matrix_of_other_weights_is_refused(complete, tmp_path):
+    (tmp_path / MATRIX_NAME).write_text(json.dumps(matrix_of(complete)))
+    (complete / "model.safetensors").write_bytes((complete / "model.safetensors").read_bytes() + b" ")
+    with pytest.raises(ValueError, match="no row of .* as it is now, but of another, a/path/to/it. `emoicl"):
+        save_matrix(tmp_path, complete)
+    assert not (complete / MATRIX_NAME).exists()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"cells": [{"corpus": "nemo"}]}, "lacks mark, report, system"),
+        ({"seeds": "0"}, "`seeds` should be a list"),
+        (
+            {"cells": [{"system": "it", "corpus": "nemo", "mark": "", "report": {"num_utterances": 2, "rows": []}}]},
+            "has no row without a control of nemo",
+        ),
+    ],
+)
+def test_a_damaged_matrix_is_named(complete, fields, message):
+    (complete / MATRIX_NAME).write_text(json.dumps(matrix_of(complete, **fields)))
+    with pytest.raises(ValueError, match=f"{MATRIX_NAME}: .*{message}"):
+        checkpoint_card(complete)
 
 
 def sections(card: str) -> dict[str, str]:
