@@ -22,10 +22,10 @@ trainer = MetaIclTrainer(
     model=model,
     args=MetaIclTrainingArguments(
         "outputs/meta_icl",
-        num_train_epochs=4,
+        num_train_epochs=8,
         per_device_train_batch_size=16,
         learning_rate=1e-3,
-        adaptation_learning_rate=1e-2,  # The speaker adaptation has few weights, and can take large steps.
+        adaptation_learning_rate=3e-3,  # The speaker adaptation has few weights, and can take large steps.
         eval_strategy="epoch",
         save_strategy="epoch",
         logging_strategy="epoch",

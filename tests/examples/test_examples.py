@@ -110,7 +110,7 @@ def test_meta_icl_trainer(run_example):
     trainer, measured = run_example("finetune_with_meta_icl_trainer.py")
     assert measured["eval_loss"]["after"] < measured["eval_loss"]["before"]
     epochs = [entry.get("epoch") for entry in trainer.state.log_history if "eval_ua_spk" in entry]
-    assert set(epochs) >= {1, 2, 3, 4}
+    assert set(epochs) >= set(range(1, 9))
     whole = weights("outputs/meta_icl/model")
     # As if it had been interrupted.
     shutil.rmtree(f"outputs/meta_icl/checkpoint-{trainer.state.global_step}")
