@@ -12,7 +12,7 @@ from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils.generic import can_return_tuple
 
-from .adaptation_emoicl import EmoIclLinearOfSources, EmoIclLogVariances, EmoIclSpeakerAdaptation, pool_statistics
+from .adaptation_emoicl import EmoIclLinearOfSources, EmoIclLogVariances, EmoIclSpeakerAdaptation
 from .blend_emoicl import blend_label_scores, label_token_bias
 from .configuration_emoicl import EmoIclConfig
 from .language_model_emoicl import EmoIclPrefix, PromptedDecoder, PromptedEncoderDecoder, prompted_form
@@ -369,21 +369,17 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
         """See [`~EmoIclModel.get_audio_features`]."""
         return self.model.get_audio_features(*args, **kwargs)
 
-    def get_familiarity(
-        self, speech_features: torch.Tensor, speech_features_mask: torch.Tensor
-    ) -> torch.Tensor | None:
+    def get_familiarity(self, voice_embeds: torch.Tensor) -> torch.Tensor | None:
         """How much utterances sound like those of the training corpora; see [`EmoIclFamiliarity`].
 
         Args:
-            speech_features, speech_features_mask (`torch.Tensor`): What `get_speech_features` gives.
+            voice_embeds (`torch.Tensor` of shape `(num_utterances, voice_size)`): What `get_audio_features` gives.
 
         Returns:
             `torch.Tensor` of shape `(num_utterances,)`, or None of a model that has no statistics of it.
         """
-        familiarity = getattr(self.model.adaptation, "familiarity", None)
-        if familiarity is None:
-            return None
-        return familiarity(pool_statistics(speech_features, speech_features_mask))
+        # It is the last of a voice embedding.
+        return None if getattr(self.model.adaptation, "familiarity", None) is None else voice_embeds[:, -1]
 
     @can_return_tuple
     def forward(

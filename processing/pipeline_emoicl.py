@@ -226,8 +226,8 @@ class EmoIclPipeline(EmoIclBasePipeline):
         embeddings = self._embed(utterances)
         targets = {}
         if self.tells_familiarity:
-            # It is the last of a voice embedding.
-            targets["familiarity"] = embeddings["voice_embeds"][[rows[-1] for rows in index], -1]
+            familiarity = self.model.get_familiarity(embeddings["voice_embeds"])
+            targets["familiarity"] = familiarity[[rows[-1] for rows in index]]
         embeddings, index = join_profiles(embeddings, index, [episode["profile"] for episode in episodes])
         labels = [labels_of(episode["enrollment"], episode["profile"]) for episode in episodes]
         prompts = self.processor.build_prompts(index, labels, candidate_labels).to(self.device)

@@ -33,10 +33,15 @@ def test_half_precision_changes_little(familiarity):
     assert_close(familiarity.half()(x), EmoIclFamiliarity.forward(familiarity.float(), x), atol=2e-3, rtol=0)
 
 
+def familiarity_of(model, features, mask):
+    audio = model.get_audio_features(speech_features=features, speech_features_mask=mask)
+    return model.get_familiarity(audio.voice_embeds)
+
+
 def test_a_model_without_statistics_tells_nothing_and_loads_into_nothing_else(tmp_path):
     model = tiny_model()
     features, mask = model.get_speech_features(**tiny_speech(40, 30))
-    assert model.get_familiarity(features, mask) is None
+    assert familiarity_of(model, features, mask) is None
     model.save_pretrained(tmp_path)
     loaded, info = EmoIclForConditionalGeneration.from_pretrained(tmp_path, output_loading_info=True)
     assert not info["missing_keys"] and not info["unexpected_keys"]
@@ -49,13 +54,13 @@ def test_statistics_are_stored(tmp_path):
     statistics.weight.normal_()
     statistics.log_distances.copy_(torch.linspace(-5, 15, NUM_QUANTILES))
     features, mask = model.get_speech_features(**tiny_speech(40, 30))
-    shares = model.get_familiarity(features, mask)
+    shares = familiarity_of(model, features, mask)
     assert shares.shape == (2,) and ((shares > 0) & (shares < 1)).all()
     # Padding is not heard.
-    assert_close(model.get_familiarity(features[1:, : int(mask[1].sum())], mask[1:, : int(mask[1].sum())]), shares[1:])
+    assert_close(familiarity_of(model, features[1:, : int(mask[1].sum())], mask[1:, : int(mask[1].sum())]), shares[1:])
     model.save_pretrained(tmp_path)
     loaded = EmoIclForConditionalGeneration.from_pretrained(tmp_path)
-    assert_close(loaded.get_familiarity(features, mask), shares)
+    assert_close(familiarity_of(loaded, features, mask), shares)
 
 
 def test_more_directions_than_features_are_refused():

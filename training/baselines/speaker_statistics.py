@@ -1,7 +1,7 @@
 """Fits the speaker adaptation to training speakers in closed form, and reads episodes by it, without any network."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -199,23 +199,30 @@ def label_evidence(adaptation: EmoIclSpeakerAdaptation, pooled: np.ndarray, epis
     Returns:
         `np.ndarray` of shape `(num_episodes, num_labels)`, float64.
     """
-    voice_embeds = adaptation.project(torch.from_numpy(pooled).float())
-    known, evidence = adaptation.config.label_words, []
-    for start in range(0, len(episodes), BATCH_SIZE):
-        slots = index_slots(episodes[start : start + BATCH_SIZE], known)
-        trust = adaptation.trust(voice_embeds, **slots)
-        evidence.append(adaptation.evidence(voice_embeds, **slots, trust=trust)[:, : len(known)])
+    num_known = len(adaptation.config.label_words)
+    evidence = [
+        adaptation.evidence(**batch, trust=adaptation.trust(**batch))[:, :num_known]
+        for batch in _batches(adaptation, pooled, episodes)
+    ]
     return torch.cat(evidence).double().numpy()
 
 
+@torch.no_grad()
 def label_trust(adaptation: EmoIclSpeakerAdaptation, pooled: np.ndarray, episodes: Sequence[Episode]) -> np.ndarray:
     """By which share the language model counts in each episode, of shape `(num_episodes,)`; the arguments are those of
     [`label_evidence`]."""
-    voice_embeds, trust = adaptation.project(torch.from_numpy(pooled).float()), []
+    trust = [adaptation.trust(**batch) for batch in _batches(adaptation, pooled, episodes)]
+    return torch.cat(trust).double().numpy()
+
+
+def _batches(
+    adaptation: EmoIclSpeakerAdaptation, pooled: np.ndarray, episodes: Sequence[Episode]
+) -> Iterator[dict[str, Any]]:
+    """What evidence and trust are told of some episodes at a time."""
+    voice_embeds = adaptation.project(torch.from_numpy(pooled).float())
     for start in range(0, len(episodes), BATCH_SIZE):
         slots = index_slots(episodes[start : start + BATCH_SIZE], adaptation.config.label_words)
-        trust.append(adaptation.trust(voice_embeds, **slots))
-    return torch.cat(trust).double().numpy()
+        yield {"voice_embeds": voice_embeds, **slots}
 
 
 def evidence_parts(

@@ -20,7 +20,6 @@ from emoicl.training.episodes.speaker_blocks import index_slots
 
 
 Decoding = Literal["labels", "beam"]
-SPEECH = ("speech_features", "speech_features_mask")
 
 
 class Recognizer(Protocol):
@@ -175,14 +174,9 @@ class SpeechLmRecognizer(CorpusRecognizer):
         """How familiar each utterance sounds, if the model tells; see [`TellsFamiliarity`]."""
         if not getattr(self.model.config.adaptation_config, "familiarity_size", 0):
             return None
-        shares = []
-        for start in range(0, len(corpus), self.batch_size):
-            batch = self.on_device(self.speech.load(corpus.utterances[start : start + self.batch_size]))
-            if "input_features" in batch:
-                batch = dict(zip(SPEECH, self.model.get_speech_features(**batch), strict=True))
-            familiarity: Any = self.model.get_familiarity(**batch)
-            shares.append(familiarity.cpu().numpy())
-        return np.concatenate(shares)
+        with evaluation_mode(self.model):
+            familiarity: Any = self.model.get_familiarity(self.embed(corpus)["voice_embeds"])
+        return familiarity.float().cpu().numpy()
 
     def score_batch(self, utterances: dict[str, torch.Tensor], episodes: Sequence[Episode]) -> np.ndarray:
         # Utterances are named by their index in the corpus.
