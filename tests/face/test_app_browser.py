@@ -201,7 +201,9 @@ def test_an_utterance_is_recorded(visitor):
     visitor.locator('#emoicl-recording button[aria-label="Record audio"]').click()
     visitor.locator("#emoicl-recording button.record-button").click()
     visitor.wait_for_timeout(2000)
-    visitor.locator("#emoicl-recording button.stop-button").click()
+    # What is shown already may not have been sent yet.
+    with visitor.expect_response(lambda response: "/upload" in response.url and response.ok):
+        visitor.locator("#emoicl-recording button.stop-button").click()
     visitor.wait_for_selector("#emoicl-recording [data-testid='waveform-controls']")
     visitor.locator("#emoicl-add").click()
     playwright.expect(visitor.locator("#emoicl-profile")).to_contain_text("1 of at most 31")
