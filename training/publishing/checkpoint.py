@@ -62,6 +62,8 @@ def load_pipeline(
     Raises:
         `ValueError`: If it is a model of another type, or a file of it is damaged, which is named.
     """
+    check_device(device)
+    dtype = find_dtype(dtype)
     config = read_config(checkpoint)
     speech_lm = isinstance(config, EmoIclConfig)
     model_class = EmoIclForConditionalGeneration if speech_lm else EmoIclForAudioClassification
@@ -78,6 +80,30 @@ def load_pipeline(
     with naming_damage(checkpoint, *MODEL_FILES, *PROCESSOR_FILES):
         try_out(recognizer)
     return recognizer
+
+
+def check_device(device: str | torch.device | None) -> None:
+    """Refuses a device that is not here, before it looks as if the checkpoint were damaged."""
+    # Of a number transformers knows what it is a number of.
+    if device is None or isinstance(device, int):
+        return
+    try:
+        torch.zeros(1, device=device).item()
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = textwrap.shorten(str(error), 150, placeholder=" ...")
+        raise ValueError(f"`device`: nothing can be computed on {str(device)!r} here: {reason}") from error
+
+
+def find_dtype(dtype: str | torch.dtype | None) -> torch.dtype | str | None:
+    """The precision of a name; what is none is refused, before it looks as if the checkpoint were damaged."""
+    if dtype is None or dtype == "auto":
+        return dtype
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if not isinstance(found, torch.dtype) or not found.is_floating_point or found.itemsize < 2:
+        raise ValueError(f'`dtype` is a precision, "float32", "float16" or "bfloat16"; got {dtype!r}.')
+    return found
 
 
 def try_out(recognizer: EmotionPipeline) -> None:

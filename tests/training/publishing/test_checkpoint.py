@@ -72,6 +72,20 @@ def test_the_file_that_is_damaged(copy_of, name, content, message):
         load_pipeline(folder)
 
 
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"device": "gpu"}, "^`device`: nothing can be computed on 'gpu' here: "),
+        ({"device": "meta"}, "^`device`: nothing can be computed on 'meta' here: "),
+        ({"dtype": "fp16"}, "^`dtype` is a precision, .*; got 'fp16'"),
+        ({"dtype": "int8"}, "^`dtype` is a precision, .*; got 'int8'"),
+    ],
+)
+def test_a_whole_checkpoint_is_not_called_damaged(checkpoints, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        load_pipeline(checkpoints / "lm", **arguments)
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "processor_config.json"])
 def test_a_file_that_is_not_there(copy_of, name):
     folder = copy_of("lm")
