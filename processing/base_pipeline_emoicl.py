@@ -15,6 +15,7 @@ from transformers.utils import logging
 
 from .audio_emoicl import AudioLike, check_not_shorter, is_silent, naming, stream_audio, with_rate
 from .enrollment_emoicl import (
+    ARGUMENTS,
     NAME,
     DigestedBlocks,
     EnrolledTargetError,
@@ -99,7 +100,7 @@ class EmoIclBasePipeline(ChunkPipeline):
                 "This model has no statistics of what is familiar to it: leave out `min_familiarity` and "
                 "`return_familiarity`. The stage `adaptation` of a recipe fits them (`emoicl train --help`)."
             )
-        if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
+        if top_k is not None and (not isinstance(top_k, numbers.Integral) or isinstance(top_k, bool) or top_k < 1):
             raise ValueError(f"`top_k` is the number of labels to return, an integer of at least 1; got {top_k!r}.")
         # Decoded here, once for all targets of the call.
         shots = None if enrollment is None else self.decode_enrollment(enrollment, sampling_rate)
@@ -146,7 +147,10 @@ class EmoIclBasePipeline(ChunkPipeline):
         request = as_request(input_)
         try:
             if unknown := request.keys() - {"audio", "enrollment", "profile", NAME}:
-                raise ValueError(f'unknown key {min(unknown)!r}; a request has "audio", and "enrollment" or "profile"')
+                of_call = "; it is an argument of the call, for all of them" if min(unknown) in ARGUMENTS else ""
+                raise ValueError(
+                    f'unknown key {min(unknown)!r}; a request has "audio", and "enrollment" or "profile"{of_call}'
+                )
             audio = with_rate(request["audio"], sampling_rate)
             speaker = self.speaker_of(request, sampling_rate=sampling_rate, **parameters)
             if window is None or hop is None:

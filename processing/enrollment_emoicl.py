@@ -4,7 +4,9 @@ import difflib
 import hashlib
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -12,14 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from .audio_emoicl import AudioLike
+from .audio_emoicl import AudioLike, with_rate
 from .feature_extraction_emoicl import EmoIclFeatureExtractor
 from .fingerprint_emoicl import fingerprint, is_same_fingerprint
 from .profile_emoicl import ModelIdentity
 
 
-# Of two waveforms that may be one recording, in samples (0.15 s at 16 kHz): codecs add some at either end.
-MAX_LENGTH_DIFFERENCE = 2400
 # In periods for each sample: 100 to 1000 Hz.
 BAND = (0.00625, 0.0625)
 MIN_CORRELATION = 0.8
@@ -31,6 +31,13 @@ MAX_ELSEWHERE = 0.85
 # What a request may have; its name is added where it is one of several.
 AUDIO, ENROLLMENT, PROFILE = "audio", "enrollment", "profile"
 NAME = "name of the request"
+# Of an array that stands beside it, as rows of data sets have it.
+RATE = "sampling_rate"
+# What is told to the call, for all requests; beside one of them it would be passed over.
+ARGUMENTS = {
+    "abstain_below", "candidate_labels", "decoding", "function_to_apply", "hop_s", "min_familiarity",
+    "return_familiarity", "top_k", "window_s",
+}  # fmt: skip
 
 
 class EnrolledTargetError(ValueError):
@@ -69,7 +76,7 @@ class Utterance:
     def spectrum(self, size: int) -> np.ndarray:
         """The frequencies of `np.fft.rfft` at a size that codecs keep best. Many others are compared with them."""
         if size not in self._spectra:
-            self._spectra = {size: np.fft.rfft(self.waveform, size)[_band(size)]}
+            self._spectra[size] = np.fft.rfft(self.waveform, size)[_band(size)]
         return self._spectra[size]
 
 
@@ -82,15 +89,13 @@ def as_request(item: Any) -> dict:
     """
     A dictionary with "audio" asks about an utterance, perhaps with its own enrollment, and may be a row of a data set,
     whose other columns are passed over; any other input is an utterance. What seems to be an enrollment by another
-    name is kept, so that it can be refused.
+    name, or an argument of the call, is kept, so that it can be refused.
     """
     if not (isinstance(item, Mapping) and AUDIO in item):
         return {AUDIO: item}
-    return {
-        key: value
-        for key, value in item.items()
-        if key in (AUDIO, ENROLLMENT, PROFILE, NAME) or _is_like_enrollment(key, value)
-    }
+    kept = {AUDIO, ENROLLMENT, PROFILE, NAME, *ARGUMENTS}
+    request = {key: value for key, value in item.items() if key in kept or _is_like_enrollment(key, value)}
+    return request | {AUDIO: with_rate(item[AUDIO], item.get(RATE))}
 
 
 def _is_like_enrollment(key: Any, value: Any) -> bool:
@@ -154,9 +159,11 @@ def _decode_shot(extractor: EmoIclFeatureExtractor, item: Any, name: str, sampli
         raise ValueError(f'{name}: must be a dictionary with "audio" and, if it is known, "label"; got {found}')
     # A misspelt "label" would make an utterance without one.
     is_row = "label" in item or "emotion" in item
-    if unknown := [key for key in item if key not in ("audio", "label") and not (is_row and isinstance(key, str))]:
+    known = (AUDIO, RATE, "label")
+    if unknown := [key for key in item if key not in known and not (is_row and isinstance(key, str))]:
         raise ValueError(f'{name}: unknown key {unknown[0]!r}; an item has "audio" and, if it is known, "label"')
-    return Utterance(extractor.decode(item["audio"], sampling_rate, name), _label_of(item, name))
+    audio = with_rate(item[AUDIO], item.get(RATE))
+    return Utterance(extractor.decode(audio, sampling_rate, name), _label_of(item, name))
 
 
 def _label_of(item: Mapping, name: str) -> str | None:
@@ -208,8 +215,8 @@ def refuse_digest(digest: str, digests: Sequence[str], name: str) -> None:
 
 def is_same_recording(first: Utterance, second: Utterance) -> bool:
     """
-    Whether two utterances are one recording: encoded again, louder, or a few samples off. Two takes of a sentence,
-    however alike they sound, do not agree in the waveform for long.
+    Whether two utterances are one recording: encoded again, louder, a few samples off, or with other silence around
+    it. Two takes of a sentence, however alike they sound, do not agree in the waveform for long.
 
     Args:
         first ([`Utterance`]): A decoded utterance.
@@ -221,15 +228,17 @@ def is_same_recording(first: Utterance, second: Utterance) -> bool:
     one, other = first.waveform, second.waveform
     if np.array_equal(one, other):
         return True
-    if abs(len(one) - len(other)) > MAX_LENGTH_DIFFERENCE:
-        return False
     size = 2 ** (len(one) + len(other)).bit_length()
     spectra = [utterance.spectrum(size) for utterance in (first, second)]
-    product = np.zeros(size // 2 + 1, spectra[0].dtype)
-    product[_band(size)] = spectra[0] * spectra[1].conj()
-    correlation = np.fft.irfft(product, size)
     # By Parseval: each frequency of the band stands for itself and its negative.
     norms = [np.linalg.norm(spectrum) * np.sqrt(2 / size) for spectrum in spectra]
+    common = spectra[0] * spectra[1].conj()
+    # No shift fits better than one by which all frequencies would agree. That tells most pairs apart, and is fast.
+    if np.abs(common).sum() * 2 / size < MIN_CORRELATION * norms[0] * norms[1]:
+        return False
+    product = np.zeros(size // 2 + 1, common.dtype)
+    product[_band(size)] = common
+    correlation = np.fft.irfft(product, size)
     best = int(correlation.argmax())
     elsewhere = np.roll(correlation, -best)[HUM_SHIFT:-HUM_SHIFT].max()
     # Even a hum fits less well when shifted, for less of it overlaps.
@@ -287,8 +296,29 @@ def index_utterances(episodes: Sequence[Sequence[Utterance]]) -> tuple[list[Utte
 
 
 def same_label(label: str) -> str:
-    """What two labels have in common that differ by case or blanks alone, which no two labels of a model do."""
-    return " ".join(label.split()).casefold()
+    """
+    What two labels have in common that look alike, which no two labels of a model do: they differ by case, by blanks,
+    by signs that cannot be seen, or by how Unicode spells a letter (file names of macOS have é as two code points).
+    """
+    seen = (character for character in unicodedata.normalize("NFKC", label) if unicodedata.category(character) != "Cf")
+    # Folding takes letters apart again.
+    return unicodedata.normalize("NFKC", " ".join("".join(seen).split()).casefold())
+
+
+def as_words(words: Any, kind: str) -> list[Any]:
+    """
+    Some words as a list, be they in a tuple, an array or a column.
+
+    Args:
+        words (`Any`): The words.
+        kind (`str`): What they are, for the message: `"Candidate"` of candidate labels.
+
+    Raises:
+        `ValueError`: If they have no order, or can be gone through only once.
+    """
+    if isinstance(words, (str, bytes, Mapping, AbstractSet)) or not isinstance(words, Collection):
+        raise ValueError(f"{kind} labels must be a list of non-empty strings; got {words!r}.")
+    return [str(word) if isinstance(word, str) else word for word in words]
 
 
 def match_label(label: Any, candidates: Sequence[str], kind: str = "candidate") -> str:
@@ -315,6 +345,7 @@ __all__ = [
     "EnrolledTargetError",
     "Utterance",
     "as_request",
+    "as_words",
     "decode_enrollment",
     "decode_target",
     "display_label",

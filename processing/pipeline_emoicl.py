@@ -8,7 +8,7 @@ import torch
 
 from .audio_emoicl import AudioLike
 from .base_pipeline_emoicl import EmoIclBasePipeline, given, saved_beside
-from .enrollment_emoicl import Utterance, index_utterances
+from .enrollment_emoicl import Utterance, as_words, index_utterances
 from .processing_emoicl import EmoIclProcessor
 from .profile_emoicl import ModelIdentity, SpeakerProfile, join_profiles
 
@@ -151,10 +151,10 @@ class EmoIclPipeline(EmoIclBasePipeline):
             `ValueError`: If there are no examples or more than `max_shots` of the processor, or one cannot be used.
                 The message names it.
         """
-        if not examples:
-            raise ValueError("No utterances to enroll: the list is empty.")
         shots = self.decode_enrollment(examples)
-        candidates = candidate_labels or self._preprocess_params.get("candidate_labels")
+        if not shots:
+            raise ValueError("No utterances to enroll: the list is empty.")
+        candidates = self._preprocess_params.get("candidate_labels") if candidate_labels is None else candidate_labels
         labels = self.processor.match_enrollment_labels([shot.label for shot in shots], candidates)
         self.model.eval()
         with self.device_placement(), torch.no_grad():
@@ -188,7 +188,9 @@ class EmoIclPipeline(EmoIclBasePipeline):
             preprocess["profile"] = None
         elif profile is not None:
             preprocess |= {"profile": self._check_profile(profile), "enrollment": None}
-        labels = given(candidate_labels=candidate_labels)
+        # What they are is checked by the processor, which is not here yet while the constructor runs.
+        words = None if candidate_labels is None else as_words(candidate_labels, "Candidate")
+        labels = given(candidate_labels=words)
         return preprocess | labels, forward | given(decoding=decoding) | labels, postprocess | labels
 
     def _check_profile(self, profile: Any) -> SpeakerProfile:

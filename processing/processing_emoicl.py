@@ -11,6 +11,7 @@ from transformers import BatchFeature, ProcessorMixin
 from .audio_emoicl import AudioLike
 from .enrollment_emoicl import (
     Utterance,
+    as_words,
     decode_enrollment,
     decode_target,
     index_utterances,
@@ -373,7 +374,8 @@ class EmoIclProcessor(ProcessorMixin):
         return candidates
 
     def _check_words(self, labels: Sequence[str], kind: str) -> list[str]:
-        if isinstance(labels, str) or not all(isinstance(label, str) and label.strip() for label in labels):
+        labels = as_words(labels, kind)
+        if not all(isinstance(label, str) and same_label(label) for label in labels):
             raise ValueError(f"{kind} labels must be a list of non-empty strings; got {labels!r}.")
         meanings = [same_label(label) for label in labels]
         if duplicates := [label for label, meant in zip(labels, meanings, strict=True) if meanings.count(meant) > 1]:
@@ -388,10 +390,12 @@ class EmoIclProcessor(ProcessorMixin):
                 raise ValueError(f"Label {label!r} holds half a character (a lone surrogate); it is no text.")
             if found := [token for token in special if token in label]:
                 raise ValueError(f"Label {label!r} holds {found[0]!r}, which the tokenizer takes for a control token.")
-        return list(labels)
+        return labels
 
     def _candidates_of_each(self, candidate_labels: list | None, num_prompts: int) -> list[list[str]]:
-        if not candidate_labels or isinstance(candidate_labels, str) or isinstance(candidate_labels[0], str):
+        if candidate_labels is not None:
+            candidate_labels = as_words(candidate_labels, "Candidate")
+        if not candidate_labels or isinstance(candidate_labels[0], str):
             return [self._resolve_candidates(candidate_labels)] * num_prompts
         if len(candidate_labels) != num_prompts:
             raise ValueError(f"Got {len(candidate_labels)} lists of candidate labels for {num_prompts} targets.")

@@ -151,7 +151,7 @@ def test_forms_of_audio(recognizer, tmp_path):
 
 def test_top_k_and_candidate_labels(recognizer):
     everything = recognizer(TARGETS[0])
-    assert recognizer(TARGETS[0], top_k=2) == everything[:2]
+    assert recognizer(TARGETS[0], top_k=2) == recognizer(TARGETS[0], top_k=np.int64(2)) == everything[:2]
     assert recognizer(TARGETS[0], top_k=99) == everything
     chosen = recognizer(TARGETS[0], candidate_labels=["Joy", "Bored stiff"])
     assert {answer["label"] for answer in chosen} == {"Joy", "Bored stiff"}
@@ -206,6 +206,7 @@ def test_errors_name_the_input(recognizer):
         ({"decoding": "greedy"}, ValueError),
         ({"top_k": 0}, ValueError),
         ({"top_k": "3"}, ValueError),
+        ({"top_k": True}, ValueError),
         ({"window_s": "4"}, ValueError),
         ({"window_s": 4, "hop_s": "2"}, ValueError),
         ({"enrollment": "me.csv"}, ValueError),
@@ -222,6 +223,8 @@ def test_unknown_parameters_are_refused(recognizer, parameters, error):
 def test_unknown_keys_of_a_request_are_refused(recognizer):
     with pytest.raises(ValueError, match=r"^inputs\[1\]: unknown key 'enrolment'; a request has"):
         recognizer([TARGETS[0], {"audio": TARGETS[1], "enrolment": ENROLLMENT}])
+    with pytest.raises(ValueError, match=r"^inputs\[0\]: unknown key 'top_k'; .*it is an argument of the call"):
+        recognizer([{"audio": TARGETS[0], "top_k": 1}])
     with pytest.raises(ValueError, match="^audio: unknown key 'enrollment' of an utterance"):
         recognizer({"array": TARGETS[0], "sampling_rate": 16000, "enrollment": ENROLLMENT})
 
@@ -243,6 +246,11 @@ def test_a_target_that_is_enrolled_in_another_form_is_refused(recognizer):
         encoded(speech, format="MP3", subtype="MPEG_LAYER_III"),
         speech[1:],
         0.5 * speech,
+        # The silence around it is other, or some of it is gone.
+        np.pad(speech, (0, 8000)),
+        np.pad(speech, (20000, 0)),
+        speech[4000:],
+        speech[:-4000],
     ]
     for copy in copies:
         with pytest.raises(ValueError, match=r"^enrollment\[1\]: is the target itself"):
@@ -266,6 +274,49 @@ def test_labels_are_matched_without_case_and_blanks(recognizer):
         recognizer(TARGETS[0], enrollment=[{"audio": SHOTS[0], "label": "Joyful"}])
     with pytest.raises(ValueError, match="more than once: Joy, joy"):
         recognizer(TARGETS[0], candidate_labels=["Joy", "joy"])
+
+
+def test_labels_that_look_alike_are_the_same(recognizer):
+    """File names of macOS have letters as two code points, and spreadsheets bring signs that nobody sees."""
+    labels = ["Überraschung", "Joy"]
+    enrollment = [{"audio": SHOTS[0], "label": "U\u0308berraschung"}, {"audio": SHOTS[1], "label": "\ufeffJoy\u200b"}]
+    assert recognizer.enroll(enrollment, labels).labels == labels
+    with pytest.raises(ValueError, match="more than once"):
+        recognizer(TARGETS[0], candidate_labels=["Joy", "Joy\u200b"])
+    with pytest.raises(ValueError, match="non-empty strings"):
+        recognizer(TARGETS[0], candidate_labels=["Joy", "\u200b"])
+
+
+@pytest.mark.parametrize("kind", [tuple, np.array])
+def test_candidate_labels_in_any_sequence(recognizer, kind):
+    expected = recognizer(TARGETS[0], enrollment=ENROLLMENT, candidate_labels=LABELS)
+    assert recognizer(TARGETS[0], enrollment=ENROLLMENT, candidate_labels=kind(LABELS)) == expected
+    assert recognizer.enroll(ENROLLMENT, kind(LABELS)).labels == ["Joy", "Surprised!"]
+    assert recognizer.processor(TARGETS[0], candidate_labels=kind(LABELS)).keys()
+
+
+@pytest.mark.parametrize("labels", ["Joy", set(LABELS), {"Joy": 0}, iter(LABELS), 5])
+def test_candidate_labels_without_an_order(recognizer, labels):
+    for ask in (recognizer, recognizer.processor):
+        with pytest.raises(ValueError, match="^Candidate labels must be a list of non-empty strings; got "):
+            ask(TARGETS[0], candidate_labels=labels)
+
+
+def test_a_rate_beside_an_array_is_its_rate(recognizer):
+    """As rows of data sets have it. A file knows its own."""
+    halves = [np.repeat(audio, 2) for audio in (TARGETS[0], *SHOTS)]
+    target, *shots = ({"array": half, "sampling_rate": 32000} for half in halves)
+    for labels in (("Joy", "Sad"), (None, None)):
+        given = zip(shots, labels, strict=True)
+        expected = recognizer(target, enrollment=[{"audio": shot, "label": label} for shot, label in given])
+        beside = [
+            {"audio": half, "sampling_rate": 32000, "label": label}
+            for half, label in zip(halves[1:], labels, strict=True)
+        ]
+        beside = [{key: value for key, value in shot.items() if value is not None} for shot in beside]
+        request = {"audio": halves[0], "sampling_rate": 32000}
+        assert recognizer(request, enrollment=beside) == recognizer([request], enrollment=beside)[0] == expected
+    assert recognizer({"audio": encoded(TARGETS[0]), "sampling_rate": 8000}) == recognizer(encoded(TARGETS[0]))
 
 
 def test_rows_have_further_columns(recognizer):
