@@ -220,9 +220,9 @@ def find_audio(paths: Sequence[str]) -> list[str]:
         paths (`Sequence[str]`): Files and folders. Hidden files in folders are passed over.
 
     Raises:
-        `ValueError`: If a folder holds no audio.
+        `ValueError`: If a folder holds no audio, or cannot be read.
     """
-    from emoicl.training.corpora.base import AUDIO_SUFFIXES
+    from emoicl.training.corpora.base import AUDIO_SUFFIXES, files_below, is_audio
 
     files: list[str] = []
     for name in paths:
@@ -230,13 +230,7 @@ def find_audio(paths: Sequence[str]) -> list[str]:
         if not path.is_dir():
             files.append(name)
             continue
-        found = [
-            str(file)
-            for file in sorted(path.rglob("*"))
-            if file.suffix.lower() in AUDIO_SUFFIXES
-            and not any(part.startswith(".") for part in file.relative_to(path).parts)
-            and file.is_file()
-        ]
+        found = [str(file) for file in files_below(path) if is_audio(file)]
         if not found:
             raise ValueError(f"{path}: no audio in this folder; its files end in {', '.join(sorted(AUDIO_SUFFIXES))}.")
         files += found

@@ -53,6 +53,24 @@ def recordings(table, tmp_path):
     return folder
 
 
+def test_nothing_in_a_folder_is_passed_over(predict, table, recordings):
+    """Voice messages and phones have names of their own, and folders and clips may be links to another disk."""
+    elsewhere = table.parent / "elsewhere"
+    elsewhere.mkdir()
+    shutil.copy(table.parent / "ann_Joy_0.wav", elsewhere / "d.wav")
+    for name in ("voice.oga", "memo.caf"):
+        samples, rate = soundfile.read(table.parent / "ann_Joy_0.wav")
+        soundfile.write(recordings / name, samples, rate, format="OGG" if name.endswith("oga") else "CAF")
+    (recordings / "tuesday").symlink_to(elsewhere)
+    (recordings / "round").symlink_to(recordings)
+    (recordings / "gone.wav").symlink_to("nowhere.wav")
+    answers = {answer["audio"]: answer for answer in predict(recordings, status=1)}
+    names = ["a.WAV", "b.wav", "gone.wav", "memo.caf", "monday/c.wav", "tuesday/d.wav", "voice.oga"]
+    assert list(answers) == [str(recordings / name) for name in names]
+    unusable = [path for path, answer in answers.items() if "error" in answer]
+    assert unusable == [str(recordings / "gone.wav")]
+
+
 def read_lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,10 @@ PAPER_LABELS = ("neutral", "surprise", "sadness", "joy", "fear", "disgust", "ang
 
 # Formats that no library here reads are among them, so that such files are named rather than passed over.
 AUDIO_SUFFIXES = frozenset(
-    {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au", ".m4a", ".aac", ".mp4", ".webm", ".wma", ".sph"}
+    """
+    .wav .wave .w64 .rf64 .flac .ogg .oga .opus .spx .mp3 .mp2 .mpga .mpeg .aif .aiff .aifc .au .snd .caf .m4a .m4b
+    .aac .mp4 .3gp .webm .mka .wma .amr .sph .nist
+    """.split()
 )
 GENDERS = ("", "female", "male", "other")
 
@@ -190,10 +194,10 @@ class CorpusReader(ABC):
 
     def files(self, pattern: str = "**/*") -> Iterator[Path]:
         """Audio files that are there, relative to the folder and sorted. Hidden files and `__MACOSX` are left out."""
-        for path in sorted(self.source.glob(pattern)):
+        paths = files_below(self.source) if pattern == "**/*" else sorted(self.source.glob(pattern))
+        for path in paths:
             relative = path.relative_to(self.source)
-            hidden = any(part.startswith(".") or part == "__MACOSX" for part in relative.parts)
-            if path.suffix.lower() in AUDIO_SUFFIXES and not hidden and path.is_file():
+            if is_audio(path) and not any(map(is_hidden, relative.parts)):
                 yield relative
 
     def name_of(self, path: Path) -> str:
@@ -216,7 +220,7 @@ class CorpusReader(ABC):
 
     @cached_property
     def _uppermost(self) -> dict[str, Path]:
-        paths = sorted(self.source.rglob("*"), key=lambda path: (len(path.parts), path), reverse=True)
+        paths = sorted(files_below(self.source), key=lambda path: (len(path.parts), path), reverse=True)
         return {path.name: path for path in paths}
 
     def find(self, name: str) -> Path | None:
@@ -249,6 +253,42 @@ class CorpusReader(ABC):
             known = ", ".join(self.label_map)
             raise ValueError(f"{self.pretty_name} has no label {native_label!r}; it has {known}.")
         return self.label_map[native_label]
+
+
+def files_below(folder: Path) -> list[Path]:
+    """
+    The files in a folder and all below it, sorted; hidden ones and `__MACOSX` are left out. Links to folders are
+    followed, for corpora often lie on another disk, but what they lead to is gone through once.
+
+    Raises:
+        `ValueError`: If a folder cannot be read: its files would be passed over.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise ValueError(f"{error.filename}: the folder cannot be read: {error.strerror}") from error
+
+    found: list[Path] = []
+    pending, seen = [folder], set()
+    # Links last, so that of two ways to a folder the one without them is taken.
+    while pending:
+        for parent, folders, names in os.walk(pending.pop(0), onerror=refuse):
+            if (real := os.path.realpath(parent)) in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders[:] = sorted(name for name in folders if not is_hidden(name))
+            pending += [path for name in folders if (path := Path(parent, name)).is_symlink()]
+            found += [Path(parent, name) for name in names if not is_hidden(name)]
+    return sorted(found)
+
+
+def is_hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def is_audio(path: Path) -> bool:
+    """Whether a path is that of an audio file by its name, or of a link that is named so and leads nowhere."""
+    return path.suffix.lower() in AUDIO_SUFFIXES and (path.is_file() or (path.is_symlink() and not path.exists()))
 
 
 def file_version(path: Path) -> str:

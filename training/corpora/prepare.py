@@ -299,9 +299,12 @@ def _duration(content: bytes, name: str) -> float:
     return sum(count / rate for rate, count in num_samples.items())
 
 
-def _sha256(path: Path) -> str:
+def _is_copy(path: Path, sha256: str) -> bool:
+    # A link may lead nowhere.
+    if not path.is_file():
+        return False
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest() == sha256
 
 
 def _judge(
@@ -334,7 +337,7 @@ def _judge(
             continue
         if reason := reader.reason_to_ignore(name):
             findings["ignored"][name] = reason
-        elif (same := listed.get(path.name)) and _sha256(reader.source / path) == hashes[same]:
+        elif (same := listed.get(path.name)) and _is_copy(reader.source / path, hashes[same]):
             findings["duplicate"][name] = f"the same as {same}"
         else:
             findings["unlisted"][name] = f"another file than {same}" if same and hashes[same] else ""
