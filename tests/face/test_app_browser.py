@@ -233,6 +233,29 @@ def test_an_example_speaker_is_one_click(visitor, clips):
     picture(visitor, "app-timeline", height=980)
 
 
+def luminance(color):
+    """Relative luminance (WCAG 2) of a color such as `rgb(15, 118, 110)`."""
+    shares = [int(part) / 255 for part in re.findall(r"\d+", color)[:3]]
+    linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+
+def test_every_sign_is_seen_in_the_dark(visitor):
+    """At least 3 to 1, as WCAG 2.2 has it for what is no text, and 4.5 to 1 for what says where to drop a file."""
+    visitor.emulate_media(color_scheme="dark")
+    visitor.reload()
+    visitor.wait_for_selector("body.dark #emoicl-target button.selected")
+    behind = luminance(visitor.evaluate("getComputedStyle(document.querySelector('#emoicl-target')).backgroundColor"))
+    for selector, what, least in (
+        ("#emoicl-target button.selected", "color", 3),
+        ("#emoicl-target button.icon:not(.selected)", "color", 3),
+        ("#emoicl-target .icon-wrap", "color", 4.5),
+        ("#emoicl-consent input", "borderTopColor", 3),
+    ):
+        color = visitor.evaluate(f"getComputedStyle(document.querySelector('{selector}')).{what}")
+        assert (luminance(color) + 0.05) / (behind + 0.05) >= least, (selector, color)
+
+
 def test_visitors_do_not_see_each_others_profiles(visitor, browser, address):
     visitor.locator("#emoicl-example").click()
     playwright.expect(visitor.locator("#emoicl-profile")).to_contain_text("7 of at most 31")
