@@ -71,7 +71,9 @@ def check_decoding(model: str, pipeline: EmotionPipeline, decoding: Decoding) ->
 
 
 def check_labels(model: str, pipeline: EmotionPipeline, labels: Sequence[str] | None) -> None:
-    """Refuses to choose from other labels with a classifier, whose labels are its outputs."""
-    if labels and not isinstance(pipeline, EmoIclPipeline):
+    """Refuses labels that the model cannot choose from, before any file is read: a classifier's are its outputs."""
+    if isinstance(pipeline, EmoIclPipeline):
+        pipeline.processor.match_enrollment_labels([], labels)
+    elif labels:
         known = ", ".join((pipeline.model.config.id2label or {}).values())
         raise ValueError(f"{model} is a classifier of {known}: leave out --labels.")

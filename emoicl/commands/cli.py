@@ -1,6 +1,7 @@
 """The `emoicl` command."""
 
 import logging
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -67,7 +68,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         `int`: The exit status: 0 for success, 1 for an error that was explained.
     """
-    options, options_of_recipe = build_parser().parse_known_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = build_parser()
+    options, options_of_recipe = parser.parse_known_args(arguments)
+    # As a path it would be the folder where one stands. Fields of a recipe may be empty texts.
+    if "" not in options_of_recipe and any(re.fullmatch("(--[a-z-]+=)?", argument) for argument in arguments):
+        options.parser.error("an argument is empty; perhaps a variable of the shell is not set")
     options.overrides = options_of_recipe
     try:
         with log_to_stderr():

@@ -132,9 +132,7 @@ def run(options: argparse.Namespace) -> None:
     check_decoding(model, recognizer, options.decoding)
     check_labels(model, recognizer, options.candidate_labels)
     recognizer.window_samples(options.window_s, options.hop_s)
-    with naming_shots(places):
-        parameters, num_before = enrollment_parameters(options, recognizer, examples)
-    places = [f"{options.profile}, utterance {number}" for number in range(1, 1 + num_before)] + places
+    parameters, places = enrollment_parameters(options, recognizer, examples, places)
     for name in ("top_k", "window_s", "hop_s", "candidate_labels", "abstain_below", "min_familiarity"):
         if (value := getattr(options, name)) is not None:
             parameters[name] = value
@@ -251,10 +249,10 @@ def name_shots(message: str, places: Sequence[str]) -> str:
 
 
 def enrollment_parameters(
-    options: argparse.Namespace, recognizer: "EmotionPipeline", examples: list[dict[str, Any]]
-) -> tuple[dict[str, Any], int]:
-    """What the pipeline is told of the speaker, checked and encoded once for all files; and how many of the utterances
-    were in a profile before."""
+    options: argparse.Namespace, recognizer: "EmotionPipeline", examples: list[dict[str, Any]], places: list[str]
+) -> tuple[dict[str, Any], list[str]]:
+    """What the pipeline is told of the speaker, checked and encoded once for all files; and where each utterance
+    stands, those of a profile first."""
     from accelerate import PartialState
 
     from emoicl.processing.pipeline_emoicl import EmoIclPipeline
@@ -264,12 +262,21 @@ def enrollment_parameters(
             raise ValueError(
                 f"{options.model} is a classifier: profiles are of speech language models. Use --enroll alone."
             )
-        return ({"enrollment": recognizer.decode_enrollment(examples)} if examples else {}), 0
-    profile = make_profile(recognizer, examples, options.profile, options.candidate_labels)
-    if options.save_profile and profile is not None and PartialState().is_main_process:
+        with naming_shots(places):
+            return ({"enrollment": recognizer.decode_enrollment(examples)} if examples else {}), places
+    with naming_shots(places):
+        profile = make_profile(recognizer, examples, options.profile, options.candidate_labels)
+    if profile is None:
+        return {}, places
+    places = [f"{options.profile}, utterance {i}" for i in range(1, 1 + len(profile) - len(examples))] + places
+    # Of a profile that is only kept, the next command may name the labels.
+    if options.audio:
+        with naming_shots(places):
+            recognizer.processor.match_enrollment_labels(profile.labels, options.candidate_labels)
+    if options.save_profile and PartialState().is_main_process:
         profile.save(options.save_profile)
         print(f"Wrote {options.save_profile}: {len(profile)} utterances enrolled.", file=sys.stderr)
-    return ({}, 0) if profile is None else ({"profile": profile}, len(profile) - len(examples))
+    return {"profile": profile}, places
 
 
 def make_profile(

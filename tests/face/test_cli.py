@@ -48,6 +48,9 @@ def test_help(arguments, expected, capsys):
         (["corpus", "split", "a", "--output", "b", "--fold", "3"], "usage: emoicl corpus split"),
         (["demo", "--out", "there"], "unrecognized arguments: --out there (did you mean --output?)"),
         (["train"], "RECIPE"),
+        (["predict", ""], "emoicl predict: error: an argument is empty; perhaps a variable of the shell is not set"),
+        (["predict", "a.wav", "--enroll="], "an argument is empty"),
+        (["corpus", "split", "", "--output", "b"], "emoicl corpus split: error: an argument is empty"),
         (["evaluate", "--corpus", "a.csv", "--shots", "one"], "argument --shots: invalid int value: 'one'"),
     ],
 )

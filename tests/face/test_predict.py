@@ -284,6 +284,24 @@ def test_an_enrollment_is_not_overwritten_by_another_name(complaint, enroll, che
     assert enrollment.read_text().startswith("audio,label")
 
 
+def test_labels_that_no_file_can_have_are_refused_once(complaint, run, enroll, table, checkpoint, tmp_path):
+    """Before any file is answered, and before a profile is written."""
+    recordings = [table.parent / "ann_Joy_0.wav", table.parent / "ann_Anger_0.wav"]
+    predict = ["predict", "--model", checkpoint, *recordings, "--output", tmp_path / "answers.csv"]
+    assert complaint(*predict, "--labels", "Joy", "joy").endswith("occur more than once: Joy, joy.")
+    run(
+        "--enroll",
+        enroll("audio,label\nann_Joy_1.wav,Joy\nann_Anger_1.wav,Anger\n"),
+        "--save-profile",
+        tmp_path / "me",
+    )
+    before = (tmp_path / "me").read_bytes()
+    more = ["--enroll", enroll("audio,label\nann_Joy_2.wav,Joy\n"), "--save-profile", tmp_path / "me"]
+    message = complaint(*predict, "--profile", tmp_path / "me", *more, "--labels", "Joy", "Boredom")
+    assert f"{tmp_path / 'me'}, utterance 2: label 'Anger' is none of the candidate labels Joy, Boredom" in message
+    assert (tmp_path / "me").read_bytes() == before and not (tmp_path / "answers.csv").exists()
+
+
 def test_a_profile_does_not_overwrite_an_enrolled_recording(complaint, enroll, table, checkpoint):
     clip = table.parent / "ann_Joy_1.wav"
     before = clip.read_bytes()
