@@ -16,7 +16,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, Cache, DynamicCache, PreTrainedConfig
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2SeqModelOutput
 
-from .prompt_emoicl import IGNORED, additive_mask, num_tokens_after_enrollment
+from .prompt_emoicl import IGNORED, additive_mask, check_positions, num_tokens_after_enrollment
 
 
 @dataclass
@@ -251,6 +251,9 @@ class PromptedDecoder:
             "encoder_last_hidden_state": encoded.last_hidden_state,
         }
 
+    def _check_positions(self, num_tokens: int) -> None:
+        check_positions(self.model.config, num_tokens, "The prompt and a label have")
+
     def _label_inputs(
         self,
         encoded: BaseModelOutput,
@@ -269,6 +272,7 @@ class PromptedDecoder:
             num_steps = num_read + embeds.shape[1] - prompt.shape[1]
             decoder_attention_mask = mask.new_ones(len(mask), num_steps)
         mask = torch.cat([mask, decoder_attention_mask], dim=1)
+        self._check_positions(mask.shape[1])
         return {
             "inputs_embeds": embeds,
             "attention_mask": mask,
@@ -289,6 +293,7 @@ class PromptedDecoder:
         """Log-likelihoods of candidate labels after prompts, as of [`PromptedEncoderDecoder`]: in one pass, in which
         all candidates of a prompt follow on it side by side, as a tree: what several begin with is read once."""
         prompt, mask = pad_left(encoded.last_hidden_state, attention_mask)
+        self._check_positions(mask.shape[1] + labels.shape[1])
         cache, prompt = after_prefix(prompt, prefix)
         steps = label_steps(decoder_input_ids, labels)
         num_steps = len(steps.tokens)

@@ -369,6 +369,10 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
         """See [`~EmoIclModel.get_audio_features`]."""
         return self.model.get_audio_features(*args, **kwargs)
 
+    def encode_prefix(self, **inputs: torch.Tensor) -> EmoIclPrefix | None:
+        """See [`~EmoIclModel.encode_prefix`]."""
+        return self.model.encode_prefix(**inputs)
+
     def get_familiarity(self, voice_embeds: torch.Tensor) -> torch.Tensor | None:
         """How much utterances sound like those of the training corpora; see [`EmoIclFamiliarity`].
 
@@ -522,7 +526,7 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
             label_ids (`torch.Tensor` of shape `(num_labels, num_label_tokens)`):
                 Tokens of the candidates with the end-of-sequence token, padded with -100.
             prefix ([`EmoIclPrefix`], *optional*):
-                Output of `model.encode_prefix` for the enrollment of these prompts.
+                Output of `encode_prefix` for the enrollment of these prompts.
             **inputs (`torch.Tensor`): The prompt, as for `forward`.
 
         Returns:
@@ -564,6 +568,8 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
         prompt = {name: kwargs.pop(name) for name in PROMPT_INPUTS if name in kwargs}
         kwargs.pop("labels", None)
         config = kwargs.get("generation_config") or self.generation_config
+        if kind := kwargs.get("cache_implementation") or config.cache_implementation:
+            raise ValueError(f"A label is short, and so is its cache: leave out `cache_implementation={kind!r}`.")
         if "encoder_outputs" not in kwargs:
             names = ("output_attentions", "output_hidden_states")
             recorded = {name: kwargs.get(name, getattr(config, name)) for name in names}

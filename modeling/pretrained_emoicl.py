@@ -11,10 +11,16 @@ from typing import Any, Self
 import torch
 from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel
+from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.utils.output_capturing import maybe_install_capturing_hooks
 
 from .configuration_emoicl import EmoIclConfig
 from .lengths_emoicl import by_length
+
+
+# transformers (5.23) takes `model.language_model.model` for a mistake of older versions, and misses quantized weights
+# and adapters that it renames so. It finds these names as well, and puts the prefix before them.
+KEY_MAPPING = {r"^model\.language_model\.": "language_model."}
 
 
 class EmoIclPreTrainedModel(PreTrainedModel):
@@ -37,9 +43,7 @@ class EmoIclPreTrainedModel(PreTrainedModel):
         """
         # Otherwise a mismatch would be raised without its names.
         kwargs |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
-        # transformers (5.23) takes `model.language_model.model` for a mistake of older versions, and misses quantized
-        # weights that it renames so. It finds these names as well, and puts the prefix before them.
-        kwargs["key_mapping"] = {r"^model\.language_model\.": "language_model."} | (kwargs.get("key_mapping") or {})
+        kwargs["key_mapping"] = KEY_MAPPING | (kwargs.get("key_mapping") or {})
         try:
             loaded: Any = super().from_pretrained(*args, **kwargs)
         except SafetensorError as error:
@@ -65,6 +69,13 @@ class EmoIclPreTrainedModel(PreTrainedModel):
                 # Weights that bitsandbytes (0.50) packs at the first answer take no gradients, and are saved wrongly.
                 layer.support_avx512bf16_for_cpu = False
         return (model, info) if output_loading_info else model
+
+    def load_adapter(self, *args: Any, load_config: Any = None, **kwargs: Any) -> Any:
+        """Loads an adapter of peft as [`~transformers.PreTrainedModel.load_adapter`] does, which of a decoder-only
+        language model would find no weights and leave it without effect."""
+        if load_config is None:
+            kwargs.setdefault("weight_mapping", get_model_conversion_mapping(self, KEY_MAPPING))
+        return super().load_adapter(*args, load_config=load_config, **kwargs)
 
     def save_pretrained(self, *args: Any, save_original_format: bool = False, **kwargs: Any) -> None:
         """Saves as [`~transformers.PreTrainedModel.save_pretrained`] does, under the names that weights have here. By

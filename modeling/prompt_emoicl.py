@@ -24,11 +24,24 @@ def check_length(config: PreTrainedConfig, num_shots: int, num_tokens: int) -> N
     """
     if num_shots > config.max_shots:
         raise ValueError(f"The prompt has {num_shots} shots; this model takes at most {config.max_shots}.")
-    longest = getattr(config.text_config, "max_position_embeddings", None)
+    check_positions(config.text_config, num_tokens)
+
+
+def check_positions(text_config: PreTrainedConfig, num_tokens: int, what: str = "The prompt has") -> None:
+    """
+    Refuses more tokens than a language model has positions for.
+
+    Raises:
+        ValueError: If they are more.
+    """
+    if not text_config.is_encoder_decoder:
+        # That of a model which also sees has it in a part.
+        text_config = text_config.get_text_config()
+    longest = getattr(text_config, "max_position_embeddings", None)
     if longest is not None and num_tokens > longest:
         raise ValueError(
-            f"The prompt has {num_tokens} tokens; this language model has positions for {longest}. Give fewer "
-            "shots, or train a model with fewer query tokens."
+            f"{what} {num_tokens} tokens; this language model has positions for {longest}. Give fewer shots, or train "
+            "a model with fewer query tokens."
         )
 
 

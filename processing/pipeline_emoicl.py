@@ -248,10 +248,11 @@ class EmoIclPipeline(EmoIclBasePipeline):
         profile = profiles[0]
         if profile is None or any(other is not profile for other in profiles):
             return None
-        read_for = (self.model_identity, tuple(candidates), self.device)
+        text = (self.processor.instruction, *self.processor.prompt_frame, *candidates)
+        read_for = (self.model_identity, text, self.device)
         if profile.prefix is None or profile.prefix[0] != read_for:
             first = {name: tensor[:1] for name, tensor in prompts.items()}
-            profile.prefix = read_for, self.model.model.encode_prefix(**first, **embeddings)
+            profile.prefix = read_for, self.model.encode_prefix(**first, **embeddings)
         return profile.prefix[1]
 
     def _embed(self, utterances: list[Utterance]) -> dict[str, torch.Tensor]:

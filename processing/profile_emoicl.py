@@ -282,14 +282,15 @@ class ModelIdentity:
         """See [`fingerprint_model`]."""
         if not self.is_of(self._model):
             raise ValueError(
-                "The profile was made with another model: its weights were changed since. Enroll the speaker's "
-                "recordings with this one."
+                "The profile was made with another model: its weights or adapters were changed since. Enroll the "
+                "speaker's recordings with this one."
             )
         return fingerprint_model(self._model, self._feature_extractor)
 
     def _count_changes(self) -> list[tuple]:
         # Torch counts the changes of a tensor.
-        return [(id(weight), weight._version, weight.dtype) for weight in self._model.parameters()]
+        weights = [(id(weight), weight._version, weight.dtype) for weight in self._model.parameters()]
+        return weights + switches_of_adapters(self._model)
 
     def __deepcopy__(self, memo: dict) -> "ModelIdentity":
         # A copy of a profile is of the same model.
@@ -320,7 +321,20 @@ def fingerprint_model(model: PreTrainedModel, feature_extractor: EmoIclFeatureEx
         "features": feature_extractor.to_dict(),
     }
     settings = {part: {k: v for k, v in of.items() if k not in BOOKKEEPING} for part, of in settings.items()}
+    if switches := switches_of_adapters(model):
+        settings["adapters"] = {"switches": switches}
     return digest_weights(model, settings)
+
+
+def switches_of_adapters(model: torch.nn.Module) -> list[tuple]:
+    """Of each layer with low-rank adapters of peft, whether they are off and which of them count: with the same
+    weights, what a model answers hangs on it."""
+    layers: list[Any] = list(model.modules())
+    return [
+        (layer.disable_adapters, *layer.active_adapters)
+        for layer in layers
+        if isinstance(getattr(layer, "disable_adapters", None), bool)
+    ]
 
 
 def digest_weights(module: torch.nn.Module, settings: Mapping[str, Any]) -> str:

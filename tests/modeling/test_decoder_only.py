@@ -93,7 +93,7 @@ def test_speakers_of_a_batch_share_no_prefix_but_their_own(model):
 def test_a_prefix_that_is_kept_answers_the_same_and_is_not_read_again(model):
     batch: Any = dict(one_speaker())
     expected, written = model.score_labels(CANDIDATES, **batch), model.generate(**batch, num_beams=3)
-    prefix = model.model.encode_prefix(**prompt_of(batch, 0))
+    prefix = model.encode_prefix(**prompt_of(batch, 0))
     assert prefix.num_bytes == 2 * 2 * 11 * 8 * 4  # keys and values, layers, tokens, size of the one head, float32
     counts = tokens_read(model)
     for _ in range(2):
@@ -121,6 +121,12 @@ def test_generation_reads_the_prompt_once_and_then_token_by_token(model):
     assert_close(cached.scores, plain.scores, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("text", ["llama", "t5"])
+def test_a_cache_of_another_kind_is_refused(text):
+    with pytest.raises(ValueError, match="leave out `cache_implementation='static'`"):
+        tiny_model(text=text).generate(**tiny_batch(), cache_implementation="static")
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("kind", KINDS)
 def test_candidates_side_by_side_are_scored_as_each_alone(kind):
@@ -136,7 +142,7 @@ def test_candidates_side_by_side_are_scored_as_each_alone(kind):
 
 
 def test_an_encoder_decoder_keeps_no_prefix():
-    assert tiny_model().model.encode_prefix(**one_speaker()) is None
+    assert tiny_model().encode_prefix(**one_speaker()) is None
 
 
 @torch.no_grad()
@@ -164,7 +170,7 @@ def test_answers_in_half_precision_are_near_those_in_full(kind, tmp_path):
     halved = AutoModelForSpeechSeq2Seq.from_pretrained(tmp_path, dtype=torch.bfloat16)
     expected = model.score_labels(candidates, **batch).exp()
     assert expected.max() < 0.9
-    first = halved.model.encode_prefix(**prompt_of(batch, 0))
+    first = halved.encode_prefix(**prompt_of(batch, 0))
     for prefix in (None, first):
         found = halved.score_labels(candidates, prefix=prefix, **batch).exp()
         assert not found.equal(expected)

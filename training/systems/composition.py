@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
@@ -244,7 +245,7 @@ def load_language_model(checkpoint: str, tokenizer: PreTrainedTokenizerBase) -> 
     if not config.is_encoder_decoder and not shares_prompts(model):
         raise ValueError(refusal)
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        add_embeddings(model, len(tokenizer))
         # T5Gemma has a vocabulary for each half, of which resizing tells the decoder alone.
         for part in (config, *(getattr(config, name) for name in config.sub_configs)):
             part.vocab_size = len(tokenizer)
@@ -259,19 +260,35 @@ def load_language_model(checkpoint: str, tokenizer: PreTrainedTokenizerBase) -> 
 
 
 @torch.no_grad()
+def add_embeddings(model: PreTrainedModel, num_tokens: int) -> None:
+    """Gives a language model embeddings for new tokens, in place: the mean of the others. Of a random one the logit
+    would be about 0, which is the highest of all where a model has learned to give none above (as GPT-2 has)."""
+    old_size: Any = model.get_input_embeddings().num_embeddings
+    model.resize_token_embeddings(num_tokens, mean_resizing=False)
+    tables: list[Any] = [model.get_input_embeddings(), model.get_output_embeddings()]
+    for table in tables:
+        weight = table.weight
+        # Tied ones are set twice, to the same.
+        weight[old_size:] = weight[:old_size].mean(0)
+
+
+@torch.no_grad()
 def shares_prompts(model: PreTrainedModel) -> bool:
     """Whether a decoder-only language model can be prompted with embeddings and scores several labels after one prompt
     as it does each of them: not where it has a state in place of attention, or looks ahead."""
     prompted: Any = PromptedDecoder(model.eval())
     mask = torch.tensor([[1, 1, 1, 1, 0]])
-    embeds = model.get_input_embeddings()
-    labels = torch.tensor([[4, 5], [6, 7]])
-    steps = torch.tensor([[3, 4], [3, 6]])
+    embeds: Any = model.get_input_embeddings()
+    # Of several tokens each: who goes by a token's place in the row in place of its position (MPT), takes one label
+    # for far behind another. GPT-Neo does so where the row is longer than its window.
+    num_tokens = max(6, getattr(model.config, "window_size", None) or 0)
+    labels = torch.arange(4, 4 + 4 * num_tokens).view(4, num_tokens) % embeds.num_embeddings
+    steps = nn.functional.pad(labels[:, :-1], (1, 0), value=3)
     try:
         encoded = prompted.encode(embeds(torch.arange(5)[None]), mask)
         together = prompted.score(encoded, mask, steps, labels)
         alone = [prompted.decode(encoded, mask, row[None], use_cache=False).logits.log_softmax(-1) for row in steps]
-    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, NotImplementedError):
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError, NotImplementedError):
         return False
     each = [scores[0].gather(1, row[:, None]).sum() for scores, row in zip(alone, labels, strict=True)]
     return torch.allclose(together[0], torch.stack(each), rtol=1e-4, atol=1e-4)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from jinja2 import TemplateError
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
@@ -98,14 +99,33 @@ def frame_prompts(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
 
     Returns:
         `tuple`: the text before and that after, `prompt_frame` of [`EmoIclProcessor`].
+
+    Raises:
+        `ValueError`: If its chat template does not write once what a user says.
     """
+    end = str(tokenizer.eos_token)
     if tokenizer.chat_template is None:
-        return str(tokenizer.bos_token or ""), str(tokenizer.eos_token)
-    user = [{"role": "user", "content": AUDIO_TOKEN}]
-    # Qwen3 would think aloud first.
-    turn = tokenizer.apply_chat_template(user, tokenize=False, add_generation_prompt=True, enable_thinking=False)
-    before, after = str(turn).split(AUDIO_TOKEN)
-    return before, after
+        return str(tokenizer.bos_token or ""), end
+    reason = "it does not write once what the user says"
+    # Some templates take a text, others a list of parts.
+    for content in (AUDIO_TOKEN, [{"type": "text", "text": AUDIO_TOKEN}]):
+        user = [{"role": "user", "content": content}]
+        try:
+            # Qwen3 would think aloud first.
+            turn = tokenizer.apply_chat_template(
+                user, tokenize=False, add_generation_prompt=True, enable_thinking=False
+            )
+        except (TemplateError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            continue
+        before, *after = str(turn).split(AUDIO_TOKEN)
+        if len(after) == 1:
+            # The label needs something to follow on.
+            return before, after[0] or end
+    raise ValueError(
+        f"{tokenizer.name_or_path}: its chat template cannot frame a prompt: {reason}. Correct it "
+        "(chat_template.jinja or tokenizer_config.json), or take it out: then no chat is around a prompt."
+    )
 
 
 def spell_labels(tokenizer: PreTrainedTokenizerBase, labels: Sequence[str]) -> list[list[int]]:

@@ -79,6 +79,8 @@ def test_the_pretrained_weights_and_tokens_are_taken_over(language_model, whispe
         rows = slice(0, old_size) if weight.shape != pretrained[name].shape else slice(None)
         where = (..., rows) if name == "final_logits_bias" else rows
         assert torch.equal(weight[where], pretrained[name][where]), name
+        if weight.shape != pretrained[name].shape and name != "final_logits_bias":
+            assert_close(weight[old_size:], pretrained[name].mean(0, keepdim=True))
     assert config.audio_token_id == tokenizer.convert_tokens_to_ids("<audio>") == old_size
     assert model.get_input_embeddings().num_embeddings >= len(tokenizer)
     assert (config.pad_token_id, config.eos_token_id) == (tokenizer.pad_token_id, tokenizer.eos_token_id)
@@ -227,6 +229,16 @@ def test_a_changed_profile_is_read_again(composed, enrollment):
         recognizer(WAVEFORMS[0], profile=profile)
 
 
+def test_a_profile_is_read_again_for_another_instruction(composed, enrollment):
+    model, processor = composed
+    recognizer = EmoIclPipeline(model=model, processor=copy.copy(processor))
+    profile = recognizer.enroll(enrollment)
+    for text in (processor.instruction, "Which of {labels}?", "Which of {labels}!"):
+        recognizer.processor.instruction = text
+        expected = recognizer(WAVEFORMS[0], enrollment=enrollment)
+        assert scores_of(recognizer(WAVEFORMS[0], profile=profile)) == close_to(expected)
+
+
 def test_it_is_trained(language_model, whisper, corpus, tmp_path, caplog):
     torch.manual_seed(0)
     model, processor = compose_with(language_model, whisper)
@@ -275,14 +287,37 @@ def test_sizes_of_a_new_model_do_not_go_with_a_pretrained_one(whisper, tmp_path)
         compose(str(whisper), LABELS, language_model="t5", text={"d_model": 24})
 
 
-# Of no language model; one that looks ahead; one with a state in place of attention.
-@pytest.mark.parametrize("model_type", ["whisper", "bert", "mamba"])
+def test_a_label_beyond_learned_positions_says_so(whisper, tmp_path):
+    folder = save_language_model("gpt2", tmp_path, LABELS)
+    _, processor = compose_with(folder, whisper, num_query_tokens=1)
+    num_words = inputs_of(processor, 2)["input_ids"].shape[1] - 3
+    # Of three utterances: so that the prompt fits in, and a label after it does not.
+    model, processor = compose_with(folder, whisper, num_query_tokens=(400 - num_words) // 3)
+    label_ids = processor.label_ids(["Joy", "Happiness"])
+    model.score_labels(label_ids, **inputs_of(processor, 1))
+    message = r"The prompt and a label have 4\d\d tokens; this language model has positions for 400. Give fewer shots"
+    with pytest.raises(ValueError, match=message):
+        model.score_labels(label_ids, **inputs_of(processor, 2))
+    with pytest.raises(ValueError, match=message):
+        model.generate(**inputs_of(processor, 2), min_new_tokens=10)
+
+
+# Of no language model; one that looks ahead; one with a state in place of attention; two that go by a token's place in
+# the row in place of its position, of which one does so only where the row is longer than its window.
+SIZES_OF = {
+    "gpt_neo": {"num_layers": 2, "num_heads": 2, "attention_types": [[["global", "local"], 1]], "window_size": 40},
+    "mpt": {"d_model": 24, "n_layers": 2, "n_heads": 2},
+}
+
+
+@pytest.mark.parametrize("model_type", ["whisper", "bert", "mamba", "gpt_neo", "mpt"])
 def test_other_language_models_are_refused_by_name(model_type, whisper, tmp_path):
     load_tokenizer(str(save_language_model("t5", tmp_path, LABELS)))
     if model_type == "whisper":
         AutoConfig.for_model(model_type).save_pretrained(tmp_path)
     else:
         sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+        sizes = SIZES_OF["mpt"] if model_type == "mpt" else sizes | SIZES_OF.get(model_type, {})
         config = AutoConfig.for_model(model_type, vocab_size=100, **sizes)
         randomize(AutoModelForCausalLM.from_config(config)).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=f"is of type '{model_type}', which is not supported as a language model.*t5"):

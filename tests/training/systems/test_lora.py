@@ -2,13 +2,16 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tiny import LABELS
 from tiny_checkpoints import save_language_model
 from tiny_corpus import MODEL_FIELDS, SIZES, compose_tiny
+from torch.testing import assert_close
 
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
+from emoicl.processing.pipeline_emoicl import EmoIclPipeline
 from emoicl.training.data.features import FeatureCache
 from emoicl.training.episodes.episodes import EpisodeDataset
 from emoicl.training.evaluation.recognition import SpeechLmRecognizer
@@ -136,6 +139,57 @@ def test_an_adapter_reloads_and_merges_into_a_plain_checkpoint(make_trainer, bas
     assert tied == plain.config.text_config.tie_word_embeddings
     torch.testing.assert_close(probabilities(plain, trainer, corpus), adapted, rtol=1e-3, atol=1e-15)
     torch.testing.assert_close(probabilities(plain, trainer, corpus, "beam"), written, rtol=1e-3, atol=1e-15)
+
+
+@pytest.mark.parametrize("composed_base", ["llama", "gemma3_text"], indirect=True)
+def test_a_profile_of_a_model_with_adapters(composed_base, tmp_path):
+    model, processor = composed_base()
+    adapted: Any = peft.get_peft_model(model, peft.LoraConfig(**DECODER, init_lora_weights=False)).eval()
+    clips = [np.random.default_rng(i).normal(0, 0.1, 4000 + 800 * i).astype(np.float32) for i in range(3)]
+    enrollment = [{"audio": clip, "label": label} for clip, label in zip(clips[1:], LABELS, strict=False)]
+    recognizer: Any = EmoIclPipeline(model=adapted, processor=processor)
+    profile = recognizer.enroll(enrollment)
+
+    def answers(**speaker: Any) -> dict[str, float]:
+        return {answer["label"]: answer["score"] for answer in recognizer(clips[0], **speaker)}
+
+    expected = answers(enrollment=enrollment)
+    for _ in range(2):
+        assert answers(profile=profile) == pytest.approx(expected, rel=1e-4)
+        # What was read with adapters is nothing without them.
+        with adapted.disable_adapter(), pytest.raises(ValueError, match="The profile was made with another model"):
+            answers(profile=profile)
+    with adapted.disable_adapter():
+        plain = answers(enrollment=enrollment)
+        assert answers(profile=recognizer.enroll(enrollment)) == pytest.approx(plain, rel=1e-4)
+    assert plain != pytest.approx(expected, rel=1e-2)
+
+
+@pytest.mark.parametrize("composed_base", ["llama", "gemma3_text", "t5"], indirect=True)
+def test_an_adapter_is_put_on_by_the_ways_of_transformers(composed_base, corpus, tmp_path):
+    model, processor = composed_base()
+    model.save_pretrained(tmp_path / "base")
+    inputs = processor([corpus[0].audio], enrollment=[[{"audio": corpus[1].audio, "label": "Joy"}]])
+
+    @torch.no_grad()
+    def scores(model: Any) -> torch.Tensor:
+        return model.eval().score_labels(processor.label_ids(["Joy", "Sad"]), **inputs)
+
+    def load(folder: str) -> Any:
+        return EmoIclForConditionalGeneration.from_pretrained(tmp_path / folder)
+
+    adapted = load("base")
+    plain = scores(adapted)
+    pattern = r".*language_model\..*\.(q|v)(_proj)?"
+    adapted.add_adapter(peft.LoraConfig(r=2, target_modules=pattern, init_lora_weights=False))
+    expected = scores(adapted)
+    assert (expected - plain).abs().max() > 1e-3
+    adapted.save_pretrained(tmp_path / "adapter")
+    onto = load("base")
+    found = onto.load_adapter(str(tmp_path / "adapter"))
+    assert not found.missing_keys and not found.unexpected_keys
+    for again in (onto, load("adapter"), peft.PeftModel.from_pretrained(load("base"), str(tmp_path / "adapter"))):
+        assert_close(scores(again), expected)
 
 
 def test_evaluation_and_the_best_adapter(make_trainer):

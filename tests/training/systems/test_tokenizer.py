@@ -2,11 +2,17 @@ import json
 
 import pytest
 from tiny import LABELS
-from tiny_checkpoints import unigram_tokenizer
+from tiny_checkpoints import chat_tokenizer, unigram_tokenizer
 from transformers import AutoTokenizer
 
 from emoicl.processing.processing_emoicl import INSTRUCTION
-from emoicl.training.systems.tokenizer import SPECIAL_TOKENS, load_tokenizer, spell_labels, train_tokenizer
+from emoicl.training.systems.tokenizer import (
+    SPECIAL_TOKENS,
+    frame_prompts,
+    load_tokenizer,
+    spell_labels,
+    train_tokenizer,
+)
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +98,46 @@ def test_a_field_of_another_type_is_named(value, tmp_path):
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config | {"model_max_length": value}))
     with pytest.raises(ValueError, match=r"tokenizer_config\.json.* cannot be used: TypeError"):
         load_tokenizer(str(tmp_path))
+
+
+# As models have them: with a system prompt of their own, with a thought that is switched off, without a word that the
+# assistant begins with, with nothing at all around what a user says, and for messages of parts.
+TEMPLATES = {
+    "{% if messages[0].role != 'system' %}<|im_start|>Be kind.<|im_end|>{% endif %}{% for message in messages %}"
+    "<|im_start|>{{ message.content | trim }}<|im_end|>{% endfor %}{% if add_generation_prompt %}A:{% endif %}": (
+        "<|im_start|>Be kind.<|im_end|><|im_start|>",
+        "<|im_end|>A:",
+    ),
+    "{{ messages[0].content }}{% if enable_thinking is false %}<think></think>{% endif %}": ("", "<think></think>"),
+    "{{ bos_token }}[INST] {{ messages[0].content }} [/INST]": ("<|im_start|>[INST] ", " [/INST]"),
+    "{% for message in messages %}{{ message.content }}{% endfor %}": ("", "<|im_end|>"),
+    "U:{% for part in messages[0].content %}{{ part.text }}{% endfor %}A:": ("U:", "A:"),
+}
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_a_chat_is_around_a_prompt(template):
+    tokenizer = chat_tokenizer()
+    tokenizer.chat_template = template
+    assert frame_prompts(tokenizer) == TEMPLATES[template]
+    tokenizer.chat_template = None
+    assert frame_prompts(tokenizer) == ("<|im_start|>", "<|im_end|>")
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("{{ messages[0].content }} I repeat: {{ messages[0].content }}", "it does not write once what the user says"),
+        ("{{ raise_exception('A system prompt\nis needed') }}", "A system prompt is needed"),
+        ("{{ messages[0].content }", "unexpected '}'"),
+        ("{{ messages[7].content.text }}", ".*has no element 7"),
+        ({"tool_use": "{{ messages[0].content }}"}, ".*no default"),
+    ],
+)
+def test_a_chat_template_that_cannot_be_is_named(template, reason):
+    tokenizer = chat_tokenizer()
+    tokenizer.chat_template, tokenizer.name_or_path = template, "some/model"
+    with pytest.raises(
+        ValueError, match=f"^some/model: its chat template cannot frame a prompt: {reason}.*Correct it"
+    ):
+        frame_prompts(tokenizer)
