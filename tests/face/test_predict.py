@@ -296,7 +296,7 @@ def test_labels_that_no_file_can_have_are_refused_once(complaint, run, enroll, t
         tmp_path / "me",
     )
     before = (tmp_path / "me").read_bytes()
-    more = ["--enroll", enroll("audio,label\nann_Joy_2.wav,Joy\n"), "--save-profile", tmp_path / "me"]
+    more = ["--enroll", enroll("audio,label\nann_Sadness_1.wav,Joy\n"), "--save-profile", tmp_path / "me"]
     message = complaint(*predict, "--profile", tmp_path / "me", *more, "--labels", "Joy", "Boredom")
     assert f"{tmp_path / 'me'}, utterance 2: label 'Anger' is none of the candidate labels Joy, Boredom" in message
     assert (tmp_path / "me").read_bytes() == before and not (tmp_path / "answers.csv").exists()
