@@ -15,6 +15,7 @@ from tiny_classifier import SIZES as CLASSIFIER_SIZES
 from tiny_corpus import SIZES, compose_tiny, tiny_corpus, write_corpus
 
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
+from emoicl.processing.processing_emoicl import EmoIclProcessor
 from emoicl.training.data.corpus import Corpus
 from emoicl.training.data.features import FeatureCache
 from emoicl.training.episodes.classifier_inputs import InputCache
@@ -65,9 +66,11 @@ def run(folder: Path, batch_size: int) -> None:
 
 
 def train_in_context(folder: Path, arguments: dict[str, Any]) -> None:
-    torch.manual_seed(0)
-    model, processor = compose_tiny(folder / "whisper", **WITHOUT_DROPOUT)
-    initial = {name: weight.clone() for name, weight in model.state_dict().items()}
+    def new() -> tuple[EmoIclForConditionalGeneration, EmoIclProcessor]:
+        torch.manual_seed(0)
+        return compose_tiny(folder / "whisper", **WITHOUT_DROPOUT)
+
+    model, processor = new()
 
     def make_trainer(model: EmoIclForConditionalGeneration, stage_dir: Path = folder / "stage") -> MetaIclTrainer:
         return MetaIclTrainer(
@@ -80,8 +83,7 @@ def train_in_context(folder: Path, arguments: dict[str, Any]) -> None:
         )
 
     run_stage(folder / "stage", model, make_trainer)
-    model.load_state_dict(initial)
-    make_trainer(model, folder / "resumed").train(resume_from_checkpoint=str(folder / "stage" / "checkpoint-3"))
+    make_trainer(new()[0], folder / "resumed").train(resume_from_checkpoint=str(folder / "stage" / "checkpoint-3"))
 
 
 def encoder(folder: Path, arguments: dict[str, Any]) -> EncoderTrainer:

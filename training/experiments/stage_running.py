@@ -18,6 +18,7 @@ from emoicl.training.publishing.provenance import carry_provenance
 from emoicl.training.systems.checkpoints import ResumableTrainer, take_up
 from emoicl.training.systems.log_progress import LogProgress
 from emoicl.training.systems.lora import add_adapters
+from emoicl.training.systems.sharding import whole_weights
 
 
 logger = logging.getLogger(__name__)
@@ -84,7 +85,8 @@ def run_stage(
         `ValueError`: If another run is training the stage.
         `OSError`: If the disk is full.
     """
-    finished = stage_dir / "model"
+    # FSDP makes another class of it.
+    finished, kind = stage_dir / "model", type(model)
     if not finished.exists():
         if start is not None:
             take_start(stage_dir / START_NAME, model, start)
@@ -97,13 +99,14 @@ def run_stage(
             adapters = add_adapters(cast(Any, model).model.language_model, lora)
         with sole_run(stage_dir), explain_full_disk(stage_dir):
             train_stage(stage_dir, trainer)
-            if adapters is not None:
-                adapters.merge_and_unload()
-            if trainer.is_world_process_zero():
-                keep_model(finished, model, trainer.processing_class)
-                shutil.rmtree(stage_dir / START_NAME, ignore_errors=True)
-            trainer.accelerator.wait_for_everyone()
-    return type(model).from_pretrained(finished)
+            with whole_weights(model):
+                if adapters is not None:
+                    adapters.merge_and_unload()
+                if trainer.is_world_process_zero():
+                    keep_model(finished, model, trainer.processing_class)
+                    shutil.rmtree(stage_dir / START_NAME, ignore_errors=True)
+                trainer.accelerator.wait_for_everyone()
+    return kind.from_pretrained(finished)
 
 
 def take_start(folder: Path, model: PreTrainedModel, start: Callable[[Any], None]) -> None:

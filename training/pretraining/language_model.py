@@ -29,7 +29,7 @@ from emoicl.training.pretraining.instruction import InstructionDataset, read_tri
 from emoicl.training.pretraining.running import Schedule, pretraining_arguments
 from emoicl.training.pretraining.texts import read_texts
 from emoicl.training.pretraining.tokenizer import NEWLINE, SENTINELS, train_unigram_tokenizer
-from emoicl.training.systems.base_trainer import EpochCallback
+from emoicl.training.systems.base_trainer import EpochCallback, mean_loss
 from emoicl.training.systems.checkpoints import ResumableTrainer
 
 
@@ -206,6 +206,8 @@ def train_stage(
             args=args,
             train_dataset=dataset,
             data_collator=DataCollatorForSeq2Seq(tokenizer, model),
+            # The model's own is a mean, which transformers takes times the number of processes (5.23).
+            compute_loss_func=mean_loss,
         )
         if isinstance(dataset, DenoisingDataset):
             trainer.add_callback(EpochCallback(dataset))

@@ -17,6 +17,7 @@ from emoicl.training.evaluation.reports import EvaluationReport
 from emoicl.training.publishing.card_callback import ModelCardCallback
 from emoicl.training.systems.base_config import EmoIclTrainingArguments, ShotsEvaluationArguments
 from emoicl.training.systems.checkpoints import ResumableTrainer
+from emoicl.training.systems.sharding import whole_weights
 
 
 class DrawnAnew(Protocol):
@@ -112,17 +113,8 @@ class EmoIclTrainer(ResumableTrainer):
         labels: torch.Tensor,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
-        """Cross entropy with label smoothing, summed over the labels of a batch, of which the optimizer's step has
-        `num_items_in_batch`: their number differs, so that a mean of means would depend on how it is accumulated.
-        """
-        loss = torch.nn.functional.cross_entropy(
-            outputs["logits"].flatten(0, -2).float(),
-            labels.flatten(),
-            ignore_index=IGNORED,
-            label_smoothing=self.args.label_smoothing_factor,
-            reduction="sum",
-        )
-        return loss / ((labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch)
+        """[`mean_loss`] with the label smoothing of the arguments."""
+        return mean_loss(outputs, labels, num_items_in_batch, self.args.label_smoothing_factor)
 
     def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
         mask = inputs.get("attention_mask")
@@ -176,7 +168,8 @@ class EmoIclTrainer(ResumableTrainer):
             `ValueError`: If the dataset is no [`Corpus`], nor can be read as one.
         """
         corpus = load_corpus(cast(Any, dataloader.dataset), column_names=self.column_names)
-        report = self.report_on(corpus)
+        with whole_weights(self.model):
+            report = self.report_on(corpus)
         numbers = sorted({condition.shots for condition in report.conditions})
         measured = {shots: self._measure(report, shots) for shots in numbers}
         metrics = {
@@ -205,6 +198,26 @@ class EmoIclTrainer(ResumableTrainer):
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Writes the card into `output_dir`, as `push_to_hub` asks."""
         self.card.save(str(self.args.output_dir))
+
+
+def mean_loss(
+    outputs: Mapping[str, torch.Tensor],
+    labels: torch.Tensor,
+    num_items_in_batch: torch.Tensor | int | None = None,
+    label_smoothing: float = 0.0,
+) -> torch.Tensor:
+    """Cross entropy with label smoothing, summed over the labels of a batch, of which the optimizer's step has
+    `num_items_in_batch`: their number differs, so that a mean of means would depend on how it is accumulated, and on
+    how many processes there are.
+    """
+    loss = torch.nn.functional.cross_entropy(
+        outputs["logits"].flatten(0, -2).float(),
+        labels.flatten(),
+        ignore_index=IGNORED,
+        label_smoothing=label_smoothing,
+        reduction="sum",
+    )
+    return loss / ((labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch)
 
 
 def as_forward(model: torch.nn.Module, module: torch.nn.Module, function: Callable[..., Any]) -> Callable[..., Any]:

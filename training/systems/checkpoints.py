@@ -5,9 +5,10 @@ import logging
 import re
 import shutil
 import zlib
+from contextlib import nullcontext
 from copy import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from accelerate import PartialState
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -15,6 +16,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput, rotate_checkpoints
 
 from emoicl.training.data.writing import write_aside
+from emoicl.training.systems.sharding import undivided_embeddings
 
 
 logger = logging.getLogger(__name__)
@@ -63,7 +65,8 @@ class ResumableTrainer(Trainer):
             if resume_from_checkpoint is None:
                 raise ValueError(f"{self.args.output_dir} holds no whole checkpoint to go on at.")
         mark_last(self)
-        return super().train(resume_from_checkpoint, *args, **kwargs)
+        with undivided_embeddings(cast(Any, self.model)) if self.is_fsdp_enabled else nullcontext():
+            return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list, Any]:
         # Resumed at its last step within an epoch, Trainer would take one more (transformers 5.23).

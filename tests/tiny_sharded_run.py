@@ -1,0 +1,42 @@
+"""Stages of training of which each process holds a part of the weights, on CPUs:
+`accelerate launch --config_file fsdp2-2-gpus.yaml tiny_sharded_run.py FOLDER BATCH_SIZE`, with `FOLDER/whisper`."""
+
+import os
+import sys
+from pathlib import Path
+
+from accelerate import PartialState
+from accelerate.utils import DistributedType
+
+
+# accelerate would run DDP in its place where there is no GPU (1.15); all else is as it is with some.
+if os.environ.get("ACCELERATE_USE_FSDP") == "true":
+    PartialState._prepare_backend = lambda self, *args, **kwargs: ("gloo", DistributedType.MULTI_GPU)
+
+from tiny import LABELS  # noqa: E402
+from tiny_distributed_run import train_in_context  # noqa: E402
+
+from emoicl_commands.cli import main  # noqa: E402
+
+
+def run(folder: Path, batch_size: int) -> None:
+    """Trains in context into `FOLDER/stage`, and once more from its middle into `FOLDER/resumed`, with an evaluation
+    of which one process has no batch; and pretrains a language model into `FOLDER/language_model`.
+
+    Args:
+        folder (`Path`): Holds the Whisper, and what is written.
+        batch_size (`int`): Items of a process's part of a batch.
+    """
+    arguments = {"per_device_train_batch_size": batch_size, "learning_rate": 1e-2, "logging_steps": 1}
+    arguments |= {"use_cpu": os.environ.get("ACCELERATE_USE_FSDP") != "true", "per_device_eval_batch_size": 64}
+    train_in_context(folder, arguments | {"max_steps": 6, "eval_steps": 3, "save_steps": 3, "eval_shots": "2"})
+    texts = folder / "texts.txt"
+    if PartialState().is_main_process:
+        texts.write_text("\n".join(f"{a} and {b}." for a in LABELS for b in LABELS))
+    PartialState().wait_for_everyone()
+    pretrain = ["pretrain", "language-model", "--text", str(texts), "--max-steps", "2"]
+    assert not main([*pretrain, "--batch-size", str(batch_size), "--output", str(folder / "language_model")])
+
+
+if __name__ == "__main__":
+    run(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,64 @@
+"""Two processes that hold a part of the weights each (FSDP2), on CPUs, by the configuration that comes with the
+package."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny_sharded_run
+import torch
+from safetensors.torch import load_file
+
+from emoicl.training import experiments
+
+
+CONFIGURATION = Path(experiments.__file__).parents[1] / "accelerate/fsdp2-2-gpus.yaml"
+
+
+@pytest.fixture(scope="module")
+def runs(whisper, tmp_path_factory):
+    """Folders of the same training by one process, and by two."""
+    one, two = (tmp_path_factory.mktemp(name) for name in ("one", "two"))
+    for folder in (one, two):
+        shutil.copytree(whisper, folder / "whisper")
+    tiny_sharded_run.run(one, batch_size=10)
+    script = Path(tiny_sharded_run.__file__)
+    # The repository first, because `tests/face` would be taken for the package.
+    search_path = os.pathsep.join(map(str, (script.parents[1], script.parent)))
+    launch = ["accelerate.commands.launch", "--config_file", str(CONFIGURATION), "--main_process_port", "0"]
+    on_cpu = {"PYTHONPATH": search_path, "CUDA_VISIBLE_DEVICES": "", "ACCELERATE_TORCH_DEVICE": "cpu"}
+    subprocess.run(
+        [sys.executable, "-m", *launch, str(script), str(two), "5"], env=os.environ | on_cpu, check=True, timeout=600
+    )
+    return one, two
+
+
+def losses(folder, field):
+    entries = json.loads((folder / "log.json").read_text())
+    return torch.tensor([entry[field] for entry in entries if field in entry], dtype=torch.double)
+
+
+@pytest.mark.parametrize("field", ["loss", "grad_norm", "eval_ua_spk", "eval_loss"])
+def test_parts_of_the_weights_train_as_all_of_them(runs, field):
+    of_one, of_two = (losses(folder / "stage", field) for folder in runs)
+    assert len(of_one) == (2 if field.startswith("eval") else 6)
+    torch.testing.assert_close(of_two, of_one, rtol=2e-3, atol=1e-6)
+
+
+def test_all_weights_are_saved_and_taken_up(runs):
+    one, two = (load_file(folder / "stage/model/model.safetensors") for folder in runs)
+    torch.testing.assert_close(two, one, rtol=1e-2, atol=2e-3)
+    whole, resumed = (load_file(runs[1] / name / "checkpoint-6/model.safetensors") for name in ("stage", "resumed"))
+    torch.testing.assert_close(resumed, whole, rtol=0, atol=0)
+
+
+def test_a_language_model_keeps_one_embedding(runs):
+    one, two = (load_file(folder / "language_model/model/model.safetensors") for folder in runs)
+    assert one.keys() == two.keys()
+    of_one, of_two = (losses(folder / "language_model/denoising", "loss") for folder in runs)
+    # Each process draws its own dropout.
+    torch.testing.assert_close(of_two[0], of_one[0], rtol=0.01, atol=0)

@@ -1,0 +1,62 @@
+"""Models of which each process holds a part of every weight (FSDP2)."""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.distributed.fsdp import FSDPModule
+from transformers import PreTrainedModel
+
+
+# Those of torch's FSDP2 would gather weights at each forward pass, and wait there for processes that have no batch, or
+# take them back before they are saved.
+HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_state_dict_pre_hooks")
+
+
+@contextmanager
+def whole_weights(model: torch.nn.Module) -> Iterator[None]:
+    """
+    Gives each process all weights of a model for a while, if it holds a part of them: any method of the model can be
+    called, as often as the process likes, and the main process can save it alone. All processes enter and leave
+    together. A model that is not sharded stays as it is.
+
+    Args:
+        model (`torch.nn.Module`): The model, as FSDP2 changed it in place.
+    """
+    if not isinstance(model, FSDPModule):
+        yield
+        return
+    modules: list[Any] = list(model.modules())
+    parts: list[Any] = [module for module in modules if isinstance(module, FSDPModule)]
+    hooks = [{name: getattr(module, name) for name in HOOKS} for module in modules]
+    for part in parts:
+        part.unshard()
+    for module in modules:
+        vars(module).update((name, OrderedDict()) for name in HOOKS)
+    try:
+        yield
+    finally:
+        for module, of_module in zip(modules, hooks, strict=True):
+            vars(module).update(of_module)
+        for part in parts:
+            part.reshard()
+
+
+@contextmanager
+def undivided_embeddings(model: PreTrainedModel) -> Iterator[None]:
+    """
+    While a model is sharded, hides which modules are its embeddings: accelerate (1.15) would shard them apart from the
+    rest, and with them the weight that encoder and decoder share, which then learns in each of them alone.
+
+    Args:
+        model (`PreTrainedModel`): The model, before it is sharded.
+    """
+    names = ("get_input_embeddings", "get_output_embeddings")
+    vars(model).update((name, lambda: None) for name in names)
+    try:
+        yield
+    finally:
+        for name in names:
+            del vars(model)[name]
