@@ -139,9 +139,13 @@ def measure(stage: str, model: Any, processor: Any, recipe: Recipe, options: arg
     # The first turn warms up.
     seconds = [min(timed(partial(step, batch), device) for _ in range(options.turns)) for batch in inputs]
     peak = memory(device)
+    # Of frozen weights, a forward pass keeps nothing: it fits wherever a step did.
+    trained = [parameter.requires_grad_(False) for parameter in model.parameters() if parameter.requires_grad]
     with FlopCounterMode(display=False) as counter:
         for batch in inputs:
             loss_of(batch)
+    for parameter in trained:
+        parameter.requires_grad_(True)
     # The backward pass is twice the forward pass.
     operations = 3 * counter.get_total_flops()
     tokens = sum(batch["attention_mask"].numel() for batch in inputs)

@@ -161,6 +161,15 @@ def int8(folder: Path) -> Ways:
     return "one 3 s clip: float32 against int8", lambda: plain(clip(0)), lambda: quantized(clip(0))
 
 
+def compiled(folder: Path) -> Ways:
+    """The speech encoder, most of the work, by `torch.compile` and for one length: the best that it can do. Compiling
+    takes two minutes, and one more when another length comes."""
+    plain, faster = bundled(), bundled()
+    encoder: Any = faster.model.get_encoder(modality="audio")
+    encoder.compile()
+    return "one 3 s clip: as it is against `torch.compile`", lambda: plain(clip(0)), lambda: faster(clip(0))
+
+
 def batches(folder: Path) -> Ways:
     recognizer, clips = bundled(), [clip(number) for number in range(32)]
     return (
@@ -218,6 +227,7 @@ MEASURES: dict[str, Callable[[Path], Ways]] = {
     "episodes": episodes,
     "classification": classification,
     "int8": int8,
+    "compiled": compiled,
     "batches": batches,
     "cache": cache,
 }
