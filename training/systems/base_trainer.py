@@ -168,7 +168,7 @@ class EmoIclTrainer(ResumableTrainer):
             `ValueError`: If the dataset is no [`Corpus`], nor can be read as one.
         """
         corpus = load_corpus(cast(Any, dataloader.dataset), column_names=self.column_names)
-        with whole_weights(self.model):
+        with whole_weights(cast(Any, self.model)):
             report = self.report_on(corpus)
         numbers = sorted({condition.shots for condition in report.conditions})
         measured = {shots: self._measure(report, shots) for shots in numbers}
