@@ -9,9 +9,9 @@ from emoicl_commands import overrides
 
 
 EPILOG = """\
-Trains every system of the paper (and two baselines that it lacks), measures each on speakers that were never trained
-on, and writes the paper's Tables II, III and IV with its own numbers beside them, controls, spreads over enrollment
-seeds and orders, calibration and confidence intervals:
+Trains every system of the paper (and two baselines that it lacks, and two more ways to its Proposed), measures each
+on speakers that were never trained on, and writes the paper's Tables II, III and IV with its own numbers beside them,
+controls, spreads over enrollment seeds and orders, calibration and confidence intervals:
 
   emoicl reproduce --corpus data/emogator --size tiny
   emoicl reproduce --corpus data/ravdess data/nemo --folds 3 --targets-per-speaker 60
@@ -30,7 +30,7 @@ Interrupted, the same command goes on at the checkpoint of the system that it wa
 
 Systems (default: all of these):
   linear_probe scratch pretrained personalized_n personalized_a prototypes
-  zero_shot one_shot_n proposed adapted to_ld_7 neutral_0_7
+  zero_shot one_shot_n proposed made_up adapted to_ld_7 neutral_0_7
 """
 
 

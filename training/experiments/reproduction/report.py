@@ -108,7 +108,7 @@ def describe_group(name: str, outcomes: tables.Outcomes, titles: Mapping[str, st
         "table_iv": tables.table_iv(outcomes),
         "controls": tables.controls(outcomes),
         "claims": tables.claims(outcomes),
-        "order": tables.order_of_systems(outcomes, titles),
+        "orders": tables.orders_of_systems(outcomes, titles),
         "plots": draw(name, outcomes, titles, folder),
     }
 

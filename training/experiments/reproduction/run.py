@@ -27,6 +27,7 @@ ORDER = (
     "zero_shot",
     "one_shot_n",
     "proposed",
+    "made_up",
     "adapted",
     "to_ld_7",
     "neutral_0_7",

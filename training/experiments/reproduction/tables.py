@@ -17,7 +17,9 @@ Outcomes = Mapping[tuple[str, str], Outcome]
 Row = dict[str, Any]
 
 # Systems of Tables III and IV.
-SETTING_SYSTEMS = ("proposed", "adapted")
+SETTING_SYSTEMS = ("proposed", "made_up", "adapted")
+# Whose numbers of the paper a system of ours stands beside.
+STANDS_FOR = {"made_up": "proposed"}
 ABLATIONS = ("proposed", "to_ld_7", "neutral_0_7")
 NEUTRAL = "TU+LO Neutral"
 # (system, shots) against (system, shots); None is the largest number of shots that there is.
@@ -33,6 +35,10 @@ CLAIMS: tuple[tuple[str, int | None, str, int | None], ...] = (
     ("proposed", None, "personalized_a", None),
     ("proposed", None, "prototypes", None),
     ("prototypes", None, "prototypes", 0),
+    ("made_up", None, "made_up", 0),
+    ("made_up", 0, "proposed", 0),
+    ("made_up", None, "proposed", None),
+    ("made_up", None, "personalized_a", None),
     ("adapted", None, "adapted", 0),
     ("adapted", None, "proposed", None),
     ("adapted", None, "prototypes", None),
@@ -81,7 +87,7 @@ def table_ii(outcomes: Outcomes) -> list[Row]:
 
 def paper_row(name: str, k: int) -> PaperRow | None:
     """The paper's row of a system; Personalized_A has just one, whatever the number of emotions."""
-    return TABLE_II.get((name, 7 if name == "personalized_a" else k))
+    return TABLE_II.get((STANDS_FOR.get(name, name), 7 if name == "personalized_a" else k))
 
 
 def own_rows(outcome: Outcome) -> list[Row]:
@@ -111,7 +117,8 @@ def table_of_settings(
         cells = [
             {"shots": k, "ua_spk": numbers.get(k), "reason": reasons.get(k)} for k in sorted({*numbers, *reasons})
         ]
-        rows.append({"system": name, "setting": test, "cells": cells, "paper": list(paper.get((name, test), ()))})
+        of_paper = paper.get((STANDS_FOR.get(name, name), test), ())
+        rows.append({"system": name, "setting": test, "cells": cells, "paper": list(of_paper)})
     return sorted(rows, key=lambda row: systems.index(row["system"]))
 
 
@@ -159,7 +166,11 @@ def claims(outcomes: Outcomes) -> list[Row]:
         k = most_shots(here) if shots is None else shots
         other_k = most_shots(there) if other_shots is None else other_shots
         ours = difference(here.report, there.report, k, other_k)
-        paper = [paper_row(better, k), paper_row(worse, other_k)]
+        of_better, of_worse = paper_row(better, k), paper_row(worse, other_k)
+        paper = None
+        # Both may stand for one system of the paper.
+        if of_better and of_worse and of_better is not of_worse:
+            paper = of_better.ua_spk - of_worse.ua_spk
         rows.append(
             {
                 "system": better,
@@ -167,7 +178,7 @@ def claims(outcomes: Outcomes) -> list[Row]:
                 "other": worse,
                 "other_shots": other_k,
                 "ours": ours,
-                "paper": paper[0].ua_spk - paper[1].ua_spk if paper[0] and paper[1] else None,
+                "paper": paper,
             }
         )
     return rows
@@ -186,13 +197,21 @@ def most_shots(outcome: Outcome) -> int:
     return max(ua_spk_by_shots(outcome))
 
 
-def order_of_systems(outcomes: Outcomes, titles: Mapping[str, str]) -> Row | None:
+def orders_of_systems(outcomes: Outcomes, titles: Mapping[str, str]) -> list[Row]:
+    """The order of the systems with *Proposed* as the paper has it, and with each that stands for it in its place."""
+    proposed = [name for name in ("proposed", *STANDS_FOR) if main_outcome(outcomes, name)]
+    orders = [order_of_systems(outcomes, titles, name) for name in proposed or ["proposed"]]
+    return [order for order in orders if order]
+
+
+def order_of_systems(outcomes: Outcomes, titles: Mapping[str, str], proposed: str = "proposed") -> Row | None:
     """
     How far the order of the systems agrees with the paper's Table II.
 
     Args:
         outcomes (`Mapping`): Outcomes by system and test.
         titles (`Mapping[str, str]`): What the systems are called.
+        proposed (`str`, *optional*): The system that stands for the paper's *Proposed*.
 
     Returns:
         `dict`, *optional*: `systems` (best first in the paper), `correlation` (Spearman's; `None` if all are
@@ -200,13 +219,14 @@ def order_of_systems(outcomes: Outcomes, titles: Mapping[str, str]) -> Row | Non
     """
     ours, papers = {}, {}
     for name, k in TABLE_II:
-        outcome = main_outcome(outcomes, name)
+        system = proposed if name == "proposed" else name
+        outcome = main_outcome(outcomes, system)
         numbers = ua_spk_by_shots(outcome) if outcome else {}
         # The paper's row with all emotions stands beside that with as many as the corpus has.
         here = min(k, max(numbers)) if numbers else k
-        most = max(shots for system, shots in TABLE_II if system == name)
+        most = max(shots for other, shots in TABLE_II if other == name)
         if here in numbers and k in (0, most):
-            key = titles[name]
+            key = titles[system]
             if name == "proposed":
                 key += ", most shots" if k else ", 0 shots"
             ours[key], papers[key] = numbers[here], TABLE_II[name, k].ua_spk

@@ -62,8 +62,16 @@ def size(whisper, tmp_path):
 def systems(size):
     """Reads recipes in that size, by default all of the paper's systems."""
 
+    # Its recipe has steps of its own, whatever the size.
+    stage = STAGE | {"type": "made_up_speakers", "size": 2, "num_targets": 1, "eval_shots": [0]}
+    made_up = {"stages.made_up_speakers": stage, "model.voice_token_size": 2}
+
     def systems(*names, **overrides):
-        return [load_recipe(known, overrides, size) for name in names or ORDER for known in system_names(name)]
+        return [
+            load_recipe(known, overrides | (made_up if name == "made_up" else {}), size)
+            for name in names or ORDER
+            for known in system_names(name)
+        ]
 
     return systems
 

@@ -13,6 +13,7 @@ from emoicl.training.experiments.recipe import SystemTest
 from emoicl.training.experiments.reproduction.paper import TABLE_II, TABLE_IV
 from emoicl.training.experiments.reproduction.run import ORDER, reproduce
 from emoicl.training.systems.classifier_trainer import ClassifierTrainer
+from emoicl.training.systems.made_up_trainer import MadeUpTrainer
 from emoicl.training.systems.meta_icl_trainer import MetaIclTrainer
 from emoicl_commands.cli import main
 
@@ -20,7 +21,7 @@ from emoicl_commands.cli import main
 def steps_of(monkeypatch):
     """Records the training steps of all trainers."""
     steps = []
-    for trainer in (MetaIclTrainer, ClassifierTrainer):
+    for trainer in (MetaIclTrainer, ClassifierTrainer, MadeUpTrainer):
         original = trainer.training_step
 
         def training_step(self, *args, original=original, **kwargs):
@@ -45,7 +46,8 @@ def test_all_systems(reproduction, monkeypatch):
     steps = steps_of(monkeypatch)
     report = reproduce(reproduction, command="emoicl reproduce --corpus tones")
     # Stage 1 is trained once, for all that go on from there.
-    trained = ["scratch", "classifier", "classifier", "classifier", "zero_shot", *["in_context"] * 4]
+    trained = ["scratch", "classifier", "classifier", "classifier", "zero_shot", "in_context", "in_context"]
+    trained += ["made_up_speakers", "in_context", "in_context"]
     assert steps == [name for name in trained for _ in range(2)]
     (group,) = report["groups"]
     assert (group["title"], group["num_speakers"], group["num_utterances"]) == ("tones", 1, 9)
@@ -58,7 +60,7 @@ def test_all_systems(reproduction, monkeypatch):
         assert (row["ours"] is None) == (row["reason"] is not None)
         assert row["ours"] is None or 0 <= row["ours"]["ua_spk"] <= 1
     assert rows["prototypes", 0]["ours"]["per_speaker"] == rows["linear_probe", 0]["ours"]["per_speaker"]
-    assert {row["system"] for row in group["table_iii"]} == {"proposed", "adapted"}
+    assert {row["system"] for row in group["table_iii"]} == {"proposed", "made_up", "adapted"}
     assert {row["system"] for row in group["table_iv"]} == {"proposed", "to_ld_7", "neutral_0_7"}
     assert [(row["steps"], row["best_step"] <= 2) for row in report["training"]] == [(2, True)] * len(trained)
 

@@ -116,5 +116,21 @@ def test_order_of_systems(outcomes):
     assert 0 < order["correlation"] < 0.8
 
 
+def test_a_system_stands_for_one_of_the_paper(outcomes):
+    outcomes["made_up", "TU+LD"] = outcome({(0, None): 0.75, (7, None): 1.0})
+    rows = {(row["system"], row["shots"]): row["paper"] for row in tables.table_ii(outcomes)}
+    assert rows["made_up", 7] == rows["proposed", 7] is not None
+    made_up = next(row for row in tables.table_iii(outcomes) if row["system"] == "made_up")
+    assert (made_up["setting"], made_up["paper"][0]) == ("TU+LD", 0.698)
+    claims = {(row["system"], row["other"], row["other_shots"]): row for row in tables.claims(outcomes)}
+    assert claims["made_up", "made_up", 0]["paper"] == pytest.approx(0.757 - 0.664)
+    # Of the paper they are one system, which is as good as itself.
+    assert claims["made_up", "proposed", 0]["paper"] is None
+    own, in_its_place = tables.orders_of_systems(outcomes, TITLES | {"made_up": "Made up"})
+    assert own == tables.order_of_systems(outcomes, TITLES)
+    assert in_its_place["systems"][:2] == ["Made up, most shots", "Made up, 0 shots"]
+    assert in_its_place["swapped"] == ["Scratch (0.500) above Pretrained (0.250)"]
+
+
 def test_two_systems_have_no_order(outcomes):
     assert tables.order_of_systems({key: outcomes[key] for key in list(outcomes)[:2]}, TITLES) is None
