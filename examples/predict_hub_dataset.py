@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["emoicl"]
+# dependencies = ["emoicl", "torchcodec"]
 # ///
 """
 Answers for every clip of a data set, as a job on Hugging Face's machines or here, and pushes the answers.
@@ -8,7 +8,8 @@ Answers for every clip of a data set, as a job on Hugging Face's machines or her
 hf jobs uv run --flavor t4-small --secrets HF_TOKEN examples/predict_hub_dataset.py my-org/speech my-org/answers
 python examples/predict_hub_dataset.py FOLDER FOLDER-OF-ANSWERS
 
-Several jobs take a part each: `--num-shards 4 --shard 0`. Their parts are one data set.
+Several jobs take a part each: `--num-shards 4 --shard 0`. Their parts are one data set. Of a data set whose clips are
+single files, `datasets` asks for torchcodec (which needs FFmpeg); of one in Parquet it does not.
 """
 
 import argparse

@@ -104,9 +104,9 @@ def open_generic(options: argparse.Namespace) -> "CorpusReader":
     }
     columns = parse_pairs("--columns", options.columns)
     if options.hub_dataset:
-        import datasets
+        from emoicl.training.data.sources import load_from_hub
 
-        return HubDataset(datasets.load_dataset(options.hub_dataset, split=options.split), columns=columns, **fields)
+        return HubDataset(load_from_hub(options.hub_dataset, options.split), columns=columns, **fields)
     if options.source.is_dir():
         return SpeakerFolders(options.source, pattern=options.pattern or FOLDER_PATTERN, **fields)
     return OwnTable(options.source, columns=columns, **fields)

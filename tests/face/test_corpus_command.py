@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 from tiny_corpus import tone
 
@@ -39,6 +41,15 @@ def test_prepare_a_hub_dataset(emoicl, recordings, tmp_path, capsys, monkeypatch
     emoicl("corpus", "prepare", "generic", "--source", recordings, "--output", tmp_path / "hub" / "speech")
     emoicl("corpus", "prepare", "generic", "--hub-dataset", tmp_path / "hub" / "speech", "--output", tmp_path / "out")
     assert "speech: 3 of 3 listed clips prepared, 2 speakers" in capsys.readouterr().out
+
+
+def test_a_hub_dataset_of_single_files_names_the_package_that_reads_it(emoicl, tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setitem(sys.modules, "torchcodec.encoders", None)
+    (tmp_path / "speech").mkdir()
+    (tmp_path / "speech" / "one.wav").write_bytes(tone(200.0))
+    with pytest.raises(ValueError, match="speech: .* cannot be had: .*install 'torchcodec'"):
+        emoicl("corpus", "prepare", "generic", "--hub-dataset", tmp_path / "speech", "--output", tmp_path / "out")
 
 
 def test_prepare_names_what_is_missing(emoicl, tmp_path):

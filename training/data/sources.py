@@ -63,7 +63,7 @@ def read_source(source: Any, split: str | None, column_names: Mapping[str, str] 
     """
     columns = _columns(column_names)
     if isinstance(source, str) and _is_hub_name(source):
-        return _read_dataset(_load_from_hub(source, split), None, columns, source)
+        return _read_dataset(load_from_hub(source, split), None, columns, source)
     if isinstance(source, (str, Path)):
         source = [source]
     if hasattr(source, "column_names") or hasattr(source, "features"):
@@ -98,15 +98,25 @@ def _is_hub_name(source: str) -> bool:
     return bool(HUB_NAME.fullmatch(source)) and not is_table and not os.path.exists(source)
 
 
-def _load_from_hub(name: str, split: str | None) -> Any:
+def load_from_hub(name: str, split: str | None) -> Any:
+    """
+    A data set of the Hub, or its splits.
+
+    Raises:
+        `ValueError`: If it cannot be had: there is none, nobody answers, or a package is missing. `datasets` takes one
+            whose clips are single files by torchcodec alone.
+    """
     from datasets import load_dataset
+    from datasets.exceptions import DatasetGenerationError
 
     try:
         return load_dataset(name, split=split)
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
+    except (OSError, ValueError, RuntimeError, ImportError, DatasetGenerationError) as error:
+        # Of the latter, only its cause tells what happened.
+        cause = error.__cause__ if isinstance(error, DatasetGenerationError) and error.__cause__ else error
         raise ValueError(
             f"{name}: there is no such table or folder, and as a data set of the Hub it cannot be had: "
-            f"{' '.join(str(error).split())}"
+            f"{' '.join(str(cause).split())}"
         ) from error
 
 
