@@ -77,6 +77,8 @@ def evaluate(
     setting = EnrollmentSetting.parse(setting)
     if not shots or not seeds or orders < 1:
         raise ValueError(f"shots, seeds and orders must not be empty; got {shots}, {seeds} and {orders}.")
+    if min(shots) < 0:
+        raise ValueError(f"A number of shots is 0 or more; got {min(shots)}.")
     _check_labels(corpus, recognizer.candidate_labels)
     most = max(shots)
     if thin_speakers != "refuse":

@@ -190,6 +190,7 @@ def test_labels_that_are_not_asked_for_are_refused(run, recognizer):
         ({"orders": 0}, "must not be empty"),
         ({"seeds": []}, "must not be empty"),
         ({"shots": []}, "must not be empty"),
+        ({"shots": [0, -1]}, "A number of shots is 0 or more; got -1"),
         ({"label": "Joy"}, "no meaning with TU.LD"),
         ({"setting": "TU"}, "'TU' is no enrollment setting"),
     ],
