@@ -73,7 +73,7 @@ def check_decoding(model: str, pipeline: EmotionPipeline, decoding: Decoding) ->
 def check_labels(model: str, pipeline: EmotionPipeline, labels: Sequence[str] | None) -> None:
     """Refuses labels that the model cannot choose from, before any file is read: a classifier's are its outputs."""
     if isinstance(pipeline, EmoIclPipeline):
-        pipeline.processor.match_enrollment_labels([], None if labels is None else list(labels))
+        pipeline.processor.match_enrollment_labels([], labels)
     elif labels:
         known = ", ".join((pipeline.model.config.id2label or {}).values())
         raise ValueError(f"{model} is a classifier of {known}: leave out --labels.")

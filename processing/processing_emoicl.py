@@ -164,7 +164,7 @@ class EmoIclProcessor(ProcessorMixin):
         return [*shots, target]
 
     def match_enrollment_labels(
-        self, labels: Sequence[str | None], candidate_labels: list[str] | None = None
+        self, labels: Sequence[str | None], candidate_labels: Sequence[str] | None = None
     ) -> list[str | None]:
         """
         The candidates that the labels of an enrollment mean, whatever their case and blanks.
@@ -361,7 +361,7 @@ class EmoIclProcessor(ProcessorMixin):
         places = torch.tensor([0, *range(len(sequences) - 2, 0, -1), 0])
         return input_ids, places.repeat_interleave(lengths)
 
-    def _resolve_candidates(self, candidate_labels: list[str] | None) -> list[str]:
+    def _resolve_candidates(self, candidate_labels: Sequence[str] | None) -> list[str]:
         return self.candidate_labels if candidate_labels is None else self._check_candidates(candidate_labels)
 
     def _check_candidates(self, labels: Sequence[str]) -> list[str]:

@@ -69,8 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         `int`: The exit status: 0 for success, 1 for an error that was explained.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    parser = build_parser()
-    options, options_of_recipe = parser.parse_known_args(arguments)
+    options, options_of_recipe = build_parser().parse_known_args(arguments)
     # As a path it would be the folder where one stands. Fields of a recipe may be empty texts.
     if "" not in options_of_recipe and any(re.fullmatch("(--[a-z-]+=)?", argument) for argument in arguments):
         options.parser.error("an argument is empty; perhaps a variable of the shell is not set")

@@ -257,14 +257,13 @@ def enrollment_parameters(
 
     from emoicl.processing.pipeline_emoicl import EmoIclPipeline
 
-    if not isinstance(recognizer, EmoIclPipeline):
-        if options.profile or options.save_profile:
-            raise ValueError(
-                f"{options.model} is a classifier: profiles are of speech language models. Use --enroll alone."
-            )
-        with naming_shots(places):
-            return ({"enrollment": recognizer.decode_enrollment(examples)} if examples else {}), places
     with naming_shots(places):
+        if not isinstance(recognizer, EmoIclPipeline):
+            if options.profile or options.save_profile:
+                raise ValueError(
+                    f"{options.model} is a classifier: profiles are of speech language models. Use --enroll alone."
+                )
+            return ({"enrollment": recognizer.decode_enrollment(examples)} if examples else {}), places
         profile = make_profile(recognizer, examples, options.profile, options.candidate_labels)
     if profile is None:
         return {}, places

@@ -1,5 +1,6 @@
 """The pipeline answers as the model does, one by one and in batches, and names the input that is at fault."""
 
+import inspect
 from typing import Any
 
 import datasets
@@ -14,6 +15,8 @@ from emoicl import TASK, EmoIclConfig, EmoIclForConditionalGeneration, EmoIclPip
 from emoicl.modeling.adaptation_emoicl import pool_statistics
 from emoicl.modeling.configuration_emoicl import EmoIclSpeechEncoderConfig
 from emoicl.modeling.familiarity_emoicl import NUM_QUANTILES
+from emoicl.processing.base_pipeline_emoicl import EmoIclBasePipeline
+from emoicl.processing.enrollment_emoicl import ARGUMENTS
 
 
 CPU = torch.device("cpu")
@@ -233,6 +236,13 @@ def test_a_hum_like_another_hum_is_no_copy(recognizer):
     for seconds in (0.15, 0.25, 1.0):
         enrollment = [{"audio": 0.1 * tone(300, seconds), "label": "Joy"}]
         assert len(recognizer(tone(300, seconds), enrollment=enrollment)) == len(LABELS)
+
+
+def test_every_argument_of_a_call_is_refused_in_a_request():
+    classes = (EmoIclBasePipeline, EmoIclPipeline)
+    names = {name for kind in classes for name in inspect.signature(kind._sanitize_parameters).parameters}
+    of_requests = {"enrollment", "profile", "sampling_rate"}
+    assert names - {"self", "common", "unknown"} - of_requests == ARGUMENTS
 
 
 def test_a_target_that_is_enrolled_in_another_form_is_refused(recognizer):

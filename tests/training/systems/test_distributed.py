@@ -1,8 +1,4 @@
 import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +6,7 @@ import pytest
 import tiny_distributed_run
 import torch
 from safetensors.torch import load_file
+from two_processes import train_twice
 
 from emoicl.training.evaluation.reports import EvaluationReport
 
@@ -17,21 +14,10 @@ from emoicl.training.evaluation.reports import EvaluationReport
 @pytest.fixture(scope="module")
 def runs(whisper, tmp_path_factory):
     """Folders of the same training by one process, and by two that `accelerate launch` starts."""
-    one, two = (tmp_path_factory.mktemp(name) for name in ("one", "two"))
-    for folder in (one, two):
-        shutil.copytree(whisper, folder / "whisper")
-    tiny_distributed_run.run(one, batch_size=10)
-    script = Path(tiny_distributed_run.__file__)
-    # The repository first, because `tests/face` would be taken for the package.
-    search_path = os.pathsep.join(map(str, (script.parents[1], script.parent)))
-    launch = "accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 --main_process_port 0"
-    settings = "--mixed_precision no --dynamo_backend no"
-    subprocess.run(
-        [sys.executable, "-m", *launch.split(), *settings.split(), str(script), str(two), "5"],
-        env=os.environ | {"PYTHONPATH": search_path, "CUDA_VISIBLE_DEVICES": ""},
-        check=True,
-    )
-    return one, two
+    folders = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
+    launch = "--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no"
+    train_twice(tiny_distributed_run, whisper, folders, launch.split())
+    return folders
 
 
 def log(folder, field):

@@ -2,16 +2,13 @@
 package."""
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import tiny_sharded_run
 import torch
 from safetensors.torch import load_file
+from two_processes import train_twice
 
 from emoicl.training import experiments
 
@@ -22,19 +19,10 @@ CONFIGURATION = Path(experiments.__file__).parents[1] / "accelerate/fsdp2-2-gpus
 @pytest.fixture(scope="module")
 def runs(whisper, tmp_path_factory):
     """Folders of the same training by one process, and by two."""
-    one, two = (tmp_path_factory.mktemp(name) for name in ("one", "two"))
-    for folder in (one, two):
-        shutil.copytree(whisper, folder / "whisper")
-    tiny_sharded_run.run(one, batch_size=10)
-    script = Path(tiny_sharded_run.__file__)
-    # The repository first, because `tests/face` would be taken for the package.
-    search_path = os.pathsep.join(map(str, (script.parents[1], script.parent)))
-    launch = ["accelerate.commands.launch", "--config_file", str(CONFIGURATION), "--main_process_port", "0"]
-    on_cpu = {"PYTHONPATH": search_path, "CUDA_VISIBLE_DEVICES": "", "ACCELERATE_TORCH_DEVICE": "cpu"}
-    subprocess.run(
-        [sys.executable, "-m", *launch, str(script), str(two), "5"], env=os.environ | on_cpu, check=True, timeout=600
-    )
-    return one, two
+    folders = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
+    launch = ["--config_file", str(CONFIGURATION)]
+    train_twice(tiny_sharded_run, whisper, folders, launch, ACCELERATE_TORCH_DEVICE="cpu")
+    return folders
 
 
 def losses(folder, field):
