@@ -57,6 +57,8 @@ def of_shape(name: str, folder: Path) -> EmoIclPipeline:
         save_whisper(folder / "whisper"),
         LABELS,
         language_model=str(folder / "language-model"),
+        # Else an encoder-decoder keeps nothing of a profile beyond what its file has.
+        enrollment_sees_target=False,
         qformer=QFORMER,
         num_query_tokens=32,
     )
@@ -93,7 +95,6 @@ def measure(recognizer: Any, num_targets: int, repeats: int) -> list[dict[str, s
                 "from a profile": f"{kept:.0f} ({kept / none:.1f}x)",
             }
         )
-    # Of an encoder-decoder nothing is kept beyond what the file of a profile has.
     prefix = profile.prefix[1] if profile.prefix else None
     kept_bytes = sum(tensor.nbytes for tensor in profile.embeddings.values()) + (prefix.num_bytes if prefix else 0)
     return [row | {"profile, MB": f"{kept_bytes / 1e6:.1f}"} for row in rows]

@@ -17,28 +17,34 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, Cache, Dyn
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2SeqModelOutput
 
 from .prompt_emoicl import IGNORED, additive_mask, check_positions, num_tokens_after_enrollment
+from .shared_attention_emoicl import PREFIX_TYPES, SHARING_TYPES
 
 
 @dataclass
 class EmoIclPrefix:
     r"""
-    Keys and values that a decoder-only language model has computed for the beginnings of prompts, up to their targets:
-    instruction and enrollment. Prompts that begin alike share them.
+    What a language model has computed for the beginnings of prompts, up to their targets: instruction and enrollment.
+    Prompts that begin alike share them.
 
     Args:
         keys_and_values (`list[tuple[torch.Tensor, torch.Tensor]]`):
-            For each layer, keys and values of shape `(num_prefixes, num_heads, prefix_length, head_size)`.
+            For each layer, of an encoder-decoder that of the encoder, keys and values of shape
+            `(num_prefixes, num_heads, prefix_length, head_size)`.
         rows (`torch.Tensor` of shape `(batch_size,)`): Which of the prefixes each prompt begins with. A prefix that
             was made of one prompt is that of any number of them.
+        encoded (`torch.Tensor` of shape `(num_prefixes, prefix_length, hidden_size)`, *optional*):
+            Hidden states of an encoder.
     """
 
     keys_and_values: list[tuple[torch.Tensor, torch.Tensor]]
     rows: torch.Tensor
+    encoded: torch.Tensor | None = None
 
     @property
     def num_bytes(self) -> int:
         """What it takes of memory."""
-        return sum(part.nbytes for layer in self.keys_and_values for part in layer)
+        kept = [part for layer in self.keys_and_values for part in layer]
+        return sum(part.nbytes for part in kept + ([] if self.encoded is None else [self.encoded]))
 
     def to_cache(self, batch_size: int) -> DynamicCache:
         """A cache with the prefix of each prompt, which grows without changing this."""
@@ -58,15 +64,51 @@ class PromptedEncoderDecoder:
     def __init__(self, model: Any):
         self.model = model
 
-    def encode(self, prompt: torch.Tensor, attention_mask: torch.Tensor, **recorded: Any) -> BaseModelOutput:
-        """What is computed of a prompt before any label is: hidden states of the encoder."""
+    def encode(
+        self,
+        prompt: torch.Tensor,
+        attention_mask: torch.Tensor,
+        prefix: EmoIclPrefix | None = None,
+        **recorded: Any,
+    ) -> BaseModelOutput:
+        """What is computed of a prompt before any label is: hidden states of the encoder. After a prefix, what else is
+        recorded is of that which is read."""
         encoder = self.model.get_encoder()
-        return encoder(inputs_embeds=prompt, attention_mask=attention_mask, return_dict=True, **recorded)
+        if prefix is None:
+            return encoder(inputs_embeds=prompt, attention_mask=attention_mask, return_dict=True, **recorded)
+        cache, follows = after_prefix(prompt, prefix)
+        length = cache.get_seq_length()
+        output = encoder(
+            inputs_embeds=follows,
+            attention_mask=attention_mask[:, :, length:],
+            position_ids=torch.arange(length, prompt.shape[1], device=prompt.device)[None],
+            encoder_cache=cache,
+            return_dict=True,
+            **recorded,
+        )
+        of_prefixes: Any = prefix.encoded
+        hidden = torch.cat([of_prefixes[prefix.rows.expand(len(prompt))], output.last_hidden_state], dim=1)
+        return BaseModelOutput(hidden, output.hidden_states, output.attentions)
 
-    def encode_prefix(self, *prompt: Any, shared: bool = False) -> EmoIclPrefix | None:
-        """None: nothing is kept, for what the encoder makes of an enrollment hangs on the target too, and where it
-        does not, an encoder of transformers keeps no keys and values."""
-        return None
+    def encode_prefix(
+        self, prompt: torch.Tensor, attention_mask: torch.Tensor, sequence_ids: torch.Tensor, shared: bool = False
+    ) -> EmoIclPrefix | None:
+        """As of [`PromptedDecoder`]. There is none where instruction and enrollment see the target (then the mask has
+        no rows of its own for each token), and of prompts whose targets do not stand in the same places."""
+        starts = (sequence_ids == 1).int().argmax(1)
+        length = int(starts[0])
+        sees_target = attention_mask.dim() == 2
+        if sees_target or self.model.config.model_type not in PREFIX_TYPES or not length or (starts != length).any():
+            return None
+        prompt, mask = prompt[:, :length], attention_mask[:, :, :length, :length]
+        first, rows = alike(prompt * (mask[:, 0, -1, :, None] == 0))
+        if shared and len(first) == len(prompt):
+            return None
+        cache = DynamicCache()
+        output = self.model.get_encoder()(
+            inputs_embeds=prompt[first], attention_mask=mask[first], encoder_cache=cache, return_dict=True
+        )
+        return EmoIclPrefix(keys_and_values_of(cache), rows, output.last_hidden_state)
 
     def fill_cache(self, *prompt: Any) -> Cache | None:
         """None: the decoder's cache begins empty."""
@@ -140,12 +182,12 @@ class PromptedEncoderDecoder:
             `torch.Tensor` of shape `(batch_size, num_labels)`, in float32.
         """
         num_labels, batch_size = len(labels), len(attention_mask)
-        logits = self.decode(
-            BaseModelOutput(encoded.last_hidden_state.repeat_interleave(num_labels, dim=0)),
-            attention_mask.repeat_interleave(num_labels, dim=0),
-            decoder_input_ids.repeat(batch_size, 1),
-            use_cache=False,
-        ).logits
+        # What a prompt's labels attend to is the same.
+        rows = 1 if self.model.config.model_type in SHARING_TYPES else num_labels
+        hidden = encoded.last_hidden_state.repeat_interleave(rows, dim=0)
+        mask = additive_mask(attention_mask[:, None] > 0, hidden.dtype).repeat_interleave(rows, dim=0)
+        steps = decoder_input_ids.repeat(batch_size, 1)
+        logits = self.decode(BaseModelOutput(hidden), mask, steps, use_cache=False).logits
         return log_likelihoods(logits, labels.repeat(batch_size, 1)).view(batch_size, num_labels)
 
 
@@ -162,19 +204,24 @@ class PromptedDecoder:
     def __init__(self, model: Any):
         self.model = model
 
-    def encode(self, prompt: torch.Tensor, attention_mask: torch.Tensor, **recorded: Any) -> BaseModelOutput:
+    def encode(
+        self,
+        prompt: torch.Tensor,
+        attention_mask: torch.Tensor,
+        prefix: EmoIclPrefix | None = None,
+        **recorded: Any,
+    ) -> BaseModelOutput:
         """The prompt itself: it is read together with the label."""
         return BaseModelOutput(last_hidden_state=prompt)
 
-    @torch.no_grad()
     def encode_prefix(
-        self, encoded: BaseModelOutput, attention_mask: torch.Tensor, sequence_ids: torch.Tensor, shared: bool = False
+        self, prompt: torch.Tensor, attention_mask: torch.Tensor, sequence_ids: torch.Tensor, shared: bool = False
     ) -> EmoIclPrefix | None:
         """
         Reads the beginnings of prompts, each of them once however many prompts begin so.
 
         Args:
-            encoded ([`~transformers.modeling_outputs.BaseModelOutput`]): What `encode` returned.
+            prompt (`torch.Tensor` of shape `(batch_size, prompt_length, hidden_size)`): Embeddings of the prompts.
             attention_mask (`torch.Tensor` of shape `(batch_size, prompt_length)`): 1 for real tokens of the prompts.
             sequence_ids (`torch.Tensor` of shape `(batch_size, prompt_length)`): Place of each token's sequence.
             shared (`bool`, *optional*, defaults to `False`): Whether to do so only where some begin alike.
@@ -185,14 +232,11 @@ class PromptedDecoder:
         length = attention_mask.shape[1] - num_tokens_after_enrollment(sequence_ids, attention_mask)
         if length == 0:
             return None
-        prompt, mask = (part[:, :length] for part in pad_left(encoded.last_hidden_state, attention_mask))
-        # They are alike where their embeddings are.
-        distinct, rows = (prompt * mask[..., None]).flatten(1).unique(dim=0, return_inverse=True)
-        if shared and len(distinct) == len(prompt):
+        prompt, mask = (part[:, :length] for part in pad_left(prompt, attention_mask))
+        first, rows = alike(prompt * mask[..., None])
+        if shared and len(first) == len(prompt):
             return None
-        first = torch.stack([(rows == i).nonzero()[0, 0] for i in range(len(distinct))])
-        layers: Any = self._read(DynamicCache(), prompt[first], mask[first]).layers
-        return EmoIclPrefix([(layer.keys, layer.values) for layer in layers], rows)
+        return EmoIclPrefix(keys_and_values_of(self._read(DynamicCache(), prompt[first], mask[first])), rows)
 
     def fill_cache(
         self, encoded: BaseModelOutput, attention_mask: torch.Tensor, prefix: EmoIclPrefix | None = None
@@ -340,6 +384,18 @@ def after_prefix(prompt: torch.Tensor, prefix: EmoIclPrefix | None) -> tuple[Dyn
         return DynamicCache(), prompt
     cache = prefix.to_cache(len(prompt))
     return cache, prompt[:, cache.get_seq_length() :]
+
+
+def alike(prompts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Prompts are alike where their embeddings are: the first of each kind, and which kind each of them is."""
+    distinct, rows = prompts.detach().flatten(1).unique(dim=0, return_inverse=True)
+    return torch.stack([(rows == i).nonzero()[0, 0] for i in range(len(distinct))]), rows
+
+
+def keys_and_values_of(cache: DynamicCache) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """For each layer, what is in a cache."""
+    layers: Any = cache.layers
+    return [(layer.keys, layer.values) for layer in layers]
 
 
 class LabelSteps(NamedTuple):

@@ -20,6 +20,7 @@ from .outputs_emoicl import EmoIclAudioOutput, EmoIclEncoderOutput, EmoIclModelO
 from .pretrained_emoicl import EmoIclPreTrainedModel
 from .prompt_emoicl import IGNORED, check_length, hide_targets, labels_of_utterances, placeholder_mask, shot_labels
 from .qformer_emoicl import EmoIclQFormer, EmoIclVoiceToken
+from .shared_attention_emoicl import share_attention
 from .speech_encoder_emoicl import build_speech_encoder
 
 
@@ -29,6 +30,8 @@ PROMPT_INPUTS = (
 )
 # Parts that quantized loading leaves as they are: small ones, and the encoder that statistics of voices hold for.
 NOT_QUANTIZED = ("speech_encoder", "qformer", "voice_token", "adaptation")
+# What of a language model's layers may be asked for.
+RECORDED = ("output_attentions", "output_hidden_states")
 # What outputs tell of the speaker adaptation.
 EVIDENCE = ("label_tokens", "label_evidence", "language_model_weight")
 
@@ -51,6 +54,7 @@ class EmoIclModel(EmoIclPreTrainedModel):
     def __init__(self, config: EmoIclConfig):
         super().__init__(config)
         self.language_model = prompted_form(config.text_config).auto_class.from_config(config.text_config)
+        share_attention(self.language_model)
         text_hidden_size = self.get_input_embeddings().embedding_dim
         self.speech_encoder = build_speech_encoder(config.speech_config, normalize=config.speech_layer is None)
         adaptation_config = config.adaptation_config
@@ -214,7 +218,7 @@ class EmoIclModel(EmoIclPreTrainedModel):
         weight = self.config.adaptation_config.language_model_weight * trust
         return {"label_tokens": label_tokens, "label_evidence": evidence, "language_model_weight": weight}
 
-    def encode(
+    def prepare_prompt(
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
@@ -228,52 +232,47 @@ class EmoIclModel(EmoIclPreTrainedModel):
         query_embeds: torch.Tensor | None = None,
         voice_embeds: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
-        **kwargs: Any,
-    ) -> EmoIclEncoderOutput:
-        """Runs everything up to the language model's encoder. The arguments are those of
-        [`EmoIclForConditionalGeneration`], and for its encoder `output_attentions` and `output_hidden_states`.
-
-        Returns:
-            [`EmoIclEncoderOutput`]
-        """
+    ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+        """Everything up to the language model: embeddings of the prompt, its mask, and what the speaker adaptation
+        says. The arguments are those of [`EmoIclForConditionalGeneration`]."""
         if query_embeds is None:
             audio = self.get_audio_features(input_features, input_features_mask, speech_features, speech_features_mask)
             query_embeds, voice_embeds = audio.query_embeds, audio.voice_embeds
         layout = (sequence_ids, segment_ids, utterance_index)
-        encoded = self.encode_prompt(input_ids, attention_mask, *layout, query_embeds, inputs_embeds, **kwargs)
-        return EmoIclEncoderOutput(
-            encoded.last_hidden_state,
-            encoded.hidden_states,
-            encoded.attentions,
-            **self.label_evidence(input_ids, sequence_ids, utterance_index, voice_embeds),
-        )
+        prompt = self.embed_prompt(input_ids, *layout, query_embeds, inputs_embeds)
+        mask = self.prompt_mask(input_ids, attention_mask, *layout)
+        return prompt, mask, self.label_evidence(input_ids, sequence_ids, utterance_index, voice_embeds)
 
-    def encode_prompt(
+    def prompt_mask(
         self,
         input_ids: torch.Tensor | None,
         attention_mask: torch.Tensor,
         sequence_ids: torch.Tensor,
         segment_ids: torch.Tensor,
         utterance_index: torch.Tensor,
-        query_embeds: torch.Tensor,
-        inputs_embeds: torch.Tensor | None = None,
-        **kwargs: Any,
-    ) -> BaseModelOutput:
-        """What the language model's encoder makes of a prompt; the arguments are those of `encode`. Where nothing sees
-        the target, several of them may stand at the end."""
-        prompt = self.embed_prompt(input_ids, sequence_ids, segment_ids, utterance_index, query_embeds, inputs_embeds)
-        if not self.config.enrollment_sees_target:
-            placeholders = self.get_placeholder_mask(input_ids, segment_ids, utterance_index)
-            dtype = self.get_input_embeddings().weight.dtype
-            attention_mask = hide_targets(
-                attention_mask, sequence_ids, placeholders, self.config.num_query_tokens, dtype
-            )
-        return self.prompted.encode(prompt, attention_mask, **kwargs)
+    ) -> torch.Tensor:
+        """What an encoder sees of a prompt. Where nothing sees the target, several of them may stand at the end."""
+        if self.config.enrollment_sees_target or not self.config.text_config.is_encoder_decoder:
+            return attention_mask
+        placeholders = self.get_placeholder_mask(input_ids, segment_ids, utterance_index)
+        dtype = self.get_input_embeddings().weight.dtype
+        return hide_targets(attention_mask, sequence_ids, placeholders, self.config.num_query_tokens, dtype)
 
+    def encode(self, *args: Any, prefix: EmoIclPrefix | None = None, **inputs: Any) -> EmoIclEncoderOutput:
+        """Runs everything up to the language model's encoder, as [`EmoIclEncoderOutput`]. The arguments are those of
+        `prepare_prompt`, and for the encoder the prefix, `output_attentions` and `output_hidden_states`."""
+        recorded = {name: inputs.pop(name) for name in RECORDED if name in inputs}
+        prompt, mask, evidence = self.prepare_prompt(*args, **inputs)
+        encoded = self.prompted.encode(prompt, mask, prefix, **recorded)
+        states = (encoded.last_hidden_state, encoded.hidden_states, encoded.attentions)
+        return EmoIclEncoderOutput(*states, **evidence)
+
+    @torch.no_grad()
     def encode_prefix(self, **inputs: torch.Tensor) -> EmoIclPrefix | None:
         """
-        What a decoder-only language model can keep of instruction and enrollment, whatever the target is. Handed to
-        `score_labels` and `generate` beside prompts that begin so, they are not read again.
+        What a language model can keep of instruction and enrollment, whatever the target is: a decoder-only one, and
+        of most encoder-decoders one whose instruction and enrollment do not see the target. Handed to `score_labels`
+        and `generate` beside prompts that begin so, they are not read again.
 
         Args:
             **inputs (`torch.Tensor`): Prompts, as for `encode`.
@@ -281,7 +280,8 @@ class EmoIclModel(EmoIclPreTrainedModel):
         Returns:
             [`EmoIclPrefix`], or `None` if the language model keeps nothing.
         """
-        return self.prompted.encode_prefix(self.encode(**inputs), inputs["attention_mask"], inputs["sequence_ids"])
+        prompt, mask, _ = self.prepare_prompt(**inputs)
+        return self.prompted.encode_prefix(prompt, mask, inputs["sequence_ids"])
 
     @can_return_tuple
     def forward(
@@ -535,16 +535,18 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
         inputs.pop("labels", None)
         attention_mask = inputs["attention_mask"]
         label_ids = label_ids.to(attention_mask.device)
-        encoded, prompted = self.model.encode(**inputs), self.model.prompted
+        prompt, mask, evidence = self.model.prepare_prompt(**inputs)
+        prompted = self.model.prompted
         # A graph that is compiled or exported has no sizes that hang on which prompts begin alike.
-        if prefix is None and len(attention_mask) > 1 and not torch.compiler.is_compiling():
-            prefix = prompted.encode_prefix(encoded, attention_mask, inputs["sequence_ids"], shared=True)
+        if prefix is None and len(prompt) > 1 and not torch.compiler.is_compiling():
+            prefix = prompted.encode_prefix(prompt, mask, inputs["sequence_ids"], shared=True)
+        encoded = prompted.encode(prompt, mask, prefix)
         decoder_input_ids = self.prepare_decoder_input_ids_from_labels(label_ids)
         scores = prompted.score(encoded, attention_mask, decoder_input_ids, label_ids, prefix)
-        tokens, evidence, weight = (encoded.get(name) for name in EVIDENCE)
-        if evidence is not None:
+        if evidence:
             num_known = len(self.config.adaptation_config.label_words)
-            scores = blend_label_scores(scores, label_ids, tokens, evidence, num_known, weight)
+            tokens, of_labels, weight = (evidence[name] for name in EVIDENCE)
+            scores = blend_label_scores(scores, label_ids, tokens, of_labels, num_known, weight)
         return scores.log_softmax(-1)
 
     @torch.no_grad()
@@ -571,9 +573,8 @@ class EmoIclForConditionalGeneration(EmoIclPreTrainedModel, GenerationMixin):
         if kind := kwargs.get("cache_implementation") or config.cache_implementation:
             raise ValueError(f"A label is short, and so is its cache: leave out `cache_implementation={kind!r}`.")
         if "encoder_outputs" not in kwargs:
-            names = ("output_attentions", "output_hidden_states")
-            recorded = {name: kwargs.get(name, getattr(config, name)) for name in names}
-            kwargs["encoder_outputs"] = self.model.encode(input_ids, attention_mask, **prompt, **recorded)
+            prompt |= {name: kwargs.get(name, getattr(config, name)) for name in RECORDED}
+            kwargs["encoder_outputs"] = self.model.encode(input_ids, attention_mask, prefix=prefix, **prompt)
         if kwargs.get("use_cache", config.use_cache) is not False and "past_key_values" not in kwargs:
             # Read once, before there are several beams of it.
             cache = self.model.prompted.fill_cache(kwargs["encoder_outputs"], attention_mask, prefix)

@@ -88,8 +88,8 @@ class SpeakerProfile:
         self.forget_prefix()
 
     def forget_prefix(self) -> None:
-        """Forgets what the pipeline keeps in `prefix`: what a decoder-only language model has read of the enrollment,
-        and for which model and candidate labels. In a file it would be larger than all else, and it is soon read."""
+        """Forgets what the pipeline keeps in `prefix`: what the language model has read of the enrollment, and for
+        which model and candidate labels. In a file it would be larger than all else, and it is soon read."""
         self.prefix: tuple[tuple, Any] | None = None
 
     def __getstate__(self) -> dict[str, Any]:

@@ -32,6 +32,8 @@ READER: dict[str, Any] = {
 }
 
 Shot = tuple[int, list[int]]
+# Labels of shots.
+JOY, SADNESS, ANGER = [10], [11, 12], [13, 14, 15]
 
 
 def tiny_speech_config(kind: str = "whisper", num_layers: int = 3) -> PreTrainedConfig:
@@ -187,14 +189,32 @@ def tiny_speech(*lengths: int, seed: int = 0) -> dict[str, torch.Tensor]:
 
 def tiny_batch(num_query_tokens: int = 3) -> dict[str, torch.Tensor]:
     """Three prompts with 2, 3 and 0 shots: known and unknown labels, one twice, and utterances that prompts share."""
-    joy, sadness, anger = [10], [11, 12], [13, 14, 15]
     prompts = tiny_prompts(
-        ([(0, joy), (1, sadness)], 2),
-        ([(3, joy), (1, anger), (0, anger)], 4),
+        ([(0, JOY), (1, SADNESS)], 2),
+        ([(3, JOY), (1, ANGER), (0, ANGER)], 4),
         ([], 2),
         num_query_tokens=num_query_tokens,
     )
     return prompts | tiny_speech(40, 37, 51, 26, 33)
+
+
+def one_speaker(num_targets: int = 4, shots=((0, JOY), (1, SADNESS))) -> dict[str, Any]:
+    """Prompts of several targets of one speaker."""
+    prompts = tiny_prompts(*[(shots, target) for target in range(2, 2 + num_targets)])
+    return prompts | tiny_speech(40, 37, *[20 + 5 * i for i in range(num_targets)])
+
+
+def prompt_of(batch: dict[str, torch.Tensor], row: int) -> dict[str, Any]:
+    """One prompt of a batch, with the utterances of all."""
+    names = ("input_ids", "attention_mask", "sequence_ids", "segment_ids", "utterance_index")
+    return batch | {name: batch[name][row : row + 1] for name in names}
+
+
+def moved_padding(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same prompts, with their padding on the left."""
+    order = batch["attention_mask"].argsort(dim=1, stable=True)
+    names = ("input_ids", "attention_mask", "sequence_ids", "segment_ids")
+    return batch | {name: batch[name].gather(1, order) for name in names}
 
 
 def log_likelihoods(model: EmoIclForConditionalGeneration, label_ids: torch.Tensor, **batch: Any) -> torch.Tensor:

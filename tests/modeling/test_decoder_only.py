@@ -4,14 +4,27 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import EOS, label_ids, log_likelihoods, tiny_batch, tiny_model, tiny_prompts, tiny_speech
+from tiny import (
+    ANGER,
+    EOS,
+    JOY,
+    SADNESS,
+    label_ids,
+    log_likelihoods,
+    moved_padding,
+    one_speaker,
+    prompt_of,
+    tiny_batch,
+    tiny_model,
+    tiny_prompts,
+    tiny_speech,
+)
 from torch.testing import assert_close
 from transformers import AutoModelForSpeechSeq2Seq
 
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
 
 
-JOY, SADNESS, ANGER = [10], [11, 12], [13, 14, 15]
 CANDIDATES = label_ids([*JOY, EOS], [*SADNESS, EOS], [11, 13, EOS], [*ANGER, EOS])
 # What is read of them, each with what leads to it: the start token, 10, 11, 12 and 13 after 11, 13, 14, 15.
 NUM_STEPS = 8
@@ -30,25 +43,6 @@ def tokens_read(model: Any) -> list[int]:
         lambda _, args, kwargs: counts.append(kwargs["inputs_embeds"].shape[:2].numel()), with_kwargs=True
     )
     return counts
-
-
-def one_speaker(num_targets: int = 4, shots=((0, JOY), (1, SADNESS))) -> dict[str, Any]:
-    """Prompts of several targets of one speaker."""
-    prompts = tiny_prompts(*[(shots, target) for target in range(2, 2 + num_targets)])
-    return prompts | tiny_speech(40, 37, *[20 + 5 * i for i in range(num_targets)])
-
-
-def prompt_of(batch: dict[str, torch.Tensor], row: int) -> dict[str, Any]:
-    """One prompt of a batch, with the utterances of all."""
-    names = ("input_ids", "attention_mask", "sequence_ids", "segment_ids", "utterance_index")
-    return batch | {name: batch[name][row : row + 1] for name in names}
-
-
-def moved_padding(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The same prompts, with their padding on the left."""
-    order = batch["attention_mask"].argsort(dim=1, stable=True)
-    names = ("input_ids", "attention_mask", "sequence_ids", "segment_ids")
-    return batch | {name: batch[name].gather(1, order) for name in names}
 
 
 @torch.no_grad()
@@ -139,10 +133,6 @@ def test_candidates_side_by_side_are_scored_as_each_alone(kind):
         assert model.config.text_config.sliding_window < batch["input_ids"].shape[1]
         model.config.text_config.sliding_window = model.model.language_model.config.sliding_window = 7
         assert (model.score_labels(CANDIDATES, **batch) - scores).abs().max() > 1e-4
-
-
-def test_an_encoder_decoder_keeps_no_prefix():
-    assert tiny_model().encode_prefix(**one_speaker()) is None
 
 
 @torch.no_grad()

@@ -161,8 +161,7 @@ def test_several_targets_share_a_prompt(fields):
     prompt = tiny_prompts((shots, 2), num_query_tokens=queries)
     last = {name: prompt[name][:, -queries:].repeat(1, 2) for name in prompt if name != "utterance_index"}
     prompt = {name: torch.cat([prompt[name], tokens], 1) for name, tokens in last.items()}
-    query_embeds = model.get_audio_features(**speech).query_embeds
-    together = model.model.encode_prompt(**prompt, utterance_index=torch.arange(5)[None], query_embeds=query_embeds)
+    together = model.model.encode(**prompt, utterance_index=torch.arange(5)[None], **speech)
     context, *targets = together.last_hidden_state[0].split([len(alone[0]) - queries, *[queries] * 3])
     for row, target in zip(alone, targets, strict=True):
         assert_close(torch.cat([context, target]), row, atol=1e-5, rtol=1e-4)

@@ -159,14 +159,9 @@ class MadeUpTrainer(EmoIclTrainer):
         decoder-only language model the cache too, which holds what the targets of a context share."""
         base = self.model.model
         # Without the evidence of the speaker adaptation, which is of one target.
-        encoded = base.encode_prompt(
-            inputs["input_ids"],
-            inputs["attention_mask"],
-            inputs["sequence_ids"],
-            inputs["segment_ids"],
-            inputs["utterance_index"],
-            base.voice_token(inputs["voice_embeds"]),
-        )
+        layout = {name: inputs[name] for name in ("input_ids", "sequence_ids", "segment_ids", "utterance_index")}
+        prompt = base.embed_prompt(**layout, query_embeds=base.voice_token(inputs["voice_embeds"]))
+        encoded = base.prompted.encode(prompt, base.prompt_mask(**layout, attention_mask=inputs["attention_mask"]))
         hidden: Any = encoded.last_hidden_state
         num_contexts, length, _ = hidden.shape
         num_targets = num_rows // num_contexts
