@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import EOS, READER, label_ids, tiny_batch, tiny_model, tiny_processor
+from tiny import EOS, READER, label_ids, one_speaker, tiny_batch, tiny_config, tiny_model, tiny_processor
 from torch.testing import assert_close
 from transformers import BitsAndBytesConfig
 
@@ -74,6 +74,28 @@ def test_answers_are_near_those_in_full_precision(base, tmp_path, bits, dtype):
     expected, found = probabilities(base), probabilities(load(tmp_path / "base", bits, dtype=dtype))
     assert expected.max() < 0.9 and not found.equal(expected)
     assert_close(found, expected, atol=0.05, rtol=0)
+
+
+def test_a_trained_model_keeps_what_it_has_learned(tmp_path, bits):
+    """Ten targets of one speaker, whose labels it was taught until it knew them."""
+    torch.manual_seed(0)
+    model: Any = EmoIclForConditionalGeneration(tiny_config(text="llama", adaptation_config=None))
+    batch: Any = {name: part for name, part in one_speaker(10).items() if not name.startswith("input_features")}
+    batch["query_embeds"] = torch.randn(12, 3, 24)
+    answers = torch.arange(10) % len(CANDIDATES)
+    optimizer = torch.optim.Adam([weight for weight in model.parameters() if weight.requires_grad], lr=1e-2)
+    for _ in range(80):
+        model(**batch, labels=CANDIDATES[answers]).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.save_pretrained(tmp_path / "base")
+    quantized = load(tmp_path / "base", bits)
+    with torch.no_grad():
+        expected, found = (of.score_labels(CANDIDATES, **batch) for of in (model, quantized))
+    assert expected.argmax(1).equal(answers) and found.argmax(1).equal(answers)
+    of_answers = [scores.gather(1, answers[:, None]) for scores in (found, expected)]
+    assert of_answers[1].exp().min() > 0.8 and not found.equal(expected)
+    assert_close(*of_answers, atol=0.05, rtol=0)
 
 
 def test_saved_after_it_has_answered_it_reloads_as_it_was(base, tmp_path, bits):

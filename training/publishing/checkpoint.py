@@ -55,7 +55,7 @@ def load_pipeline(
     The pipeline of a speech language model or of a classifier. Code that a checkpoint brings is never run.
 
     Args:
-        checkpoint (`str` or `Path`): Folder or Hub name.
+        checkpoint (`str` or `Path`): Folder or Hub name; or folder of an adapter of peft that names that of its model.
         device (`str` or `torch.device`, *optional*): Where it computes, by default where transformers' pipelines do.
         dtype (`str` or `torch.dtype`, *optional*): Precision that it computes in, by default that of its weights.
 
@@ -64,6 +64,11 @@ def load_pipeline(
     """
     check_device(device)
     dtype = find_dtype(dtype)
+    if is_adapter(checkpoint) and (Path(base := model_of_adapter(checkpoint)) / "config.json").is_file():
+        recognizer = load_pipeline(base, device, dtype)
+        with naming_damage(checkpoint, *MODEL_FILES):
+            recognizer.model.load_adapter(str(checkpoint))
+        return recognizer
     config = read_config(checkpoint)
     speech_lm = isinstance(config, EmoIclConfig)
     model_class = EmoIclForConditionalGeneration if speech_lm else EmoIclForAudioClassification
@@ -174,6 +179,11 @@ def read_config(checkpoint: str | Path) -> ModelConfig:
     """
     find_pretrained(str(checkpoint))
     if Path(checkpoint).is_dir() and not (Path(checkpoint) / "config.json").is_file():
+        if is_adapter(checkpoint):
+            raise ValueError(
+                f"{checkpoint}: is an adapter of peft and no model. Load its model, {model_of_adapter(checkpoint)}, and "
+                "put it on: `recognizer.model.load_adapter(...)`, or merge them by `merge_and_unload()` of peft."
+            )
         raise ValueError(f"{checkpoint}: holds no checkpoint, it lacks config.json.")
     with naming_damage(checkpoint, "config.json"):
         config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
@@ -184,6 +194,17 @@ def read_config(checkpoint: str | Path) -> ModelConfig:
             "emoicl_classifier."
         )
     return config
+
+
+def is_adapter(checkpoint: str | Path) -> bool:
+    """Whether a folder has an adapter of peft and no model."""
+    folder = Path(checkpoint)
+    return (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file()
+
+
+def model_of_adapter(checkpoint: str | Path) -> str:
+    """The model that an adapter was made for, as it was named then."""
+    return str(read_json(Path(checkpoint) / "adapter_config.json", dict).get("base_model_name_or_path"))
 
 
 def find_pretrained(name: str) -> None:

@@ -94,6 +94,23 @@ def test_a_file_that_is_not_there(copy_of, name):
         load_pipeline(folder)
 
 
+@pytest.mark.parametrize("kind", ["lm", "classifier"])
+def test_an_adapter_alone_is_loaded_onto_its_model_or_says_what_it_is(copy_of, kind, tmp_path):
+    peft = pytest.importorskip("peft")
+    recognizer = load_pipeline(copy_of(kind))
+    plain = recognizer(NOISE[0])
+    config = peft.LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)
+    recognizer.model.add_adapter(config)
+    recognizer.model.save_pretrained(tmp_path / "adapter")
+    expected = recognizer(NOISE[0])
+    assert expected != plain
+    assert load_pipeline(tmp_path / "adapter")(NOISE[0]) == expected
+    shutil.rmtree(tmp_path / kind)
+    message = rf"adapter: is an adapter of peft and no model. Load its model, .*{kind}, and put it on: `recognizer"
+    with pytest.raises(ValueError, match=message):
+        load_pipeline(tmp_path / "adapter")
+
+
 @pytest.mark.parametrize("part, name", [("qformer_config", "num_hidden_layers"), ("text_config", "num_layers")])
 def test_endless_layers_are_not_built(copy_of, part, name):
     path = copy_of("lm") / "config.json"
