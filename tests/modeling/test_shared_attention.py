@@ -28,7 +28,7 @@ from torch.testing import assert_close
 from transformers import AutoModelForSpeechSeq2Seq
 
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
-from emoicl.modeling.shared_attention_emoicl import PREFIX_TYPES
+from emoicl.modeling.shared_attention_emoicl import CROSS_ATTENTION, PREFIX_TYPES, attention_modules
 from emoicl.processing.pipeline_emoicl import EmoIclPipeline
 
 
@@ -75,20 +75,24 @@ def test_labels_are_scored_as_each_alone(model):
 
 
 @torch.no_grad()
-def test_labels_attend_to_one_prompt(model, monkeypatch):
-    keys = []
-    sdpa = torch.nn.functional.scaled_dot_product_attention
-    monkeypatch.setattr(
-        torch.nn.functional,
-        "scaled_dot_product_attention",
-        lambda query, key, *args, **kwargs: keys.append(key.shape[::2]) or sdpa(query, key, *args, **kwargs),
-    )
+def test_labels_attend_to_one_prompt(model):
+    read: list[tuple] = []
+    projections = [
+        module
+        for attention in attention_modules(model.get_decoder(), CROSS_ATTENTION)
+        for name, module in attention.named_modules()
+        if name in ("k", "k_proj", "q", "q_proj")
+    ]
+    hooks = [
+        module.register_forward_pre_hook(lambda _, args: read.append(tuple(args[0].shape[:2])))
+        for module in projections
+    ]
     batch = tiny_batch()
     model.score_labels(CANDIDATES, **batch)
-    # In each layer of the decoder: the steps of each label, and the prompts.
-    steps = (3 * len(CANDIDATES), CANDIDATES.shape[1])
-    prompts = tuple(batch["input_ids"].shape)
-    assert keys[-4:] == [steps, prompts] * 2
+    for hook in hooks:
+        hook.remove()
+    # In each layer of the decoder: the steps of all labels of a prompt, and the prompts.
+    assert read == [(3, CANDIDATES.numel()), tuple(batch["input_ids"].shape)] * 2
 
 
 @torch.no_grad()

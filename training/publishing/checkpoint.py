@@ -181,8 +181,8 @@ def read_config(checkpoint: str | Path) -> ModelConfig:
     if Path(checkpoint).is_dir() and not (Path(checkpoint) / "config.json").is_file():
         if is_adapter(checkpoint):
             raise ValueError(
-                f"{checkpoint}: is an adapter of peft and no model. Load its model, {model_of_adapter(checkpoint)}, and "
-                "put it on: `recognizer.model.load_adapter(...)`, or merge them by `merge_and_unload()` of peft."
+                f"{checkpoint}: is an adapter of peft and no model. Load its model, {model_of_adapter(checkpoint)}, "
+                "and put it on: `recognizer.model.load_adapter(...)`, or merge them by `merge_and_unload()` of peft."
             )
         raise ValueError(f"{checkpoint}: holds no checkpoint, it lacks config.json.")
     with naming_damage(checkpoint, "config.json"):
