@@ -3,6 +3,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from tiny_classifier import SIZES as CLASSIFIER_SIZES
 from tiny_corpus import SIZES, compose_tiny, tiny_corpus, write_corpus
 
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
-from emoicl.processing.processing_emoicl import EmoIclProcessor
 from emoicl.training.data.corpus import Corpus
 from emoicl.training.data.features import FeatureCache
 from emoicl.training.episodes.classifier_inputs import InputCache
@@ -39,6 +39,12 @@ WITHOUT_DROPOUT = {
     "text": SIZES["text"] | {"dropout_rate": 0.0},
     "feature_dropout": 0.0,
 }
+WITHOUT_EVALUATION = {
+    "max_steps": 5,
+    "eval_strategy": "no",
+    "save_strategy": "no",
+    "load_best_model_at_end": False,
+}
 CORPUS = tiny_corpus()
 
 
@@ -58,7 +64,7 @@ def run(folder: Path, batch_size: int) -> None:
         "use_cpu": True,
     }
     train_in_context(folder, arguments | {"max_steps": 6, "eval_steps": 3, "save_steps": 3, "eval_shots": "0,2"})
-    arguments |= {"max_steps": 5, "eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
+    arguments |= WITHOUT_EVALUATION
     for name, make_trainer in (("encoder", encoder), ("made_up", made_up), ("classifier", classifier)):
         torch.manual_seed(0)
         train_and_evaluate(folder / name, make_trainer(folder, stage_arguments(folder / name, seed=0) | arguments))
@@ -66,13 +72,20 @@ def run(folder: Path, batch_size: int) -> None:
 
 
 def train_in_context(folder: Path, arguments: dict[str, Any]) -> None:
-    def new() -> tuple[EmoIclForConditionalGeneration, EmoIclProcessor]:
-        torch.manual_seed(0)
-        return compose_tiny(folder / "whisper", **WITHOUT_DROPOUT)
+    model, make_trainer = in_context(folder, folder / "stage", arguments)
+    run_stage(folder / "stage", model, make_trainer)
+    model, make_trainer = in_context(folder, folder / "resumed", arguments)
+    make_trainer(model).train(resume_from_checkpoint=str(folder / "stage" / "checkpoint-3"))
 
-    model, processor = new()
 
-    def make_trainer(model: EmoIclForConditionalGeneration, stage_dir: Path = folder / "stage") -> MetaIclTrainer:
+def in_context(
+    folder: Path, stage_dir: Path, arguments: dict[str, Any]
+) -> tuple[EmoIclForConditionalGeneration, Callable[[EmoIclForConditionalGeneration], MetaIclTrainer]]:
+    """A model, the same each time, and what makes its trainer."""
+    torch.manual_seed(0)
+    model, processor = compose_tiny(folder / "whisper", **WITHOUT_DROPOUT)
+
+    def make_trainer(model: EmoIclForConditionalGeneration) -> MetaIclTrainer:
         return MetaIclTrainer(
             model=model,
             args=MetaIclTrainingArguments(**(stage_arguments(stage_dir, seed=0) | arguments)),
@@ -82,8 +95,7 @@ def train_in_context(folder: Path, arguments: dict[str, Any]) -> None:
             features=FeatureCache(model, processor.feature_extractor, folder / "cache"),
         )
 
-    run_stage(folder / "stage", model, make_trainer)
-    make_trainer(new()[0], folder / "resumed").train(resume_from_checkpoint=str(folder / "stage" / "checkpoint-3"))
+    return model, make_trainer
 
 
 def encoder(folder: Path, arguments: dict[str, Any]) -> EncoderTrainer:

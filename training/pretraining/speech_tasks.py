@@ -25,6 +25,7 @@ from emoicl.training.pretraining.speech_data import (
     read_examples,
 )
 from emoicl.training.systems.checkpoints import ResumableTrainer
+from emoicl.training.systems.sharding import refuse_sharding
 
 
 logger = logging.getLogger(__name__)
@@ -223,6 +224,9 @@ def pretrain_speech_encoder(pretraining: SpeechEncoderPretraining) -> EmoIclSpee
             other settings.
     """
     output_dir, size = Path(pretraining.output_dir), pretraining.size
+    stage_dir = output_dir / "speech_tasks"
+    args = TrainingArguments(**pretraining_arguments(stage_dir, size.schedule, pretraining.seed))
+    refuse_sharding(args, "a speech encoder")
     if unknown := sorted(set(pretraining.task_weights) - set(pretraining.tasks)):
         raise ValueError(f"There are weights for {', '.join(unknown)}; the tasks are {', '.join(pretraining.tasks)}.")
     examples = read_examples(pretraining.corpora, pretraining.tasks)
@@ -235,8 +239,6 @@ def pretrain_speech_encoder(pretraining: SpeechEncoderPretraining) -> EmoIclSpee
     set_seed(pretraining.seed)
     config = SpeechTaskConfig(head_sizes=targets.head_sizes, task_weights=pretraining.task_weights, **size.encoder)
     extractor = EmoIclFeatureExtractor(feature_size=config.num_mel_bins)
-    stage_dir = output_dir / "speech_tasks"
-    args = TrainingArguments(**pretraining_arguments(stage_dir, size.schedule, pretraining.seed))
 
     def make_trainer(model: SpeechTaskModel) -> SpeechTaskTrainer:
         return SpeechTaskTrainer(

@@ -17,7 +17,7 @@ from emoicl.training.evaluation.reports import EvaluationReport
 from emoicl.training.publishing.card_callback import ModelCardCallback
 from emoicl.training.systems.base_config import EmoIclTrainingArguments, ShotsEvaluationArguments
 from emoicl.training.systems.checkpoints import ResumableTrainer
-from emoicl.training.systems.sharding import whole_weights
+from emoicl.training.systems.sharding import whole_weights, without_hooks
 
 
 class DrawnAnew(Protocol):
@@ -245,7 +245,9 @@ def as_forward(model: torch.nn.Module, module: torch.nn.Module, function: Callab
 
         def forward(**inputs: Any) -> Any:
             restore()
-            return function(**inputs)
+            # It is gathered already, and `function` may call it within.
+            with without_hooks([module]):
+                return function(**inputs)
 
         module.forward = forward
         try:

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field
 
 from emoicl.training.systems.base_config import EmoIclTrainingArguments
+from emoicl.training.systems.sharding import refuse_sharding
 
 
 @dataclass
@@ -30,3 +31,7 @@ class ClassifierTrainingArguments(EmoIclTrainingArguments):
     frame_share: float = field(default=1.0, metadata={"help": "Share of an utterance's frames in a training step."})
     per_device_train_batch_size: int = field(default=64, metadata={"help": "Utterances of a batch on each device."})
     label_smoothing_factor: float = field(default=0.1, metadata={"help": "Label smoothing."})
+
+    def __post_init__(self):
+        refuse_sharding(self, "a classifier")
+        super().__post_init__()

@@ -1,18 +1,37 @@
 """Models of which each process holds a part of every weight (FSDP2)."""
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+from accelerate.utils import parse_flag_from_env
 from torch.distributed.fsdp import FSDPModule
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, TrainingArguments
 
 
 # Those of torch's FSDP2 would gather weights at each forward pass, and wait there for processes that have no batch, or
 # take them back before they are saved.
 HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_state_dict_pre_hooks")
+
+
+def refuse_sharding(args: TrainingArguments, what: str) -> None:
+    """
+    Refuses to train in parts what each GPU can hold, before anything is computed.
+
+    Args:
+        args (`TrainingArguments`): How it is trained, and `accelerate launch` beside it.
+        what (`str`): What is trained.
+
+    Raises:
+        `ValueError`: If FSDP is asked for.
+    """
+    if args.fsdp or parse_flag_from_env("ACCELERATE_USE_FSDP"):
+        raise ValueError(
+            f"FSDP is for language models that no GPU can hold, and {what} is none: launch its training by a "
+            "configuration of DDP, such as training/accelerate/ddp-2-gpus.yaml."
+        )
 
 
 @contextmanager
@@ -28,11 +47,21 @@ def whole_weights(model: torch.nn.Module) -> Iterator[None]:
     if not isinstance(model, FSDPModule):
         yield
         return
-    modules: list[Any] = list(model.modules())
-    parts: list[Any] = [module for module in modules if isinstance(module, FSDPModule)]
-    hooks = [{name: getattr(module, name) for name in HOOKS} for module in modules]
+    parts: list[Any] = [module for module in model.modules() if isinstance(module, FSDPModule)]
     for part in parts:
         part.unshard()
+    try:
+        with without_hooks(list(model.modules())):
+            yield
+    finally:
+        for part in parts:
+            part.reshard()
+
+
+@contextmanager
+def without_hooks(modules: Sequence[torch.nn.Module]) -> Iterator[None]:
+    """Has modules compute without gathering their weights, which are whole, nor giving them back."""
+    hooks = [{name: getattr(module, name) for name in HOOKS} for module in modules]
     for module in modules:
         vars(module).update((name, OrderedDict()) for name in HOOKS)
     try:
@@ -40,8 +69,6 @@ def whole_weights(model: torch.nn.Module) -> Iterator[None]:
     finally:
         for module, of_module in zip(modules, hooks, strict=True):
             vars(module).update(of_module)
-        for part in parts:
-            part.reshard()
 
 
 @contextmanager

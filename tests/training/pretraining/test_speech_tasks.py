@@ -200,6 +200,12 @@ def test_mistaken_corpora(rows, changes, message, tmp_path):
         pretrain_speech_encoder(replace(pretraining, **changes))
 
 
+def test_it_is_not_pretrained_in_parts(tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(ValueError, match="a speech encoder is none: .* a configuration of DDP"):
+        pretrain_speech_encoder(SpeechEncoderPretraining(["absent.csv"], str(tmp_path / "encoder")))
+
+
 def test_a_clip_that_cannot_be_read_is_named(tmp_path):
     example = TaskExample(b"no audio", "row 3 of a.csv", {"gender": "male"})
     with pytest.raises(ValueError, match="row 3 of a.csv"):

@@ -37,9 +37,23 @@ def test_parts_of_the_weights_train_as_all_of_them(runs, field):
     torch.testing.assert_close(of_two, of_one, rtol=2e-3, atol=1e-6)
 
 
-def test_all_weights_are_saved_and_taken_up(runs):
-    one, two = (load_file(folder / "stage/model/model.safetensors") for folder in runs)
+@pytest.mark.parametrize("name", ["adapters", "encoder", "made_up"])
+def test_parts_of_the_weights_train_so_by_each_trainer(runs, name):
+    of_one, of_two = (losses(folder / name, "loss") for folder in runs)
+    assert len(of_one) == 5
+    torch.testing.assert_close(of_two, of_one, rtol=2e-3, atol=1e-6)
+    if name != "adapters":
+        of_one, of_two = (losses(folder / name, "eval_loss") for folder in runs)
+        torch.testing.assert_close(of_two, of_one, rtol=2e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("model", ["stage/model", "adapters/model", "encoder", "made_up"])
+def test_all_weights_are_saved(runs, model):
+    one, two = (load_file(folder / model / "model.safetensors") for folder in runs)
     torch.testing.assert_close(two, one, rtol=1e-2, atol=2e-3)
+
+
+def test_all_weights_are_taken_up(runs):
     whole, resumed = (load_file(runs[1] / name / "checkpoint-6/model.safetensors") for name in ("stage", "resumed"))
     torch.testing.assert_close(resumed, whole, rtol=0, atol=0)
 

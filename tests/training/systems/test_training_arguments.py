@@ -60,6 +60,15 @@ def test_what_is_refused(kind, fields, message, tmp_path):
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("fields", [{}, {"fsdp": "full_shard"}])
+def test_a_classifier_is_not_trained_in_parts(fields, tmp_path, monkeypatch):
+    if not fields:
+        # As `accelerate launch` says it.
+        monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(ValueError, match="a classifier is none: .* such as training/accelerate/ddp-2-gpus.yaml"):
+        ClassifierTrainingArguments(str(tmp_path), **fields)
+
+
 @pytest.mark.parametrize("given", [[0, 2], "0,2", "0, 2"])
 def test_numbers_of_shots(given, tmp_path):
     assert MetaIclTrainingArguments(str(tmp_path), eval_shots=given).eval_shots == [0, 2]
