@@ -101,6 +101,11 @@ print(sorted({"emoicl", "numpy", "torch", "tqdm", "transformers"} & set(sys.modu
     assert process.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("text", ["no", "off", "Yes", "on", "y"])
+def test_words_that_older_yaml_takes_for_booleans_are_text(text):
+    assert parse_overrides(["--stages.a.eval-strategy", text]) == {"stages.a.eval_strategy": text}
+
+
 def test_parse_overrides():
     arguments = ["--seed", "1", "--stages.first.max-steps=100", "--labels", "Joy", "Fear", "--shift", "-1"]
     arguments += ["--train", "[a.csv]", "--cache-folder", "null"]

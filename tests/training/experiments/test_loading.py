@@ -85,6 +85,15 @@ def test_what_is_wrong_is_said_in_one_line(name, value, right):
     assert "\n" not in str(error.value)
 
 
+def test_a_strategy_is_no_boolean_and_a_boolean_is_one(mine):
+    mine.write_text(MINE.replace("max_steps: 7", "eval_strategy: no, bf16: true"))
+    assert load_recipe(mine).stages["in_context"]["eval_strategy"] == "no"
+    assert load_recipe(mine).stages["in_context"]["bf16"] is True
+    mine.write_text(MINE.replace("max_steps: 7", "bf16: yes"))
+    with pytest.raises(ValueError, match="bf16 is 'yes', but should be a valid boolean"):
+        load_recipe(mine)
+
+
 @pytest.mark.parametrize("line", ["sede: 1", "seed: true", "labels: Joy", "feature_dropout: .nan", "train: clips.csv"])
 def test_a_file_is_named_with_the_field(line, mine):
     mine.write_text("\n".join([*(part for part in MINE.splitlines() if not part.startswith("train")), line]))
