@@ -1,6 +1,5 @@
 """What the pipelines have in common: one utterance, or a recording and the windows of it, and the enrollment."""
 
-import dataclasses
 import math
 import numbers
 import os
@@ -11,6 +10,7 @@ from typing import Any
 
 from transformers.dynamic_module_utils import custom_object_save
 from transformers.pipelines.base import ChunkPipeline
+from transformers.pipelines.pt_utils import KeyDataset
 from transformers.utils import logging
 
 from .audio_emoicl import AudioLike, check_not_shorter, is_silent, naming, stream_audio, with_rate
@@ -23,6 +23,8 @@ from .enrollment_emoicl import (
     as_request,
     decode_enrollment,
     decode_target,
+    encoded,
+    is_data_set,
     refuse_digest,
     refuse_enrolled,
 )
@@ -66,9 +68,9 @@ class EmoIclBasePipeline(ChunkPipeline):
         elif isinstance(audio, types.GeneratorType):
             # A generator again: that is how transformers tells a stream.
             audio = named_requests(audio)
-        elif hasattr(audio, "column_names") and hasattr(audio, "features"):
-            answers = super().__call__(named_requests(encoded_rows(audio)), **kwargs)
-            total = getattr(audio, "num_rows", None)
+        elif (column := column_of(audio)) is not None:
+            answers = super().__call__(named_requests(encoded_column(*column)), **kwargs)
+            total = getattr(column[0], "num_rows", None)
             return logging.tqdm(answers, total=total, desc="Recognizing", unit="utterance", disable=None)
         return super().__call__(audio, **kwargs)
 
@@ -332,19 +334,27 @@ def saved_beside(model: Any, kind: Any) -> Any:
     return kind.from_pretrained(model.name_or_path, revision=revision, trust_remote_code=trusted)
 
 
-def encoded_rows(dataset: Any) -> Iterator[dict]:
-    """The rows of a data set of `datasets`. Its audio is not decoded, for which it needs torchcodec and FFmpeg."""
+def column_of(audio: Any) -> tuple[Any, str] | None:
+    """The data set of `datasets` that audio is of, and the column, if it is a whole one."""
+    if isinstance(audio, KeyDataset):
+        dataset, column = audio.dataset, audio.key
+    else:
+        # `dataset["audio"]` knows what it is a column of.
+        dataset, column = getattr(audio, "source", audio), getattr(audio, "column_name", "audio")
+    return (dataset, column) if is_data_set(dataset) else None
+
+
+def encoded_column(dataset: Any, column: str) -> Iterator[Any]:
+    """The clips of a data set, which are not decoded."""
     # Those of a stream may not be known.
-    columns = dataset.column_names or ["audio"]
-    if "audio" not in columns:
+    columns = dataset.column_names or [column]
+    if column not in columns:
         raise ValueError(
-            f"The data set lacks the column 'audio'; it has {columns}. Rename the one that holds audio, or give "
+            f"The data set lacks the column {column!r}; it has {columns}. Rename the one that holds audio, or give "
             "`KeyDataset(dataset, column)`."
         )
-    feature: Any = (dataset.features or {}).get("audio")
-    if getattr(feature, "decode", False):
-        dataset = dataset.cast_column("audio", dataclasses.replace(feature, decode=False))
-    yield from dataset.select_columns(["audio"])
+    for row in encoded(dataset, column).select_columns([column]):
+        yield row[column]
 
 
 def named_requests(items: Iterable) -> Iterator[dict]:

@@ -1,5 +1,6 @@
 """A target utterance and its enrollment as a user gives them -> checked waveforms, each decoded and hashed once."""
 
+import dataclasses
 import difflib
 import hashlib
 import math
@@ -104,6 +105,31 @@ def _is_like_enrollment(key: Any, value: Any) -> bool:
     return holds_audio or bool(difflib.get_close_matches(str(key).lower(), (ENROLLMENT, PROFILE), cutoff=0.75))
 
 
+def is_data_set(given: Any) -> bool:
+    """Whether something is a data set of `datasets`."""
+    return hasattr(given, "column_names") and hasattr(given, "features")
+
+
+def encoded(dataset: Any, column: str) -> Any:
+    """A data set that does not decode its audio, for which it would need torchcodec and FFmpeg."""
+    feature: Any = (dataset.features or {}).get(column)
+    if getattr(feature, "decode", False):
+        return dataset.cast_column(column, dataclasses.replace(feature, decode=False))
+    return dataset
+
+
+def _labeled_rows(dataset: Any) -> Iterator[dict]:
+    """The rows of a data set, in which labels that are numbers are the words they stand for."""
+    features: Any = dataset.features or {}
+    words = {column: feature.names for column, feature in features.items() if hasattr(feature, "names")}
+    for row in encoded(dataset, AUDIO):
+        # -1 where there is no label.
+        yield row | {
+            column: of_column[row[column]] if row[column] not in (None, -1) else None
+            for column, of_column in words.items()
+        }
+
+
 def decode_target(extractor: EmoIclFeatureExtractor, audio: AudioLike) -> Utterance:
     """Decodes the utterance whose label is asked for, in any form that [`decode_audio`] reads, or a row with it."""
     request = as_request(audio)
@@ -121,10 +147,10 @@ def decode_enrollment(
     Args:
         extractor ([`EmoIclFeatureExtractor`]):
             Decodes the utterances.
-        enrollment (`list[dict]`):
+        enrollment (`list[dict]` or `datasets.Dataset`):
             Utterances `{"audio": ..., "label": ...}`, or `{"audio": ...}` where the label is not known; or rows of a
-            data set with "audio" and "emotion", whose other columns are passed over. What this function returned is
-            an enrollment too.
+            data set with "audio" and "emotion", or it itself, whose other columns are passed over. What this function
+            returned is an enrollment too.
         sampling_rate (`int`, *optional*):
             Sampling rate of arrays and tensors, by default that of the feature extractor.
 
@@ -141,7 +167,7 @@ def decode_enrollment(
             "(`emoicl predict --enroll` reads them from a table.)"
         )
     shots: list[Utterance] = []
-    for i, item in enumerate(enrollment):
+    for i, item in enumerate(_labeled_rows(enrollment) if is_data_set(enrollment) else enrollment):
         shot = _decode_shot(extractor, item, f"enrollment[{i}]", sampling_rate)
         for k, other in enumerate(shots):
             if is_same_recording(shot, other):

@@ -18,12 +18,12 @@ from emoicl.processing.audio_emoicl import stream_audio
 ROWS = [{"audio": Decoder(samples), "label": shot["label"]} for samples, shot in zip(SHOTS, ENROLLMENT, strict=True)]
 
 
-def encoded_targets() -> datasets.Dataset:
+def encoded(clips) -> datasets.Dataset:
     rows = []
-    for number, samples in enumerate(TARGETS):
+    for number, samples in enumerate(clips):
         file = io.BytesIO()
         soundfile.write(file, samples, 16000, "FLOAT", format="WAV")
-        rows.append({"audio": {"bytes": file.getvalue(), "path": "a.wav"}, "emotion": "joy", "take": number})
+        rows.append({"audio": {"bytes": file.getvalue(), "path": "a.wav"}, "emotion": number, "take": number})
     return datasets.Dataset.from_list(rows).cast_column("audio", datasets.Audio())
 
 
@@ -103,15 +103,25 @@ def test_other_columns_of_a_row_are_passed_over(recognizer):
 
 def test_a_data_set_is_streamed_and_not_decoded(recognizer):
     # Neither torchcodec nor FFmpeg is asked for.
-    dataset = encoded_targets()
+    dataset = encoded(TARGETS)
     expected = [recognizer(samples, enrollment=ENROLLMENT) for samples in TARGETS]
-    for rows in (dataset, dataset.to_iterable_dataset()):
+    named = dataset.rename_column("audio", "clip")
+    wholes = (dataset, dataset.to_iterable_dataset(), dataset["audio"], KeyDataset(named, "clip"))  # pyright: ignore[reportArgumentType]
+    for rows in wholes:
         answers = recognizer(rows, enrollment=ENROLLMENT, batch_size=2)
         assert not isinstance(answers, list)
         for of_row, of_samples in zip(answers, expected, strict=True):
             assert_same(of_row, of_samples)
     with pytest.raises(ValueError, match=r"lacks the column 'audio'; it has \['file', .*KeyDataset"):
         list(recognizer(dataset.rename_column("audio", "file")))
+
+
+def test_a_data_set_is_enrolled_and_not_decoded(recognizer):
+    names = datasets.ClassLabel(names=[shot["label"].lower() for shot in ENROLLMENT])
+    shots = encoded(SHOTS).cast_column("emotion", names)
+    expected = recognizer(TARGETS[0], enrollment=ENROLLMENT)
+    assert_same(recognizer(TARGETS[0], enrollment=shots), expected)
+    assert_same(recognizer(TARGETS[0], profile=recognizer.enroll(shots)), expected)
 
 
 def test_windows_of_a_row(recognizer):
@@ -122,7 +132,7 @@ def test_windows_of_a_row(recognizer):
 def test_a_data_set_with_torchcodec(recognizer):
     # Without FFmpeg, it is there and cannot be imported.
     pytest.importorskip("torchcodec", exc_type=Exception)  # pyright: ignore[reportArgumentType]
-    dataset = encoded_targets()
+    dataset = encoded(TARGETS)
     for answers, samples in zip(recognizer(KeyDataset(dataset, "audio")), TARGETS, strict=True):  # pyright: ignore[reportArgumentType]
         assert_same(answers, recognizer(samples))
     assert_same(

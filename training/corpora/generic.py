@@ -213,7 +213,7 @@ class OwnTable(TabularCorpus):
     def _paths(self) -> list[str]:
         paths: list[str] = []
         for batch in self.table.batches([self.columns["audio"]]):
-            paths += _clip_paths(batch.column(0), len(paths))
+            paths += _clip_paths(self.source, batch.column(0), len(paths))
         paths = _tell_apart(paths) if self.holds_clips else paths
         self.rows = {path: row for row, path in enumerate(paths)}
         return paths
@@ -267,32 +267,34 @@ class HubDataset(TabularCorpus):
 
     def _texts(self, column: str) -> list[str]:
         values = self.dataset[column]
-        # Only class labels have names for their numbers.
-        if hasattr(self.dataset.features[column], "int2str"):
-            values = [None if value is None else self.dataset.features[column].int2str(value) for value in values]
+        names = getattr(self.dataset.features[column], "names", None)
+        if names is not None:
+            # -1 where there is no label.
+            values = [None if value in (None, -1) else names[value] for value in values]
         return ["" if value is None else str(value).strip() for value in values]
 
     def _paths(self) -> list[str]:
         # From the Arrow table, so that no clip is copied out of it.
         column = self.dataset.select_columns(self.columns["audio"]).with_format("arrow")[:][self.columns["audio"]]
-        paths = _tell_apart(_clip_paths(column.combine_chunks()))
+        paths = _tell_apart(_clip_paths(self.source, column.combine_chunks()))
         self.rows = {path: row for row, path in enumerate(paths)}
         return paths
 
 
-def _clip_paths(column: pa.Array, first_row: int = 0) -> list[str]:
+def _clip_paths(source: Path, column: pa.Array, first_row: int = 0) -> list[str]:
     """What each clip of an audio column is called: its path, or its row if it has only bytes."""
     kind = column.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return [(path or "").strip() for path in column.to_pylist()]
-    if pa.types.is_struct(kind):
-        fields = [field.name for field in kind]
+    fields = {field.name for field in kind} & {"bytes", "path"} if pa.types.is_struct(kind) else set()
+    if fields:
         paths = column.field("path").to_pylist() if "path" in fields else [None] * len(column)
         there = column.field("bytes").is_valid().to_pylist() if "bytes" in fields else [False] * len(column)
     elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         paths, there = [None] * len(column), column.is_valid().to_pylist()
     else:
-        raise ValueError(f"audio is of type {kind}; it should be bytes, a path or {{bytes, path}}.")
+        kind = " ".join(str(kind).split())
+        raise ValueError(f"{source}: audio is of type {kind}; it should be bytes, a path or {{bytes, path}}.")
     rows = enumerate(zip(paths, there, strict=True), start=first_row + 1)
     return [path or (f"row_{row:06}" if has_bytes else "") for row, (path, has_bytes) in rows]
 

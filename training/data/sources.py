@@ -1,10 +1,8 @@
 """What people have labeled utterances in: tables, data sets of `datasets` and of the Hub, and lists of rows."""
 
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,8 @@ from emoicl.training.data.clips import (
 from emoicl.training.data.tables import (
     SUFFIXES,
     Table,
+    class_names,
+    class_words,
     is_file,
     naming_parquet,
     open_tables,
@@ -126,6 +126,8 @@ def _one_split(dataset: Any, split: str | None, name: str) -> Any:
         return dataset
     if split is None and len(dataset) == 1:
         return next(iter(dataset.values()))
+    if not dataset:
+        raise ValueError(f"{name}: has no splits.")
     if split not in dataset:
         given = "none is named" if split is None else f"not {split!r}"
         raise ValueError(f"{name}: has the splits {', '.join(map(str, dataset))}; name one as `split`, {given}.")
@@ -148,25 +150,16 @@ def _read_table(table: Table, columns: Mapping[str, str], num_bytes: int) -> Sto
     clips = store((*file_identity(table.path), audio), CLIPS, batches, num_bytes if table.is_parquet else 0)
     with naming_parquet(table.path):
         texts = table.columns([columns[column] for column in COLUMNS[1:] if columns[column] in table.schema.names])
-        label_names = _label_names(table.schema)
+        names = class_names(table.schema)
         told = {}
         for column in COLUMNS[1:]:
             if columns[column] in texts.schema.names:
                 values = texts[columns[column]]
                 # In JSON, a number is text like all else.
                 values = values if table.is_parquet or pa.types.is_nested(values.type) else values.cast(pa.string())
-                told[column] = _as_text(name, columns[column], values, label_names.get(columns[column]))
+                told[column] = _as_text(name, columns[column], values, names.get(columns[column]))
         rows = np.arange(table.num_rows)
         return _complete(table.path.name, name, clips, rows, clips["sha256"], told, table.path.parent)
-
-
-def _label_names(schema: pa.Schema) -> dict[str, list[str]]:
-    """The names of the numbers of each `ClassLabel` column, as `datasets` writes them into a file."""
-    # What is damaged there says nothing.
-    with suppress(ValueError, AttributeError, KeyError, TypeError):
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        return {name: feature["names"] for name, feature in features.items() if feature.get("_type") == "ClassLabel"}
-    return {}
 
 
 def _read_dataset(dataset: Any, split: str | None, columns: Mapping[str, str], name: str) -> StoredUtterances:
@@ -240,18 +233,12 @@ def _array(name: str, column: str, rows: Sequence[Mapping[str, Any]]) -> pa.Chun
     return pa.chunked_array([pa.array(values, pa.string())])
 
 
-def _as_text(name: str, column: str, values: pa.ChunkedArray, label_names: Sequence[str] | None = None) -> pa.Array:
+def _as_text(name: str, column: str, values: pa.ChunkedArray, names: Sequence[str] | None = None) -> pa.Array:
     """A column as strings without blanks around them: `""` where nothing is known. Numbers are no text."""
+    if names is not None:
+        values = class_words(f"{name}: {column}", values, names)
     kind = values.type
-    if label_names is not None and pa.types.is_integer(kind):
-        if (largest := pc.max(values).as_py() or 0) >= len(label_names):
-            raise ValueError(
-                f"{name}: {column} is {largest} in a row, and a `ClassLabel` of {len(label_names)} names."
-            )
-        # -1 where there is no label.
-        known = pc.if_else(pc.greater_equal(values, 0), values, pa.scalar(None, kind))
-        values = pc.take(pa.array(label_names, pa.string()), known)
-    elif not any(is_kind(kind) for is_kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_null)):
+    if not any(is_kind(kind) for is_kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_null)):
         if not (pa.types.is_dictionary(kind) and pa.types.is_string(kind.value_type)):
             kind_in_words = " ".join(str(kind).split())
             raise ValueError(

@@ -1,15 +1,21 @@
 """Tables with a row for each clip or text: parquet, JSON or CSV, read a few rows at a time."""
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path, PureWindowsPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet
 
 from emoicl.training.data.text_tables import read_text_table
+
+
+# Its functions are made as it is imported, which no type checker sees.
+pc: Any = pyarrow.compute
 
 
 # In upper or lower case.
@@ -121,7 +127,8 @@ class Table:
         return chain.from_iterable(self.row_batches(columns))
 
     def texts(self, column: str) -> list[str]:
-        """A column as strings without blanks around them: `""` where it is null, or everywhere if it is not there."""
+        """A column as strings without blanks around them: `""` where it is null, or everywhere if it is not there.
+        Numbers of a `ClassLabel` are their names."""
         if column not in self.schema.names:
             return [""] * self.num_rows
         return [text for batch in self.batches([column]) for text in self._texts(batch, column)]
@@ -129,8 +136,11 @@ class Table:
     def _texts(self, batch: pa.RecordBatch, column: str) -> list[str]:
         if column not in batch.schema.names:
             return [""] * batch.num_rows
+        values = batch[column]
+        if (words := class_names(self.schema).get(column)) is not None:
+            values = class_words(f"{self.path}: {column}", values, words)
         try:
-            return [text.strip() for text in batch[column].cast(pa.string()).fill_null("").to_pylist()]
+            return [text.strip() for text in values.cast(pa.string()).fill_null("").to_pylist()]
         except pa.ArrowException as error:
             kind = " ".join(str(batch[column].type).split())
             raise ValueError(f"{self.path}: {column} is of type {kind}; it should be text.") from error
@@ -158,6 +168,25 @@ def require_columns(name: str, present: Sequence[str], columns: Iterable[str]) -
         raise ValueError(
             f"{name}: lacks the columns {missing}; it has {list(present)}. Add them or rename others to them."
         )
+
+
+def class_names(schema: pa.Schema) -> dict[str, list[str]]:
+    """The names of the numbers of each `ClassLabel` column, as `datasets` writes them into a file."""
+    # What is damaged there says nothing.
+    with suppress(ValueError, AttributeError, KeyError, TypeError):
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return {name: feature["names"] for name, feature in features.items() if feature.get("_type") == "ClassLabel"}
+    return {}
+
+
+def class_words(column: str, values: Any, names: Sequence[str]) -> Any:
+    """What the numbers of a `ClassLabel` column stand for, in Arrow; null for -1, where there is no label."""
+    if not pa.types.is_integer(values.type):
+        return values
+    if (largest := pc.max(values).as_py() or 0) >= len(names):
+        raise ValueError(f"{column} is {largest} in a row, and a `ClassLabel` of {len(names)} names.")
+    known = pc.if_else(pc.greater_equal(values, 0), values, pa.scalar(None, values.type))
+    return pc.take(pa.array(names, pa.string()), known)
 
 
 @contextmanager

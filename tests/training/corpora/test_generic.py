@@ -231,6 +231,19 @@ def test_hub_dataset_with_audio_and_class_labels(tmp_path):
     rows = rows_of(HubDataset(dataset, "theirs"), tmp_path / "out")
     assert rows[0]["audio"]["bytes"] == content
     assert [row["emotion"] for row in rows] == ["joy", "fear"]
+    rows = rows_of(OwnTable(tmp_path / "t.parquet", "theirs"), tmp_path / "own")
+    assert [row["emotion"] for row in rows] == ["joy", "fear"]
+    unknown = dataset.map(lambda row: {"emotion": -1 if row["emotion"] else 0})
+    with pytest.raises(ValueError, match="1 of 2 rows have no emotion: 1"):
+        HubDataset(unknown, "theirs")
+
+
+def test_samples_are_no_files(tmp_path):
+    rows = [{"audio": {"array": [0.5], "sampling_rate": 16000}, "emotion": "joy", "speaker_id": "x"}]
+    Dataset.from_list(rows).to_parquet(tmp_path / "t.parquet")
+    for make in (OwnTable, lambda *_: HubDataset(Dataset.from_list(rows), "theirs")):
+        with pytest.raises(ValueError, match="(t.parquet|theirs): audio is .* struct<array.*; it should be bytes"):
+            make(tmp_path / "t.parquet", "theirs")
 
 
 @pytest.mark.parametrize("corpus", ["ravdess", "nemo", "emogator"])

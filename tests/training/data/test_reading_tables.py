@@ -21,6 +21,17 @@ def test_numbers_are_texts_too(tmp_path):
     assert Table(tmp_path / "a.jsonl").texts("age") == ["27", ""]
 
 
+def test_class_labels_are_their_names(tmp_path):
+    features = {"label": {"_type": "ClassLabel", "names": ["joy", "fear"]}}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    table = pa.table({"label": [1, 0, -1, None], "age": [27, 0, -1, None]}).replace_schema_metadata(metadata)
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    assert Table(tmp_path / "a.parquet").texts("label") == ["fear", "joy", "", ""]
+    assert Table(tmp_path / "a.parquet").texts("age") == ["27", "0", "-1", ""]
+    rows = Table(tmp_path / "a.parquet").rows(["label"])
+    assert [row.texts["label"] for row in rows] == ["fear", "joy", "", ""]
+
+
 def test_rows_of_every_format(tmp_path):
     (tmp_path / "x.wav").write_bytes(b"content")
     rows = [{"audio": "x.wav", "speaker_id": " 007 "}, {"audio": "", "speaker_id": "NA"}]

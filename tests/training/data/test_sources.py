@@ -128,6 +128,8 @@ def test_other_bad_data_sets(monkeypatch):
     dataset = datasets.Dataset.from_list(rows())
     with pytest.raises(ValueError, match="the data set: has no rows"):
         load_corpus(dataset.select([]))
+    with pytest.raises(ValueError, match="the data set: has no splits"):
+        load_corpus(datasets.DatasetDict())
     with pytest.raises(ValueError, match="is streamed; enrollments need all of it"):
         load_corpus(dataset.to_iterable_dataset())  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="audio is of type list<.*double>; it should be bytes, a path"):
