@@ -36,11 +36,14 @@ def devices() -> dict[str, str]:
     import torch
 
     found = {"cpu": f"{torch.get_num_threads()} threads"}
-    found |= {f"cuda:{i}": torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())}
+    for kind in (torch.cuda, torch.xpu):
+        name = kind.__name__.rpartition(".")[2]
+        found |= {f"{name}:{i}": kind.get_device_name(i) for i in range(kind.device_count())}
     return found | ({"mps": "Metal"} if torch.backends.mps.is_available() else {})
 
 
 def check_device(name: str) -> None:
-    """Refuses a device that is not here. `cuda` is the first of its kind."""
-    if name not in (here := devices()) and (name != "cuda" or "cuda:0" not in here):
+    """Refuses a device that is not here. `cuda` or `xpu` is the first of its kind."""
+    here = devices()
+    if name not in here and f"{name}:0" not in here:
         raise ValueError(f"--device {name}: there is no such device here, but {', '.join(here)}.")

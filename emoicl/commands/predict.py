@@ -102,7 +102,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--threshold", type=float, metavar="P", help="give only labels with a probability of at least P"
     )
-    parser.add_argument("--device", help="cpu, cuda, cuda:1 or mps (default: the best that is here)")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, xpu or mps (default: the best that is here)")
     parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"], help="precision (default: as stored)")
     parser.add_argument(
         "--abstain-below", type=float, metavar="P", help="give no labels where none is as probable as P"

@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import torch
 from bundled_models import needs_bundled
 from tiny_corpus import tiny_corpus, write_corpus
 
@@ -13,6 +14,7 @@ from emoicl.bundled import BURSTS_MODEL, SPEECH_MODEL, find_model
 from emoicl.training.evaluation.reports import Condition, EvaluationReport
 from emoicl.training.experiments import experiment
 from emoicl_commands.cli import build_parser, log_to_stderr, main
+from emoicl_commands.env import check_device, devices
 from emoicl_commands.overrides import parse_overrides
 from emoicl_commands.parser import chosen_model
 
@@ -76,6 +78,19 @@ def test_versions_and_devices(capsys):
     printed = capsys.readouterr().out
     assert f"transformers  {version('transformers')}\n" in printed
     assert "\ndevices       cpu (" in printed
+
+
+def test_every_kind_of_device_is_told_and_taken(monkeypatch):
+    for kind, name in ((torch.cuda, "H100"), (torch.xpu, "Max 1100")):
+        monkeypatch.setattr(kind, "device_count", lambda: 2)
+        monkeypatch.setattr(kind, "get_device_name", lambda number, name=name: f"{name} {number}")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert list(devices()) == ["cpu", "cuda:0", "cuda:1", "xpu:0", "xpu:1", "mps"]
+    assert devices()["xpu:1"] == "Max 1100 1"
+    for device in ("cpu", "cuda", "xpu", "xpu:1", "mps"):
+        check_device(device)
+    with pytest.raises(ValueError, match="--device xpu:2: there is no such device here, but cpu, cuda:0"):
+        check_device("xpu:2")
 
 
 def test_messages_name_options(complaint, checkpoint):

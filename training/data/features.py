@@ -2,8 +2,10 @@
 
 import hashlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -78,9 +80,10 @@ class FeatureCache:
                 bar.update(len(batch))
 
     def fill_together(self, utterances: Sequence[Utterance]) -> None:
-        """[`fill`] by all processes that `accelerate launch` started, each of which computes a share."""
+        """[`fill`] by all processes that `accelerate launch` started, each of which computes a share on its device."""
         processes = PartialState()
-        self.fill(utterances[processes.process_index :: processes.num_processes])
+        with placed(self.model, processes.device):
+            self.fill(utterances[processes.process_index :: processes.num_processes])
         processes.wait_for_everyone()
 
     def load(self, utterances: Sequence[Utterance]) -> dict[str, torch.Tensor]:
@@ -124,6 +127,19 @@ class FeatureCache:
         features, mask = self.model.get_speech_features(**inputs)
         lengths = mask.sum(1).tolist()
         return [row[:length].to(DTYPE).cpu() for row, length in zip(features, lengths, strict=True)]
+
+
+@contextmanager
+def placed(model: Any, device: torch.device | None) -> Iterator[None]:
+    """Has a model that is still on the CPU compute on a device for a while. A Trainer has placed others."""
+    if model.device.type != "cpu":
+        yield
+        return
+    model.to(device)
+    try:
+        yield
+    finally:
+        model.to("cpu")
 
 
 def key_of(utterance: Utterance) -> bytes:

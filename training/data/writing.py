@@ -11,6 +11,8 @@ from filelock import FileLock, Timeout
 
 
 LOCK_NAME = ".lock"
+# safetensors has an error of its own; `torch.save` tells no more than that a file is shorter than it should be.
+FULL_DISK = ("No space left on device", "quota exceeded", "PytorchStreamWriter failed", "unexpected pos ")
 
 
 def default_cache_folder() -> Path:
@@ -72,29 +74,31 @@ def sole_writer(folder: str | Path) -> Iterator[None]:
 @contextmanager
 def explain_full_disk(path: str | Path) -> Iterator[None]:
     """
-    Says in one line that a file or folder could not be written because the disk is full, however a library says it.
+    Says in one line that a file or folder could not be written because the disk is full or takes no file as large,
+    however a library says it.
 
     Args:
         path (`str` or `Path`): What is written.
 
     Raises:
-        `OSError`: If the disk, or what the user may have of it, is full.
+        `OSError`: If the disk, or what the user may have of it, is full, or a file may not be as large.
     """
     try:
         yield
     except Exception as error:
-        if not _tells_of_full_disk(error):
+        is_too_large = _tells(error, (errno.EFBIG,), ("File too large",))
+        if not is_too_large and not _tells(error, (errno.ENOSPC, errno.EDQUOT), FULL_DISK):
             raise
+        reason = "No file may be so large there (a limit as of `ulimit -f`)" if is_too_large else "The disk is full"
         raise OSError(
-            errno.ENOSPC,
-            f"The disk is full: {path} could not be written. What was complete before is whole; make room, and run "
-            "the same again",
+            errno.EFBIG if is_too_large else errno.ENOSPC,
+            f"{reason}: {path} could not be written. What was complete before is whole; make room, and run the same "
+            "again",
         ) from error
 
 
-def _tells_of_full_disk(error: Exception) -> bool:
+def _tells(error: Exception, numbers: tuple[int, ...], signs: tuple[str, ...]) -> bool:
+    """Whether an error of the system, or of a library that says it in its own words, is one of these."""
     if isinstance(error, OSError):
-        return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    # safetensors has an error of its own; `torch.save` tells no more than that a file is shorter than it should be.
-    signs = ("No space left on device", "quota exceeded", "PytorchStreamWriter failed", "unexpected pos ")
+        return error.errno in numbers
     return any(sign in str(error) for sign in signs)

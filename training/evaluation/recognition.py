@@ -189,13 +189,13 @@ class SpeechLmRecognizer(CorpusRecognizer):
     def _score_labels(self, inputs: dict[str, torch.Tensor]) -> np.ndarray:
         label_ids = self.processor.label_ids(self.candidate_labels, self.candidate_labels)
         scores = self.model.score_labels(label_ids, **inputs)
-        return scores.double().softmax(-1).cpu().numpy()
+        return probabilities(scores)
 
     def _score_written_labels(self, inputs: dict[str, torch.Tensor]) -> np.ndarray:
         output = self.model.generate(**inputs, return_dict_in_generate=True, output_scores=True)
         texts = self.processor.decode_labels(output.sequences, self.candidate_labels)
         written = np.array(texts)[:, None] == np.array(self.candidate_labels)
-        return written * output.sequences_scores.double().exp().cpu().numpy()[:, None]
+        return written * output.sequences_scores.cpu().double().exp().numpy()[:, None]
 
 
 class ClassifierRecognizer(CorpusRecognizer):
@@ -229,7 +229,7 @@ class ClassifierRecognizer(CorpusRecognizer):
 
     def score_batch(self, utterances: dict[str, torch.Tensor], episodes: Sequence[Episode]) -> np.ndarray:
         shots = index_shots(episodes, self.model.config.enrollment_labels or [])
-        return self.model(**utterances, **self.on_device(shots)).logits.double().softmax(-1).cpu().numpy()
+        return probabilities(self.model(**utterances, **self.on_device(shots)).logits)
 
 
 class EncoderRecognizer(CorpusRecognizer):
@@ -267,7 +267,12 @@ class EncoderRecognizer(CorpusRecognizer):
         num_slots = where.pop("num_slots")
         evidence = adaptation.evidence(**utterances, **self.on_device(where), num_slots=num_slots)
         columns = [self.known_labels.index(label) for label in self.candidate_labels]
-        return evidence[:, columns].double().softmax(-1).cpu().numpy()
+        return probabilities(evidence[:, columns])
+
+
+def probabilities(scores: torch.Tensor) -> np.ndarray:
+    """What scores are the logarithms of, up to a factor; float64, which Apple's GPUs do not have."""
+    return scores.cpu().double().softmax(-1).numpy()
 
 
 @contextmanager

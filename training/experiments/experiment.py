@@ -15,6 +15,7 @@ from emoicl.training.data.processes import sole_run
 from emoicl.training.data.speaker_splits import PARTS
 from emoicl.training.evaluation.evaluate import EvaluationReport
 from emoicl.training.evaluation.plots import plot_shots
+from emoicl.training.evaluation.recognition import CorpusRecognizer
 from emoicl.training.experiments.measurement import Outcomes, is_measured, measure
 from emoicl.training.experiments.recipe import RECIPE_NAME, Recipe, keeping_settings, save_checkpoint
 from emoicl.training.experiments.reproduction.splits import SpeakerSplit
@@ -178,6 +179,9 @@ def run_stages(context: Context) -> Context:
     """Runs all stages of the recipe, each from what the one before it made."""
     for stage in stages_of(context.recipe):
         context = stage.run(context)
+    if isinstance(context.recognizer, CorpusRecognizer):
+        # It is tested where it was trained.
+        context.recognizer.model.to(PartialState().device)
     return context
 
 

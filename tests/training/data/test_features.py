@@ -1,4 +1,5 @@
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -44,6 +45,16 @@ def test_computed_once(features, corpus, computed):
     features.load(corpus.utterances[1:4])
     features.load(corpus.utterances[:4])
     assert computed == [utterance.name for utterance in corpus.utterances[:4]]
+
+
+def test_they_are_computed_where_a_model_is_trained(features, corpus, computed, monkeypatch):
+    device = torch.device("xpu", 0)
+    process = SimpleNamespace(process_index=0, num_processes=1, device=device, wait_for_everyone=lambda: None)
+    monkeypatch.setattr("emoicl.training.data.features.PartialState", lambda: process)
+    moves = []
+    monkeypatch.setattr(features.model, "to", lambda place: moves.append((str(place), len(computed))))
+    features.fill_together(corpus.utterances[:2])
+    assert moves == [("xpu:0", 0), ("cpu", 2)]
 
 
 def test_known_by_content_not_by_name(features, corpus, computed, tmp_path):

@@ -51,6 +51,20 @@ def test_a_full_disk_is_told_in_one_line(tmp_path, error):
     assert raised.value.errno == errno.ENOSPC and "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EFBIG, os.strerror(errno.EFBIG)),
+        SafetensorError("Error while serializing: I/O error: File too large (os error 27)"),
+    ],
+)
+def test_a_file_that_may_not_be_so_large_is_told_too(tmp_path, error):
+    with pytest.raises(OSError, match="No file may be so large there .*run could not be written") as raised:
+        with explain_full_disk(tmp_path / "run"):
+            raise error
+    assert raised.value.errno == errno.EFBIG and "\n" not in str(raised.value)
+
+
 @pytest.mark.parametrize("error", [PermissionError(errno.EACCES, "no"), ValueError("other"), RuntimeError("other")])
 def test_other_errors_are_not_a_full_disk(tmp_path, error):
     with pytest.raises(type(error)) as raised, explain_full_disk(tmp_path):

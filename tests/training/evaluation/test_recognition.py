@@ -6,6 +6,7 @@ import torch
 from bundled_models import needs_bundled
 from tiny import LABELS, NUM_MEL_BINS, VOCAB_SIZE, tiny_model, tiny_speech
 from tiny_corpus import compose_tiny
+from torch.overrides import TorchFunctionMode
 
 from emoicl.bundled import BUNDLED_CLIPS, BURSTS_MODEL
 from emoicl.processing import EmoIclFeatureExtractor, EmoIclProcessor
@@ -40,6 +41,30 @@ def episodes(corpus):
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("EMOICL_CACHE", str(tmp_path))
+
+
+class LikeApples(TorchFunctionMode):
+    """Refuses float64 of all that was not brought to the CPU, as Apple's GPUs do."""
+
+    def __init__(self):
+        super().__init__()
+        self.on_cpu = []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is torch.Tensor.double and not any(args[0] is tensor for tensor in self.on_cpu):
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+        result = func(*args, **(kwargs or {}))
+        if func is torch.Tensor.cpu:
+            self.on_cpu.append(result)
+        return result
+
+
+@pytest.mark.parametrize("decoding", ["labels", "beam"])
+def test_no_device_needs_double_precision(decoding, loud, corpus, episodes):
+    recognizer = SpeechLmRecognizer(*loud, decoding=decoding)
+    expected = recognizer.score(corpus, episodes[:2])
+    with LikeApples():
+        np.testing.assert_array_equal(recognizer.score(corpus, episodes[:2]), expected)
 
 
 def test_scores_are_those_for_raw_audio(loud, corpus, episodes):

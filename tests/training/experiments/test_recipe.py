@@ -3,6 +3,8 @@ import re
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from transformers import AutoProcessor
 
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
 from emoicl.training.data.corpus import Corpus
+from emoicl.training.evaluation.recognition import CorpusRecognizer
 from emoicl.training.experiments import experiment
 from emoicl.training.experiments.experiment import check, train
 from emoicl.training.experiments.loading import load_recipe
@@ -440,3 +443,13 @@ def test_arguments_that_do_not_go_together(write):
     with pytest.raises(ValueError, match="stages.in_context: .*load_best_model_at_end requires"):
         train(recipe)
     assert not Path(recipe.output).exists()
+
+
+def test_a_model_is_tested_where_it_was_trained(monkeypatch):
+    places = []
+    model = SimpleNamespace(to=places.append)
+    recognizer = CorpusRecognizer(cast(Any, model), cast(Any, None), LABELS, batch_size=1)
+    monkeypatch.setattr(experiment, "stages_of", lambda recipe: [])
+    monkeypatch.setattr(experiment, "PartialState", lambda: SimpleNamespace(device=torch.device("xpu")))
+    context = cast(Any, SimpleNamespace(recipe=None, recognizer=recognizer))
+    assert experiment.run_stages(context) is context and places == [torch.device("xpu")]
