@@ -131,8 +131,8 @@ class FeatureCache:
 
 @contextmanager
 def placed(model: Any, device: torch.device | None) -> Iterator[None]:
-    """Has a model that is still on the CPU compute on a device for a while. A Trainer has placed others."""
-    if model.device.type != "cpu":
+    """Has a model that is still on the CPU compute on an accelerator for a while. A Trainer has placed others."""
+    if model.device.type != "cpu" or device is None or device.type == "cpu":
         yield
         return
     model.to(device)
