@@ -8,12 +8,19 @@ encoder-decoder the first token of its decoder, of a decoder-only model the last
 # As in all of transformers, fields of outputs may be None in their types and are tensors where they are used.
 # pyright: reportArgumentType=false, reportOptionalMemberAccess=false
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, Cache, DynamicCache, PreTrainedConfig
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    Cache,
+    DynamicCache,
+    EncoderDecoderCache,
+    PreTrainedConfig,
+)
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2SeqModelOutput
 
 from .prompt_emoicl import IGNORED, additive_mask, check_positions, num_tokens_after_enrollment
@@ -34,22 +41,35 @@ class EmoIclPrefix:
             was made of one prompt is that of any number of them.
         encoded (`torch.Tensor` of shape `(num_prefixes, prefix_length, hidden_size)`, *optional*):
             Hidden states of an encoder.
+        attended (`list[tuple[torch.Tensor, torch.Tensor]]`, *optional*):
+            For each layer of its decoder, the keys and values of these.
     """
 
     keys_and_values: list[tuple[torch.Tensor, torch.Tensor]]
     rows: torch.Tensor
     encoded: torch.Tensor | None = None
+    attended: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)
 
     @property
     def num_bytes(self) -> int:
         """What it takes of memory."""
-        kept = [part for layer in self.keys_and_values for part in layer]
+        kept = [part for layer in self.keys_and_values + self.attended for part in layer]
         return sum(part.nbytes for part in kept + ([] if self.encoded is None else [self.encoded]))
 
     def to_cache(self, batch_size: int) -> DynamicCache:
         """A cache with the prefix of each prompt, which grows without changing this."""
+        return self._cache_of(self.keys_and_values, batch_size)
+
+    def to_decoder_cache(self, batch_size: int) -> EncoderDecoderCache:
+        """The like for a decoder, which then attends to what follows on the prefix too."""
+        cache = EncoderDecoderCache(DynamicCache(), self._cache_of(self.attended, batch_size))
+        # Not all is in it yet.
+        cache.is_updated.clear()
+        return cache
+
+    def _cache_of(self, layers: list[tuple[torch.Tensor, torch.Tensor]], batch_size: int) -> DynamicCache:
         rows = self.rows.expand(batch_size)
-        return DynamicCache([(keys[rows], values[rows]) for keys, values in self.keys_and_values])
+        return DynamicCache([(keys[rows], values[rows]) for keys, values in layers])
 
 
 class PromptedEncoderDecoder:
@@ -108,7 +128,10 @@ class PromptedEncoderDecoder:
         output = self.model.get_encoder()(
             inputs_embeds=prompt[first], attention_mask=mask[first], encoder_cache=cache, return_dict=True
         )
-        return EmoIclPrefix(keys_and_values_of(cache), rows, output.last_hidden_state)
+        start = torch.zeros(len(first), 1, dtype=torch.long, device=prompt.device)
+        decoded = self.decode_hidden(output, None, start, use_cache=True)
+        attended = keys_and_values_of(decoded.past_key_values.cross_attention_cache)
+        return EmoIclPrefix(keys_and_values_of(cache), rows, output.last_hidden_state, attended)
 
     def fill_cache(self, *prompt: Any) -> Cache | None:
         """None: the decoder's cache begins empty."""
@@ -187,7 +210,11 @@ class PromptedEncoderDecoder:
         hidden = encoded.last_hidden_state.repeat_interleave(rows, dim=0)
         mask = additive_mask(attention_mask[:, None] > 0, hidden.dtype).repeat_interleave(rows, dim=0)
         steps = decoder_input_ids.repeat(batch_size, 1)
-        logits = self.decode(BaseModelOutput(hidden), mask, steps, use_cache=False).logits
+        cache = None
+        if prefix is not None:
+            cache = prefix.to_decoder_cache(batch_size)
+            hidden = hidden[:, cache.cross_attention_cache.get_seq_length() :]
+        logits = self.decode(BaseModelOutput(hidden), mask, steps, past_key_values=cache, use_cache=False).logits
         return log_likelihoods(logits, labels.repeat(batch_size, 1)).view(batch_size, num_labels)
 
 

@@ -77,20 +77,18 @@ def test_labels_are_scored_as_each_alone(model):
 @torch.no_grad()
 def test_labels_attend_to_one_prompt(model):
     read: list[tuple] = []
-    projections = [
+    projections = {
         module
         for attention in attention_modules(model.get_decoder(), CROSS_ATTENTION)
         for name, module in attention.named_modules()
         if name in ("k", "k_proj", "q", "q_proj")
-    ]
-    hooks = [
-        module.register_forward_pre_hook(lambda _, args: read.append(tuple(args[0].shape[:2])))
-        for module in projections
-    ]
+    }
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(
+        lambda module, args: read.append(tuple(args[0].shape[:2])) if module in projections else None
+    )
     batch = tiny_batch()
-    model.score_labels(CANDIDATES, **batch)
-    for hook in hooks:
-        hook.remove()
+    with hook:
+        model.score_labels(CANDIDATES, **batch)
     # In each layer of the decoder: the steps of all labels of a prompt, and the prompts.
     assert read == [(3, CANDIDATES.numel()), tuple(batch["input_ids"].shape)] * 2
 
@@ -102,8 +100,8 @@ def test_a_prefix_that_is_kept_answers_the_same_and_is_not_read_again(keeping):
     prefix = keeping.encode_prefix(**prompt_of(batch, 0))
     assert prefix is not None
     keys = prefix.keys_and_values[0][0]
-    # Keys and values of the layers, and hidden states, in float32.
-    assert prefix.num_bytes == 4 * (INSTRUCTION + ENROLLMENT) * (2 * 2 * keys.shape[1] * 8 + 24)
+    # Keys and values of the layers of encoder and decoder, and hidden states, in float32.
+    assert prefix.num_bytes == 4 * (INSTRUCTION + ENROLLMENT) * (2 * 2 * 2 * keys.shape[1] * 8 + 24)
     counts = tokens_read(keeping.get_encoder())
     for _ in range(2):
         scores = keeping.score_labels(CANDIDATES, **batch | {"prefix": prefix})
@@ -123,6 +121,16 @@ def test_targets_of_one_speaker_share_what_is_read_of_the_enrollment(keeping):
     counts = tokens_read(keeping.get_encoder())
     assert_close(keeping.score_labels(CANDIDATES, **batch), expected, atol=1e-4, rtol=1e-4)
     assert counts == [INSTRUCTION + ENROLLMENT, 4 * TARGET]
+    # Of two speakers, too, if their prompts are as long.
+    theirs = tiny_prompts(*[([(0, JOY), (0, ANGER[1:])], target) for target in (2, 3)])
+    both = {name: torch.cat([batch[name], tokens]) for name, tokens in theirs.items()}
+    speech = {name: batch[name] for name in batch if name.startswith("input_features")}
+    expected = torch.cat(
+        [expected, *(keeping.score_labels(CANDIDATES, **prompt_of(theirs | speech, i)) for i in (0, 1))]
+    )
+    counts.clear()
+    assert_close(keeping.score_labels(CANDIDATES, **both, **speech), expected, atol=1e-4, rtol=1e-4)
+    assert counts == [2 * (INSTRUCTION + ENROLLMENT), 6 * TARGET]
 
 
 @torch.no_grad()
