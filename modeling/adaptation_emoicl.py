@@ -10,32 +10,27 @@ speaker's own class means is exact for any number of shots. Its evidence is blen
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from .configuration_emoicl import EmoIclAdaptationConfig
 from .familiarity_emoicl import UNFAMILIAR, EmoIclFamiliarity
+from .speaker_posterior_emoicl import (
+    PLAIN_PRIOR,
+    PROMPT_SCALES,
+    PriorScales,
+    SpeakerPosterior,
+    SpeakerPrior,
+    condition,
+    log_density,
+    membership,
+    shot_precision,
+    shots_of_labels,
+    speaker_posterior,
+)
 
 
-class PriorScales(NamedTuple):
-    """
-    By which factors a recording may differ from the training corpora. All combinations are tried; the first of each
-    is 1: as there.
-
-    Args:
-        speaker (`tuple[float]`): Of the variance of speakers: its room and its voices.
-        noise (`tuple[float]`): Of the variance of noise.
-        means (`tuple[float]`): Of the labels' means: whether labels sound as they do there.
-    """
-
-    speaker: tuple[float, ...] = (1.0,)
-    noise: tuple[float, ...] = (1.0,)
-    means: tuple[float, ...] = (1.0,)
-
-
-PLAIN_PRIOR = PriorScales()
 # The probes are regularized, and less sure of a shot than they are right. Of 1, 2 and 4, on validation speakers.
 SHARPNESS = 2.0
 # How probably a label that nobody knows is none of the known ones.
@@ -46,54 +41,8 @@ LEFT_OF_ENROLLED = 0.6
 TRUST_STEPS = (0.0, 0.25, 0.5, 0.75, 1.0)
 # How probably all of it counts where a recording sounds like theirs. Of .5, .8, .9 and .95, on validation speakers.
 FAMILIAR_TRUST = 0.9
-# Of a few values on speakers of other corpora, no finer steps did better.
-PROMPT_SCALES = PriorScales(speaker=(1.0, 8.0, 64.0), noise=(1.0, 0.35, 0.6, 1.7), means=(1.0, 0.0))
-
-
-class SpeakerPrior(NamedTuple):
-    """
-    What is known before any enrollment, by the Gaussian model of [`EmoIclSpeakerAdaptation`]: one prior for each
-    combination of [`PriorScales`] and each source. Its tensors broadcast over the axes
-    `(num_speaker_scales, num_noise_scales, num_mean_scales, num_sources, batch_size, ...)`, called `...` below.
-
-    Args:
-        means (`torch.Tensor` of shape `(..., num_slots, size)`): Means of the labels.
-        label_variances (`torch.Tensor` of shape `(..., num_slots, size)`): Variances of `speaker_label`.
-        speaker (`torch.Tensor` of shape `(..., size)`): Variance of `speaker`.
-        noise (`torch.Tensor` of shape `(..., size)`): Variance of `noise`.
-        probe_weight (`torch.Tensor` of shape `(..., 1)`): Weight of the probe's log-probabilities.
-        prototype_weight (`torch.Tensor` of shape `(..., 1)`): Weight of the prototypes' log-likelihood ratios.
-    """
-
-    means: torch.Tensor
-    label_variances: torch.Tensor
-    speaker: torch.Tensor
-    noise: torch.Tensor
-    probe_weight: torch.Tensor
-    prototype_weight: torch.Tensor
-
-
-class SpeakerPosterior(NamedTuple):
-    """
-    What the enrollment tells of its speaker under a [`SpeakerPrior`], over the same axes.
-
-    Args:
-        center (`torch.Tensor` of shape `(..., size)`): Mean of `speaker`.
-        variance (`torch.Tensor` of shape `(..., size)`): Variance of `speaker`.
-        prototypes (`torch.Tensor` of shape `(..., num_slots, size)`): Means of utterances of each label.
-        spreads (`torch.Tensor` of shape `(..., num_slots, size)`): Their variances.
-        label_shots (`torch.Tensor` of shape `(num_sources, batch_size, num_slots, size)`): Mean of a label's shots.
-        enrolled (`torch.Tensor` of shape `(batch_size, num_slots)`): Which labels have shots.
-        log_likelihood (`torch.Tensor` of shape `(...)`): Log-density of the enrollment, up to a constant.
-    """
-
-    center: torch.Tensor
-    variance: torch.Tensor
-    prototypes: torch.Tensor
-    spreads: torch.Tensor
-    label_shots: torch.Tensor
-    enrolled: torch.Tensor
-    log_likelihood: torch.Tensor
+# How often the labels of shots without one are guessed: more changes nothing.
+GUESSES = 3
 
 
 class EmoIclLinearOfSources(nn.Module):
@@ -294,7 +243,12 @@ class EmoIclSpeakerAdaptation(nn.Module):
         target_column = shot_mask.sum(1, keepdim=True)
         target = voices[:, utterance_index.gather(1, target_column)[:, 0]]
         shots = voices[:, utterance_index[:, :-1].clamp(min=0)]
-        posterior = self.posterior(shots, slots, shot_mask, prior)
+        posterior = speaker_posterior(shots, slots, shot_mask, prior)
+        of_label = membership(shots, slots, shot_mask, prior)
+        is_untold = (of_label.bool() & ~named[:, None]).any(-1)
+        # A graph has no branches.
+        if self.label_means.shape[1] and (torch.compiler.is_compiling() or is_untold.any()):
+            posterior = self.guess_labels(shots, of_label, is_untold, trust, posterior, prior)
         log_densities = log_density(target, posterior.prototypes, posterior.spreads)
         evidence = trust[:, None] * self.probe_evidence(target, posterior, prior, named)
         evidence = evidence + self.prototype_evidence(target, posterior, prior, log_densities)
@@ -346,8 +300,8 @@ class EmoIclSpeakerAdaptation(nn.Module):
         others = ~torch.eye(num_shots, dtype=torch.bool, device=slots.device) & (utterance_index[:, None, 1:] >= 0)
         shots = voices[:, utterance_index[:, :-1].clamp(min=0)]
         repeated = shots.repeat_interleave(num_shots, 1), slots.repeat_interleave(num_shots, 0)
-        posterior = self.posterior(*repeated, others.flatten(0, 1), prior)
-        certainty = 1 - posterior.variance.sum(-1, keepdim=True) / prior.speaker.sum(-1, keepdim=True)
+        posterior = speaker_posterior(*repeated, others.flatten(0, 1), prior)
+        certainty = posterior.certainty(prior)
         heard = self.probe_log_probabilities(shots.flatten(1, 2) - posterior.center, certainty)
         of_sources = self.source_shares(voices[0], utterance_index).expand(-1, slots.shape[0])
         shares = posterior.log_likelihood.softmax(0) * of_sources.repeat_interleave(num_shots, -1)
@@ -382,46 +336,43 @@ class EmoIclSpeakerAdaptation(nn.Module):
             prototype_weight=self.config.prototype_weight * scale(scales.noise, 4).clamp(max=1) ** 2,
         )
 
-    def posterior(
-        self, shots: torch.Tensor, slots: torch.Tensor, shot_mask: torch.Tensor, prior: SpeakerPrior
+    def guess_labels(
+        self,
+        shots: torch.Tensor,
+        of_label: torch.Tensor,
+        is_untold: torch.Tensor,
+        trust: torch.Tensor,
+        posterior: SpeakerPosterior,
+        prior: SpeakerPrior,
     ) -> SpeakerPosterior:
-        """Gaussian conditioning, dimension by dimension: a label's mean residual is `speaker`, plus what differs by
-        label, plus the mean of what differs by shot.
+        """
+        What the enrollment tells if shots without a label are what the probes hear in them, as far as these can be
+        trusted, and otherwise one of a label of their own. Labels and speaker are estimated by turns (expectation
+        maximization); how probable the priors are stays as it was.
 
         Args:
             shots (`torch.Tensor` of shape `(num_sources, batch_size, num_shots, size)`): Embeddings of the enrollment.
-            slots (`torch.Tensor` of shape `(batch_size, num_shots)`): Label of each shot, as a row of `prior.means`.
-            shot_mask (`torch.Tensor` of shape `(batch_size, num_shots)`): True for real shots.
+            of_label (`torch.Tensor` of shape `(batch_size, num_shots, num_slots)`): Their labels, see [`membership`].
+            is_untold (`torch.Tensor` of shape `(batch_size, num_shots)`): Which of these nobody told.
+            trust (`torch.Tensor` of shape `(batch_size,)`): See `trust`.
+            posterior ([`SpeakerPosterior`]): What the enrollment tells without guesses.
             prior ([`SpeakerPrior`]): What holds for everybody.
 
         Returns:
             [`SpeakerPosterior`]
         """
-        means, label_variances, speaker, noise, *_ = prior
-        of_label = slots[..., None] == torch.arange(means.shape[-2], device=slots.device)
-        of_label = (of_label & shot_mask[..., None]).to(shots.dtype)
-        num_shots = of_label.sum(1)[..., None]
-        label_shots = (of_label.transpose(1, 2) @ shots) / num_shots.clamp(min=1)
-        residuals = torch.where(num_shots > 0, label_shots - means, 0.0)
-
-        precision = num_shots / (num_shots * label_variances + noise[..., None, :])
-        variance = 1 / (1 / speaker + precision.sum(-2))
-        center = variance * (precision * residuals).sum(-2)
-
-        gain = label_variances * precision
-        prototypes = means + center[..., None, :] + gain * (residuals - center[..., None, :])
-        spreads = noise[..., None, :] + label_variances * (1 - gain) + (1 - gain).square() * variance[..., None, :]
-
-        # Of the shots around their label's mean, of these means around the speaker, and of the speaker.
-        within = ((shots - of_label @ label_shots).square() * shot_mask[..., None]).sum(-2)
-        within = within / noise + (num_shots - 1).clamp(min=0).sum(1) * noise.log()
-        between = (precision * residuals.square() - torch.where(num_shots > 0, precision, 1.0).log()).sum(-2)
-        shift = (speaker / variance).log() - center.square() / variance
-        # Less what is expected of it, as the digits of a large sum would be lost.
-        expected = shot_mask.sum(1)[:, None]
-        log_likelihood = -0.5 * (within + between + shift - expected).sum(-1)
-        enrolled = num_shots[..., 0] > 0
-        return SpeakerPosterior(center, variance, prototypes, spreads, label_shots, enrolled, log_likelihood)
+        _, num_shots, num_slots = of_label.shape
+        share = trust[:, None, None]
+        for _ in range(GUESSES):
+            # The linear layers take two axes of utterances as one.
+            centered = (shots - posterior.center[..., None, :]).flatten(-3, -2)
+            certainty = posterior.certainty(prior).repeat_interleave(num_shots, -2)
+            heard = self.probe_log_probabilities(centered, certainty).softmax(-1).unflatten(-2, of_label.shape[:2])
+            heard = nn.functional.pad(heard, (0, num_slots - heard.shape[-1]))
+            guessed = torch.where(is_untold[..., None], share * heard + (1 - share) * of_label, of_label)
+            precision, residuals = shot_precision(*shots_of_labels(shots, guessed), prior)
+            posterior = posterior._replace(**condition(precision, residuals, prior))
+        return posterior
 
     def probe_evidence(
         self, target: torch.Tensor, posterior: SpeakerPosterior, prior: SpeakerPrior, named: torch.Tensor
@@ -434,7 +385,7 @@ class EmoIclSpeakerAdaptation(nn.Module):
         num_known, num_slots = self.label_means.shape[1], prior.means.shape[-2]
         if not num_known:
             return target.new_zeros(*target.shape[:-1], num_slots)
-        certainty = 1 - posterior.variance.sum(-1, keepdim=True) / prior.speaker.sum(-1, keepdim=True)
+        certainty = posterior.certainty(prior)
         known = prior.probe_weight * self.probe_log_probabilities(target - posterior.center, certainty)
         average = known.logsumexp(-1, keepdim=True) - math.log(num_known)
         meanings = self.label_meanings(posterior, certainty, named).clamp(min=1e-9).log()
@@ -570,16 +521,9 @@ def prompt_by_prompt(at_once: Callable[..., torch.Tensor], *prompts: torch.Tenso
     return torch.cat([at_once(*prompt) for prompt in zip(*(tensor.split(1) for tensor in prompts), strict=True)])
 
 
-def log_density(x: torch.Tensor, means: torch.Tensor, variances: torch.Tensor) -> torch.Tensor:
-    """Log-density of `x` `(..., size)` under diagonal Gaussians `(..., num_slots, size)`, up to a constant."""
-    # The 1 is what is expected of the first term: the digits of a large sum would be lost.
-    return -0.5 * ((x[..., None, :] - means).square() / variances + variances.log() - 1).sum(-1)
-
-
 __all__ = [
     "EmoIclLinearOfSources",
     "EmoIclLogVariances",
     "EmoIclSpeakerAdaptation",
-    "PriorScales",
     "pool_statistics",
 ]

@@ -14,15 +14,13 @@ from torch.testing import assert_close
 from emoicl.modeling.adaptation_emoicl import (
     LEFT_OF_ENROLLED,
     NONE_OF_THEM,
-    PLAIN_PRIOR,
-    PROMPT_SCALES,
     SHARPNESS,
     EmoIclSpeakerAdaptation,
-    PriorScales,
     pool_statistics,
 )
 from emoicl.modeling.blend_emoicl import label_token_bias
 from emoicl.modeling.configuration_emoicl import EmoIclAdaptationConfig
+from emoicl.modeling.speaker_posterior_emoicl import PLAIN_PRIOR, PROMPT_SCALES, PriorScales, speaker_posterior
 
 
 # Three known labels and two that only an enrollment can tell about.
@@ -203,7 +201,7 @@ def test_log_likelihood_is_that_of_the_joint_gaussian(adaptation):
     voices = torch.randn(6, SIZE, generator=torch.Generator().manual_seed(1))
     slots = torch.tensor([[list(LABELS).index(label) for label in labels]])
     prior = adaptation.prior(len(LABELS), PriorScales((1.0, 8.0), (1.0, 0.35), (1.0, 0.0)))
-    found = adaptation.posterior(voices[shots][None, None], slots, torch.ones(1, len(shots)).bool(), prior)
+    found = speaker_posterior(voices[shots][None, None], slots, torch.ones(1, len(shots)).bool(), prior)
     found = found.log_likelihood[..., 0, 0]
     # Up to a constant, which is that of a prior with other scales.
     for place, scales in (((1, 0, 0), (8, 1, 1)), ((0, 1, 0), (1, 0.35, 1)), ((1, 1, 1), (8, 0.35, 0))):
@@ -296,17 +294,44 @@ def test_a_shot_speaks_for_its_own_label(adaptation):
         assert found.pop(label) > 0 and all(value == pytest.approx(0, abs=1e-5) for value in found.values())
 
 
+def evidence_for_known(module, voices, labels, trust):
+    """The evidence for the known labels under the plain prior: shots with these labels, which come first."""
+    index, tokens = batch([(labels, list(range(len(labels))), len(labels))])
+    label_tokens, slots, named = module.label_slots(tokens, index[:, 1:] >= 0)
+    trust = torch.tensor([trust]).double()
+    evidence = module.evidence(voices, index, slots, label_tokens.shape[1], PLAIN_PRIOR, named, trust)
+    return evidence[0, : len(KNOWN)].detach()
+
+
 def test_shots_without_labels_are_of_labels_that_nobody_asks_for(adaptation):
-    """Each of its own, as of an unknown label that is not another's."""
+    """Each of its own, as of an unknown label that is not another's, where the probes are not trusted."""
     voices = 2 * torch.randn(4, SIZE, generator=torch.Generator().manual_seed(3)).double()
-    (tokens, evidence), as_unknown, as_one = (
-        adaptation(voices, *batch([(labels, [0, 1, 2], 3)]))[:2]
+    found, expected, other = (
+        evidence_for_known(adaptation, voices, labels, trust=0.0)
         for labels in (["a", None, None], ["a", "x", "y"], ["a", "x", "x"])
     )
-    found, expected, other = (read(t[0], e[0]) for t, e in ((tokens, evidence), as_unknown, as_one))
-    assert set(found) == set(KNOWN)
-    assert found == pytest.approx({label: expected[label] for label in KNOWN}, rel=1e-5)
-    assert all(abs(found[label] - other[label]) > 1e-4 for label in KNOWN)
+    assert_close(found, expected)
+    assert ((found - other).abs() > 1e-4).any()
+
+
+def test_shots_without_labels_have_those_that_the_probes_hear():
+    """As far as these are trusted: all the way, they count as if they had been told."""
+    module = make_adaptation(enrolled_share_exponent=0.0)
+    for probe in (module.probe, module.centered_probe):
+        probe.weight.data.zero_()
+        probe.bias.data.copy_(torch.tensor([[0.0, 200.0, 0.0]]))
+    voices = torch.randn(4, SIZE, generator=torch.Generator().manual_seed(3)).double()
+    told, guessed, half, unknown = (
+        evidence_for_known(module, voices, labels, trust)
+        for labels, trust in (
+            (["a", "b", "b"], 1.0),
+            (["a", None, None], 1.0),
+            (["a", None, None], 0.5),
+            (["a", "x", "y"], 0.5),
+        )
+    )
+    assert_close(guessed, told)
+    assert ((half - unknown).abs() > 1e-4).any() and ((half - told).abs() > 1e-4).any()
 
 
 def test_shots_without_labels_may_be_swapped(adaptation):
@@ -329,7 +354,7 @@ def test_shots_without_labels_move_the_speakers_center():
     assert slots.tolist() == [[3, 4]]
     prior = module.float().prior(5)
     posteriors = [
-        module.posterior(voices[:num_shots][None, None], slots[:, :num_shots], torch.ones(1, num_shots).bool(), prior)
+        speaker_posterior(voices[:num_shots][None, None], slots[:, :num_shots], torch.ones(1, num_shots).bool(), prior)
         for num_shots in (0, 1, 2)
     ]
     distances = [(posterior.center - voices[0]).norm().item() for posterior in posteriors]

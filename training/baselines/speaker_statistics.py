@@ -201,8 +201,8 @@ def label_evidence(adaptation: EmoIclSpeakerAdaptation, pooled: np.ndarray, epis
     """
     num_known = len(adaptation.config.label_words)
     evidence = [
-        adaptation.evidence(**batch, trust=adaptation.trust(**batch))[:, :num_known]
-        for batch in _batches(adaptation, pooled, episodes)
+        adaptation.evidence(**batch, named=named, trust=adaptation.trust(**batch))[:, :num_known]
+        for batch, named in _batches(adaptation, pooled, episodes)
     ]
     return torch.cat(evidence).double().numpy()
 
@@ -211,18 +211,19 @@ def label_evidence(adaptation: EmoIclSpeakerAdaptation, pooled: np.ndarray, epis
 def label_trust(adaptation: EmoIclSpeakerAdaptation, pooled: np.ndarray, episodes: Sequence[Episode]) -> np.ndarray:
     """By which share the language model counts in each episode, of shape `(num_episodes,)`; the arguments are those of
     [`label_evidence`]."""
-    trust = [adaptation.trust(**batch) for batch in _batches(adaptation, pooled, episodes)]
+    trust = [adaptation.trust(**batch) for batch, _ in _batches(adaptation, pooled, episodes)]
     return torch.cat(trust).double().numpy()
 
 
 def _batches(
     adaptation: EmoIclSpeakerAdaptation, pooled: np.ndarray, episodes: Sequence[Episode]
-) -> Iterator[dict[str, Any]]:
-    """What evidence and trust are told of some episodes at a time."""
+) -> Iterator[tuple[dict[str, Any], torch.Tensor]]:
+    """What evidence and trust are told of some episodes at a time, and which labels somebody named."""
     voice_embeds = adaptation.project(torch.from_numpy(pooled).float())
     for start in range(0, len(episodes), BATCH_SIZE):
         slots = index_slots(episodes[start : start + BATCH_SIZE], adaptation.config.label_words)
-        yield {"voice_embeds": voice_embeds, **slots}
+        named = slots.pop("named")
+        yield {"voice_embeds": voice_embeds, **slots}, named
 
 
 def evidence_parts(

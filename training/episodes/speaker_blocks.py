@@ -162,7 +162,8 @@ def index_slots(
 
     Returns:
         `dict` of `utterance_index` `(num_episodes, num_shots + 1)`, padded with -1 at the right, `slots`
-        `(num_episodes, num_shots)`, padded with 0, and `num_slots`, one more than the largest of them.
+        `(num_episodes, num_shots)`, padded with 0, `num_slots`, one more than the largest of them, and which of them
+        somebody `named`, `(num_episodes, num_slots)`.
     """
     index = index or [(*episode.enrollment, episode.target) for episode in episodes]
     numbers = {word: number for number, word in enumerate(known_labels)}
@@ -174,7 +175,8 @@ def index_slots(
         for e in episodes
     ]
     num_slots = max([len(known_labels) - 1, *(slot for of_episode in slots for slot in of_episode)]) + 1
-    return {"utterance_index": _pad(index, -1), "slots": _pad(slots, 0), "num_slots": num_slots}
+    named = (torch.arange(num_slots) < len(numbers)).repeat(len(episodes), 1)
+    return {"utterance_index": _pad(index, -1), "slots": _pad(slots, 0), "num_slots": num_slots, "named": named}
 
 
 def _pad(rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:

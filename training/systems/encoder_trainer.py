@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from emoicl.modeling.adaptation_emoicl import PLAIN_PRIOR
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
+from emoicl.modeling.speaker_posterior_emoicl import PLAIN_PRIOR
 from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
 from emoicl.training.baselines.pooling import PooledFeatures
 from emoicl.training.baselines.speaker_statistics import fit_adaptation
