@@ -103,7 +103,8 @@ class EmoIclSpeakerAdaptation(nn.Module):
        labels outside `config.label_words` nobody knows the second term; that of an average known label's prototype
        takes its place. All of it counts by `config.enrolled_share_exponent` for less while few labels are enrolled.
 
-    With statistics of what is familiar, the probe counts by how far it can be trusted for a prompt; see `trust`.
+    With statistics of what is familiar, the probe counts by how far it can be trusted for a prompt; see `trust`. So
+    does `config.enrolled_penalty`, which labels with shots lose. Shots without a label count as what the probes hear.
 
     Two means are taken over such evidence:
 
@@ -250,8 +251,10 @@ class EmoIclSpeakerAdaptation(nn.Module):
         if self.label_means.shape[1] and (torch.compiler.is_compiling() or is_untold.any()):
             posterior = self.guess_labels(shots, of_label, is_untold, trust, posterior, prior)
         log_densities = log_density(target, posterior.prototypes, posterior.spreads)
-        evidence = trust[:, None] * self.probe_evidence(target, posterior, prior, named)
-        evidence = evidence + self.prototype_evidence(target, posterior, prior, log_densities)
+        learned = (
+            self.probe_evidence(target, posterior, prior, named) - self.config.enrolled_penalty * posterior.enrolled
+        )
+        evidence = trust[:, None] * learned + self.prototype_evidence(target, posterior, prior, log_densities)
         shares = self.prior_shares(posterior, log_densities) * self.source_shares(voices[0], utterance_index)
         return (shares[..., None] * evidence).sum((0, 1, 2, 3))
 

@@ -83,6 +83,9 @@ class EmoIclAdaptationConfig(PreTrainedConfig):
             Power of the share of labels that are enrolled, by which the prototypes count. Above 0 they count for less
             while few labels are: what all utterances of a speaker share, such as a sentence read over and over, speaks
             for an enrolled label against the others, until all are enrolled.
+        enrolled_penalty (`float`, *optional*, defaults to 0.0):
+            What labels with shots lose of the evidence, as far as language model and probe are trusted. For the same
+            reason these hear too much of what is enrolled, which costs an emotion that has no shot.
         familiarity_size (`int`, *optional*, defaults to 0):
             Number of directions in which [`EmoIclFamiliarity`] measures how far an utterance is from those of the
             training corpora. With 0 it is not there.
@@ -109,11 +112,13 @@ class EmoIclAdaptationConfig(PreTrainedConfig):
     probe_weight: float | int = 1.0
     prototype_weight: float | int = 0.1
     enrolled_share_exponent: float | int = 0.0
+    enrolled_penalty: float | int = 0.0
     familiarity_size: int = 0
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
-        for name in ("language_model_weight", "probe_weight", "prototype_weight", "enrolled_share_exponent"):
+        weights = ("language_model_weight", "probe_weight", "prototype_weight")
+        for name in (*weights, "enrolled_share_exponent", "enrolled_penalty"):
             if not 0 <= (value := getattr(self, name)) < float("inf"):
                 raise ValueError(f"`adaptation_config.{name}` is {value}; it must be 0 or a number above.")
         for name in ("sources", "label_words"):

@@ -113,6 +113,7 @@ def test_the_speaker_adaptation_is_as_wide_as_what_it_reads():
         ({"language_model_weight": float("inf")}, "language_model_weight` is inf"),
         ({"prototype_weight": -0.1}, "prototype_weight` is -0.1"),
         ({"enrolled_share_exponent": -1}, "enrolled_share_exponent` is -1"),
+        ({"enrolled_penalty": float("nan")}, "enrolled_penalty` is nan"),
         ({"sources": ["ravdess", "ravdess"]}, "sources` are ravdess, ravdess; name each of them once"),
         ({"label_words": ["Joy"]}, "has 1 `label_words` and tokens of 2 in `label_token_ids`"),
         ({"label_token_ids": [[10, 1], []]}, "has 2 `label_words` and tokens of 1 in `label_token_ids`"),

@@ -314,6 +314,18 @@ def test_shots_without_labels_are_of_labels_that_nobody_asks_for(adaptation):
     assert ((found - other).abs() > 1e-4).any()
 
 
+def test_labels_with_shots_pay_the_penalty(adaptation):
+    """As far as the probes are trusted; labels without shots, and those of shots that lack one, do not."""
+    voices = 2 * torch.randn(4, SIZE, generator=torch.Generator().manual_seed(3)).double()
+    shots = ["a", "b", None]
+    for trust in (1.0, 0.25, 0.0):
+        adaptation.config.enrolled_penalty = 0.0
+        without = evidence_for_known(adaptation, voices, shots, trust)
+        adaptation.config.enrolled_penalty = 0.8
+        paid = without - evidence_for_known(adaptation, voices, shots, trust)
+        assert_close(paid, 0.8 * trust * torch.tensor([1.0, 1.0, 0.0]).double())
+
+
 def test_shots_without_labels_have_those_that_the_probes_hear():
     """As far as these are trusted: all the way, they count as if they had been told."""
     module = make_adaptation(enrolled_share_exponent=0.0)

@@ -134,12 +134,12 @@ class PrototypeBaseline:
         return losses
 
 
-def tuning_episodes(corpus: Corpus, candidate_labels: list[str], shots: int) -> list[Episode]:
-    """An episode for each utterance, with `shots` shots or as many as can be drawn, of the setting TU+LD."""
+def tuning_episodes(corpus: Corpus, candidate_labels: list[str], shots: int, setting: str = "TU+LD") -> list[Episode]:
+    """An episode for each utterance, with `shots` shots or as many as can be drawn."""
     episodes = []
     for target, label in enumerate(corpus.labels):
-        k = min(shots, max_shots(corpus, target, "TU+LD"))
-        enrollment = select_enrollment(corpus, target, k, "TU+LD", (0, shots, target))
+        k = min(shots, max_shots(corpus, target, setting))
+        enrollment = select_enrollment(corpus, target, k, setting, (0, shots, target))
         shot_labels = [corpus.labels[index] for index in enrollment]
         episodes.append(Episode(target, enrollment, label, shot_labels, candidate_labels))
     return episodes

@@ -182,9 +182,9 @@ class MadeUpSpeakers(Dataset[MadeUpContext]):
                 f"and {max_unknown} unknown words."
             )
         # Those of all sources as one come first.
-        self.means = adaptation.label_means[0, :, :size].detach().double().numpy()
+        self.means = adaptation.label_means[0, :, :size].detach().cpu().double().numpy()
         names = ("speaker", "speaker_label", "unknown_label", "noise")
-        self.variances = {name: adaptation.variance(name)[0, :size].detach().double().numpy() for name in names}
+        self.variances = {name: adaptation.variance(name)[0, :size].detach().cpu().double().numpy() for name in names}
         self.words: list[str] = adaptation.config.label_words
         self.mean_spread = np.sqrt(self.variances["speaker_label"] / num_speakers)
         self.shots = shots

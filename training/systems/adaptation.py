@@ -24,6 +24,7 @@ from emoicl.training.evaluation.recognition import SpeechLmRecognizer
 
 # As many as the answers are to be good at: the weights are the same for any number of shots.
 BLEND_SHOTS = (0, 1, 3, 7)
+BLEND_SETTINGS = ("TU+LD", "TU+LU")
 # Log-probabilities of texts that the language model all but excludes would outweigh everything else.
 SMALLEST_PROBABILITY = 1e-6
 
@@ -106,34 +107,38 @@ def choose_weights(
     features: FeatureCache,
 ) -> None:
     """
-    Sets the weights of language model, probe and prototypes, and the power of the share of enrolled labels by which
-    the prototypes count, to those that give the smallest cross entropy of a log-linear blend. It is over episodes with
-    0, 1, 3 and 7 shots (TU+LD), in which all corpora count alike, and so do the speakers of one.
+    Sets the weights of language model, probe and prototypes, the power of the share of enrolled labels by which the
+    prototypes count, and what labels with shots lose, to those that give the smallest cross entropy of a log-linear
+    blend. It is over episodes with 0, 1, 3 and 7 shots, of labels that all differ (TU+LD) and of any (TU+LU), in which
+    all corpora count alike, and so do the speakers of one.
     """
     recognizer, pooled = SpeechLmRecognizer(model, processor, features), PooledFeatures(features)(validation)
     labels, config = processor.candidate_labels, adaptation.config
-    config.enrolled_share_exponent = 0.0
-    parts, enrolled, answers = [], [], []
-    for shots in BLEND_SHOTS:
-        episodes = tuning_episodes(validation, labels, shots)
-        language_model = np.log(np.maximum(recognizer.score(validation, episodes), SMALLEST_PROBABILITY))
-        trusted = label_trust(adaptation, pooled, episodes)[:, None] * language_model
-        parts.append(np.stack([trusted, *evidence_parts(adaptation, pooled, episodes)]))
-        enrolled += [len(set(episode.enrollment_labels)) / len(labels) for episode in episodes]
-        answers += [labels.index(episode.label) for episode in episodes]
-    language_model, probe, prototypes = np.concatenate(parts, axis=1)
+    config.enrolled_share_exponent, config.enrolled_penalty = 0.0, 0.0
+    episodes = [
+        episode
+        for setting in BLEND_SETTINGS
+        for shots in BLEND_SHOTS
+        for episode in tuning_episodes(validation, labels, shots, setting)
+    ]
+    trust = label_trust(adaptation, pooled, episodes)[:, None]
+    language_model = trust * np.log(np.maximum(recognizer.score(validation, episodes), SMALLEST_PROBABILITY))
+    probe, prototypes = evidence_parts(adaptation, pooled, episodes)
+    enrolled = np.array([[label in episode.enrollment_labels for label in labels] for episode in episodes])
+    answers = [labels.index(episode.label) for episode in episodes]
     num_speakers = Counter(validation.corpus_of.values())
     shares = [
         1 / (len(validation.by_speaker[speaker_id]) * num_speakers[validation.corpus_of[speaker_id]])
-        for speaker_id in validation.speaker_ids
+        for speaker_id in (validation.speaker_ids[episode.target] for episode in episodes)
     ]
-    shares = np.tile(shares, len(BLEND_SHOTS))
 
     def cross_entropy(log_weights: np.ndarray) -> float:
-        *weights, exponent = np.exp(log_weights)
-        scores = np.tensordot(weights, [language_model, probe, np.power(enrolled, exponent)[:, None] * prototypes], 1)
-        return -np.average(log_softmax(scores, axis=1)[np.arange(len(answers)), answers], weights=shares)
+        *weights, penalty, exponent = np.exp(log_weights)
+        by_share = enrolled.mean(axis=1, keepdims=True) ** exponent
+        parts = [language_model, probe, by_share * prototypes, -trust * enrolled]
+        log_probabilities = log_softmax(np.tensordot([*weights, penalty], parts, 1), axis=1)
+        return -np.average(log_probabilities[np.arange(len(answers)), answers], weights=shares)
 
-    *weights, exponent = np.exp(minimize(cross_entropy, np.log([0.3, 1.0, 0.1, 1.0])).x).round(4).tolist()
-    config.language_model_weight, config.probe_weight, config.prototype_weight = weights
-    config.enrolled_share_exponent = exponent
+    chosen = np.exp(minimize(cross_entropy, np.log([0.3, 1.0, 0.1, 0.3, 1.0])).x).round(4).tolist()
+    config.language_model_weight, config.probe_weight, config.prototype_weight = chosen[:3]
+    config.enrolled_penalty, config.enrolled_share_exponent = chosen[3:]

@@ -43,7 +43,7 @@ def adapted(untrained, corpora):
 def set_weights(model, language_model, probe, prototypes):
     config = model.config.adaptation_config
     config.language_model_weight, config.probe_weight, config.prototype_weight = language_model, probe, prototypes
-    config.enrolled_share_exponent = 0.0
+    config.enrolled_share_exponent, config.enrolled_penalty = 0.0, 0.0
 
 
 def trust_all(model):
