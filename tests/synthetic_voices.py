@@ -57,6 +57,9 @@ class ManyVoices(FeatureCache):
     def fill(self, utterances):
         pass
 
+    # It has no model that could compute them.
+    fill_together = fill
+
     def load(self, utterances):
         loaded = [self.of_utterances[utterance.name].load([utterance]) for utterance in utterances]
         return {name: torch.cat([batch[name] for batch in loaded]) for name in loaded[0]}

@@ -222,6 +222,7 @@ def test_a_checkpoint_carries_its_code(tmp_path):
             "prompt",
             "qformer",
             "self_supervised_encoder",
+            "shared_attention",
             "speaker_posterior",
             "speech_encoder",
         )

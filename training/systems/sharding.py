@@ -61,9 +61,11 @@ def whole_weights(model: torch.nn.Module) -> Iterator[None]:
 @contextmanager
 def without_hooks(modules: Sequence[torch.nn.Module]) -> Iterator[None]:
     """Has modules compute without gathering their weights, which are whole, nor giving them back."""
-    hooks = [{name: getattr(module, name) for name in HOOKS} for module in modules]
-    for module in modules:
-        vars(module).update((name, OrderedDict()) for name in HOOKS)
+    # Those around a forward pass are of the modules that are sharded; others have such hooks for reasons of their own.
+    names = [HOOKS if isinstance(module, FSDPModule) else HOOKS[-1:] for module in modules]
+    hooks = [{name: getattr(module, name) for name in of} for module, of in zip(modules, names, strict=True)]
+    for module, of_module in zip(modules, hooks, strict=True):
+        vars(module).update((name, OrderedDict()) for name in of_module)
     try:
         yield
     finally:
