@@ -27,7 +27,6 @@ from emoicl.training.data.clips import (
 from emoicl.training.data.tables import (
     SUFFIXES,
     Table,
-    class_names,
     class_words,
     is_file,
     naming_parquet,
@@ -150,14 +149,13 @@ def _read_table(table: Table, columns: Mapping[str, str], num_bytes: int) -> Sto
     clips = store((*file_identity(table.path), audio), CLIPS, batches, num_bytes if table.is_parquet else 0)
     with naming_parquet(table.path):
         texts = table.columns([columns[column] for column in COLUMNS[1:] if columns[column] in table.schema.names])
-        names = class_names(table.schema)
         told = {}
         for column in COLUMNS[1:]:
             if columns[column] in texts.schema.names:
                 values = texts[columns[column]]
                 # In JSON, a number is text like all else.
                 values = values if table.is_parquet or pa.types.is_nested(values.type) else values.cast(pa.string())
-                told[column] = _as_text(name, columns[column], values, names.get(columns[column]))
+                told[column] = _as_text(name, columns[column], values, table.class_names.get(columns[column]))
         rows = np.arange(table.num_rows)
         return _complete(table.path.name, name, clips, rows, clips["sha256"], told, table.path.parent)
 

@@ -76,6 +76,8 @@ class Table:
         else:
             self._rows, self._lines = read_text_table(self.path)
             self.schema, self.num_rows = self._rows.schema, self._rows.num_rows
+        # Read once, however many batches of rows there are.
+        self.class_names = _class_names(self.schema)
         self.require(required)
         if not self.num_rows:
             raise ValueError(f"{path}: the table has no rows.")
@@ -137,7 +139,7 @@ class Table:
         if column not in batch.schema.names:
             return [""] * batch.num_rows
         values = batch[column]
-        if (words := class_names(self.schema).get(column)) is not None:
+        if (words := self.class_names.get(column)) is not None:
             values = class_words(f"{self.path}: {column}", values, words)
         try:
             return [text.strip() for text in values.cast(pa.string()).fill_null("").to_pylist()]
@@ -170,7 +172,7 @@ def require_columns(name: str, present: Sequence[str], columns: Iterable[str]) -
         )
 
 
-def class_names(schema: pa.Schema) -> dict[str, list[str]]:
+def _class_names(schema: pa.Schema) -> dict[str, list[str]]:
     """The names of the numbers of each `ClassLabel` column, as `datasets` writes them into a file."""
     # What is damaged there says nothing.
     with suppress(ValueError, AttributeError, KeyError, TypeError):
