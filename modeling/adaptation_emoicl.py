@@ -244,9 +244,9 @@ class EmoIclSpeakerAdaptation(nn.Module):
         target_column = shot_mask.sum(1, keepdim=True)
         target = voices[:, utterance_index.gather(1, target_column)[:, 0]]
         shots = voices[:, utterance_index[:, :-1].clamp(min=0)]
-        posterior = speaker_posterior(shots, slots, shot_mask, prior)
-        of_label = membership(shots, slots, shot_mask, prior)
-        is_untold = (of_label.bool() & ~named[:, None]).any(-1)
+        of_label = membership(slots, shot_mask, named.shape[1])
+        posterior = speaker_posterior(shots, of_label, prior)
+        is_untold = (of_label & ~named[:, None]).any(-1)
         # A graph has no branches.
         if self.label_means.shape[1] and (torch.compiler.is_compiling() or is_untold.any()):
             posterior = self.guess_labels(shots, of_label, is_untold, trust, posterior, prior)
@@ -302,8 +302,8 @@ class EmoIclSpeakerAdaptation(nn.Module):
         num_shots = slots.shape[1]
         others = ~torch.eye(num_shots, dtype=torch.bool, device=slots.device) & (utterance_index[:, None, 1:] >= 0)
         shots = voices[:, utterance_index[:, :-1].clamp(min=0)]
-        repeated = shots.repeat_interleave(num_shots, 1), slots.repeat_interleave(num_shots, 0)
-        posterior = speaker_posterior(*repeated, others.flatten(0, 1), prior)
+        of_label = membership(slots.repeat_interleave(num_shots, 0), others.flatten(0, 1), prior.means.shape[-2])
+        posterior = speaker_posterior(shots.repeat_interleave(num_shots, 1), of_label, prior)
         certainty = posterior.certainty(prior)
         heard = self.probe_log_probabilities(shots.flatten(1, 2) - posterior.center, certainty)
         of_sources = self.source_shares(voices[0], utterance_index).expand(-1, slots.shape[0])

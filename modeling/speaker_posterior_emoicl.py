@@ -76,41 +76,44 @@ class SpeakerPosterior(NamedTuple):
         return 1 - self.variance.sum(-1, keepdim=True) / prior.speaker.sum(-1, keepdim=True)
 
 
-def speaker_posterior(
-    shots: torch.Tensor, slots: torch.Tensor, shot_mask: torch.Tensor, prior: SpeakerPrior
-) -> SpeakerPosterior:
+def speaker_posterior(shots: torch.Tensor, of_label: torch.Tensor, prior: SpeakerPrior) -> SpeakerPosterior:
     """
     What shots with labels tell of their speaker.
 
     Args:
         shots (`torch.Tensor` of shape `(num_sources, batch_size, num_shots, size)`): Embeddings of the enrollment.
-        slots (`torch.Tensor` of shape `(batch_size, num_shots)`): Label of each shot, as a row of `prior.means`.
-        shot_mask (`torch.Tensor` of shape `(batch_size, num_shots)`): True for real shots.
+        of_label (`torch.Tensor` of shape `(batch_size, num_shots, num_slots)`): Their labels, see [`membership`].
         prior ([`SpeakerPrior`]): What holds for everybody.
 
     Returns:
         [`SpeakerPosterior`]
     """
-    of_label = membership(shots, slots, shot_mask, prior)
+    of_label = of_label.to(shots.dtype)
     label_shots, num_shots = shots_of_labels(shots, of_label)
     precision, residuals = shot_precision(label_shots, num_shots, prior)
     told = condition(precision, residuals, prior)
     # Of the shots around their label's mean, of these means around the speaker, and of the speaker.
-    within = ((shots - of_label @ label_shots).square() * shot_mask[..., None]).sum(-2)
+    is_shot = of_label.sum(-1, keepdim=True)
+    within = ((shots - of_label @ label_shots).square() * is_shot).sum(-2)
     within = within / prior.noise + (num_shots - 1).clamp(min=0).sum(1) * prior.noise.log()
     between = (precision * residuals.square() - torch.where(num_shots > 0, precision, 1.0).log()).sum(-2)
     shift = (prior.speaker / told["variance"]).log() - told["center"].square() / told["variance"]
     # Less what is expected of it, as the digits of a large sum would be lost.
-    expected = shot_mask.sum(1)[:, None]
-    log_likelihood = -0.5 * (within + between + shift - expected).sum(-1)
+    log_likelihood = -0.5 * (within + between + shift - is_shot.sum(1)).sum(-1)
     enrolled = num_shots[..., 0] > 0
     return SpeakerPosterior(**told, label_shots=label_shots, enrolled=enrolled, log_likelihood=log_likelihood)
 
 
-def membership(shots: torch.Tensor, slots: torch.Tensor, shot_mask: torch.Tensor, prior: SpeakerPrior) -> torch.Tensor:
-    """Which label each shot has, `(batch_size, num_shots, num_slots)`: 1 at that one, where there is a shot."""
-    of_label = slots[..., None] == torch.arange(prior.means.shape[-2], device=slots.device)
-    return (of_label & shot_mask[..., None]).to(shots.dtype)
+def membership(slots: torch.Tensor, shot_mask: torch.Tensor, num_slots: int) -> torch.Tensor:
+    """Which label each shot has, `(batch_size, num_shots, num_slots)`: True at that one, where there is a shot.
+
+    Args:
+        slots (`torch.Tensor` of shape `(batch_size, num_shots)`): Number of each shot's label.
+        shot_mask (`torch.Tensor` of shape `(batch_size, num_shots)`): True for real shots.
+        num_slots (`int`): How many labels there are.
+    """
+    of_label = slots[..., None] == torch.arange(num_slots, device=slots.device)
+    return of_label & shot_mask[..., None]
 
 
 def shots_of_labels(shots: torch.Tensor, of_label: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from emoicl.modeling import adaptation_emoicl
 from emoicl.modeling.adaptation_emoicl import FAMILIAR_TRUST, TRUST_STEPS
 from emoicl.modeling.familiarity_emoicl import NUM_QUANTILES, UNFAMILIAR
-from emoicl.modeling.speaker_posterior_emoicl import PLAIN_PRIOR, speaker_posterior
+from emoicl.modeling.speaker_posterior_emoicl import PLAIN_PRIOR, membership, speaker_posterior
 
 
 STEPS = torch.tensor(TRUST_STEPS).double()
@@ -70,7 +70,7 @@ def test_each_of_more_shots_is_heard_around_the_speaker_that_the_others_show(ada
     for shot, other, label in ((0, 1, "a"), (1, 0, "b")):
         slots = torch.tensor([[KNOWN.index("ba"[shot])]])
         shots = voices[None, None, [other], :SIZE]
-        posterior = speaker_posterior(shots, slots, torch.ones(1, 1).bool(), prior)
+        posterior = speaker_posterior(shots, membership(slots, torch.ones(1, 1).bool(), len(KNOWN)), prior)
         certainty = 1 - posterior.variance.sum(-1, keepdim=True) / prior.speaker.sum(-1, keepdim=True)
         heard = adaptation.probe_log_probabilities(voices[None, [shot], :SIZE] - posterior.center, certainty)
         told = told * (STEPS[:, None] * heard.reshape(1, -1)).softmax(-1)[:, KNOWN.index(label)]

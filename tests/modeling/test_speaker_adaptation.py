@@ -20,7 +20,13 @@ from emoicl.modeling.adaptation_emoicl import (
 )
 from emoicl.modeling.blend_emoicl import label_token_bias
 from emoicl.modeling.configuration_emoicl import EmoIclAdaptationConfig
-from emoicl.modeling.speaker_posterior_emoicl import PLAIN_PRIOR, PROMPT_SCALES, PriorScales, speaker_posterior
+from emoicl.modeling.speaker_posterior_emoicl import (
+    PLAIN_PRIOR,
+    PROMPT_SCALES,
+    PriorScales,
+    membership,
+    speaker_posterior,
+)
 
 
 # Three known labels and two that only an enrollment can tell about.
@@ -201,7 +207,8 @@ def test_log_likelihood_is_that_of_the_joint_gaussian(adaptation):
     voices = torch.randn(6, SIZE, generator=torch.Generator().manual_seed(1))
     slots = torch.tensor([[list(LABELS).index(label) for label in labels]])
     prior = adaptation.prior(len(LABELS), PriorScales((1.0, 8.0), (1.0, 0.35), (1.0, 0.0)))
-    found = speaker_posterior(voices[shots][None, None], slots, torch.ones(1, len(shots)).bool(), prior)
+    of_label = membership(slots, torch.ones(1, len(shots)).bool(), len(LABELS))
+    found = speaker_posterior(voices[shots][None, None], of_label, prior)
     found = found.log_likelihood[..., 0, 0]
     # Up to a constant, which is that of a prior with other scales.
     for place, scales in (((1, 0, 0), (8, 1, 1)), ((0, 1, 0), (1, 0.35, 1)), ((1, 1, 1), (8, 0.35, 0))):
@@ -364,9 +371,11 @@ def test_shots_without_labels_move_the_speakers_center():
     module, voices = make_adaptation(), torch.tensor([[5.0, -5.0], [5.0, -5.0], [0.0, 0.0]])
     _, slots, _ = module.label_slots(batch([([None, None], [0, 1], 2)])[1], torch.ones(1, 2).bool())
     assert slots.tolist() == [[3, 4]]
-    prior = module.float().prior(5)
+    prior, is_shot = module.float().prior(5), torch.ones(1, 2).bool()
     posteriors = [
-        speaker_posterior(voices[:num_shots][None, None], slots[:, :num_shots], torch.ones(1, num_shots).bool(), prior)
+        speaker_posterior(
+            voices[:num_shots][None, None], membership(slots[:, :num_shots], is_shot[:, :num_shots], 5), prior
+        )
         for num_shots in (0, 1, 2)
     ]
     distances = [(posterior.center - voices[0]).norm().item() for posterior in posteriors]
