@@ -79,11 +79,11 @@ def train_in_context(folder: Path, arguments: dict[str, Any]) -> None:
 
 
 def in_context(
-    folder: Path, stage_dir: Path, arguments: dict[str, Any]
+    folder: Path, stage_dir: Path, arguments: dict[str, Any], **fields: Any
 ) -> tuple[EmoIclForConditionalGeneration, Callable[[EmoIclForConditionalGeneration], MetaIclTrainer]]:
     """A model, the same each time, and what makes its trainer."""
     torch.manual_seed(0)
-    model, processor = compose_tiny(folder / "whisper", **WITHOUT_DROPOUT)
+    model, processor = compose_tiny(folder / "whisper", **(WITHOUT_DROPOUT | fields))
 
     def make_trainer(model: EmoIclForConditionalGeneration) -> MetaIclTrainer:
         return MetaIclTrainer(

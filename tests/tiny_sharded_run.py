@@ -15,6 +15,7 @@ if os.environ.get("ACCELERATE_USE_FSDP") == "true":
     PartialState._prepare_backend = lambda self, *args, **kwargs: ("gloo", DistributedType.MULTI_GPU)
 
 from tiny import LABELS  # noqa: E402
+from tiny_checkpoints import save_language_model  # noqa: E402
 from tiny_distributed_run import (  # noqa: E402
     WITHOUT_EVALUATION,
     encoder,
@@ -30,8 +31,9 @@ from emoicl_commands.cli import main  # noqa: E402
 
 def run(folder: Path, batch_size: int) -> None:
     """Trains in context into `FOLDER/stage`, and once more from its middle into `FOLDER/resumed`, with an evaluation
-    of which one process has no batch; trains adapters into `FOLDER/adapters`, a speech encoder into `FOLDER/encoder`
-    and by made-up speakers into `FOLDER/made_up`; and pretrains a language model into `FOLDER/language_model`.
+    of which one process has no batch; trains adapters of a decoder-only language model into `FOLDER/adapters`, a
+    speech encoder into `FOLDER/encoder` and by made-up speakers into `FOLDER/made_up`; and pretrains a language model
+    into `FOLDER/language_model`.
 
     Args:
         folder (`Path`): Holds the Whisper, and what is written.
@@ -41,7 +43,12 @@ def run(folder: Path, batch_size: int) -> None:
     arguments |= {"use_cpu": os.environ.get("ACCELERATE_USE_FSDP") != "true", "per_device_eval_batch_size": 64}
     train_in_context(folder, arguments | {"max_steps": 6, "eval_steps": 3, "save_steps": 3, "eval_shots": "2"})
     arguments |= WITHOUT_EVALUATION
-    model, make_trainer = in_context(folder, folder / "adapters", arguments)
+    decoder = folder / "decoder"
+    if PartialState().is_main_process:
+        save_language_model("qwen3", decoder, LABELS)
+    PartialState().wait_for_everyone()
+    published = {"language_model": str(decoder), "text": None, "adaptation_config": None}
+    model, make_trainer = in_context(folder, folder / "adapters", arguments, **published)
     run_stage(folder / "adapters", model, make_trainer, lora={"r": 2})
     for name, make in (("encoder", encoder), ("made_up", made_up)):
         torch.manual_seed(0)

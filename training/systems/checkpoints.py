@@ -16,7 +16,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput, rotate_checkpoints
 
 from emoicl.training.data.writing import write_aside
-from emoicl.training.systems.sharding import undivided_embeddings
+from emoicl.training.systems.sharding import sharded_by_layers
 
 
 logger = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class ResumableTrainer(Trainer):
             if resume_from_checkpoint is None:
                 raise ValueError(f"{self.args.output_dir} holds no whole checkpoint to go on at.")
         mark_last(self)
-        with undivided_embeddings(cast(Any, self.model)) if self.is_fsdp_enabled else nullcontext():
+        with sharded_by_layers(cast(Any, self.model)) if self.is_fsdp_enabled else nullcontext():
             return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list, Any]:

@@ -74,18 +74,29 @@ def without_hooks(modules: Sequence[torch.nn.Module]) -> Iterator[None]:
 
 
 @contextmanager
-def undivided_embeddings(model: PreTrainedModel) -> Iterator[None]:
+def sharded_by_layers(model: PreTrainedModel) -> Iterator[None]:
     """
-    While a model is sharded, hides which modules are its embeddings: accelerate (1.15) would shard them apart from the
-    rest, and with them the weight that encoder and decoder share, which then learns in each of them alone.
+    While a model is sharded, has accelerate (1.15) gather one layer of its language model at a time and all else at
+    once, unless its configuration names other classes.
+
+    Of its own accord it looks for all classes that the model might have, those of parts that it is without too. And
+    it shards embeddings apart from the rest, and with them the weight that encoder and decoder share, which then
+    learns in each of them alone.
 
     Args:
         model (`PreTrainedModel`): The model, before it is sharded.
     """
-    names = ("get_input_embeddings", "get_output_embeddings")
-    vars(model).update((name, lambda: None) for name in names)
+    modules = dict(model.named_modules())
+    language_model = next((modules[name] for name in modules if name.endswith("language_model")), model)
+    present = {type(module).__name__ for module in language_model.modules()}
+    layers = present.intersection(getattr(language_model, "_no_split_modules", None) or ())
+    embeddings = dict.fromkeys(("get_input_embeddings", "get_output_embeddings"), lambda: None)
+    changed = {"_no_split_modules": sorted(layers), **embeddings}
+    own = {name: vars(model)[name] for name in changed if name in vars(model)}
+    vars(model).update(changed)
     try:
         yield
     finally:
-        for name in names:
+        for name in changed:
             del vars(model)[name]
+        vars(model).update(own)

@@ -7,10 +7,14 @@ from pathlib import Path
 import pytest
 import tiny_sharded_run
 import torch
+from accelerate import FullyShardedDataParallelPlugin
 from safetensors.torch import load_file
+from tiny import tiny_config
 from two_processes import train_twice
 
+from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
 from emoicl.training import experiments
+from emoicl.training.systems.sharding import sharded_by_layers
 
 
 CONFIGURATION = Path(experiments.__file__).parents[1] / "accelerate/fsdp2-2-gpus.yaml"
@@ -64,3 +68,21 @@ def test_a_language_model_keeps_one_embedding(runs):
     of_one, of_two = (losses(folder / "language_model/denoising", "loss") for folder in runs)
     # Each process draws its own dropout.
     torch.testing.assert_close(of_two[0], of_one[0], rtol=0.01, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("text", "layers"),
+    [
+        ("t5", ["T5Block"]),
+        ("bart", ["BartDecoderLayer", "BartEncoderLayer"]),
+        ("llama", ["LlamaDecoderLayer"]),
+    ],
+)
+def test_the_layers_of_a_language_model_need_no_naming(text, layers):
+    model = EmoIclForConditionalGeneration(tiny_config(text=text))
+    before = dict(vars(model))
+    plugin = FullyShardedDataParallelPlugin(fsdp_version=2, auto_wrap_policy="transformer_based_wrap")
+    with sharded_by_layers(model):
+        plugin.set_auto_wrap_policy(model)
+    assert plugin.transformer_cls_names_to_wrap == layers
+    assert vars(model) == before
