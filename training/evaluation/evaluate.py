@@ -2,7 +2,8 @@
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -92,6 +93,34 @@ def evaluate(
     # Without shots there is nothing to draw.
     runs = [(c, seed) for c in conditions for seed in (seeds if c.shots else seeds[:1])]
     runs += [(c, seeds[0]) for c in reorderings]
+    fewer = thin_speakers == "fewer_shots"
+    candidates = recognizer.candidate_labels
+    draw = partial(draw_episode, corpus, setting=setting, label=label, candidates=candidates, fewer=fewer)
+    for (condition, _), scores in zip(runs, _score_runs(recognizer, corpus, runs, draw, batch_size), strict=True):
+        condition.add(scores, candidates)
+    familiarity = recognizer.familiarity(corpus) if isinstance(recognizer, TellsFamiliarity) else None
+    return EvaluationReport(
+        setting=str(setting),
+        seeds=seeds,
+        references=corpus.labels,
+        speaker_ids=corpus.speaker_ids,
+        conditions=conditions,
+        candidate_labels=list(candidates),
+        label=label,
+        reorderings=reorderings,
+        familiarity=None if familiarity is None else familiarity.tolist(),
+    )
+
+
+def _score_runs(
+    recognizer: Recognizer,
+    corpus: Corpus,
+    runs: Sequence[tuple[Condition, int]],
+    draw: Callable[..., Episode],
+    batch_size: int,
+) -> list[np.ndarray]:
+    """Probabilities of the candidates for all utterances in each run, a condition with a seed of enrollments, whose
+    episodes `draw` draws. Batches are shared by all processes."""
     starts = range(0, len(corpus), batch_size)
     if isinstance(recognizer, CorpusRecognizer):
         recognizer.embed_together(corpus)
@@ -100,39 +129,13 @@ def evaluate(
 
         def score(batch: tuple[Condition, int, int]) -> np.ndarray:
             condition, seed, start = batch
-            episodes = [
-                draw_episode(
-                    corpus,
-                    target,
-                    condition,
-                    setting,
-                    seed,
-                    label,
-                    recognizer.candidate_labels,
-                    fewer=thin_speakers == "fewer_shots",
-                )
-                for target in range(start, min(start + batch_size, len(corpus)))
-            ]
-            probabilities = recognizer.score(corpus, episodes)
+            targets = range(start, min(start + batch_size, len(corpus)))
+            probabilities = recognizer.score(corpus, [draw(target, condition, seed=seed) for target in targets])
             bar.update()
             return probabilities
 
         scored = map_shared(score, [(*run, start) for run in runs for start in starts])
-    for number, (condition, _) in enumerate(runs):
-        of_run = scored[number * len(starts) : (number + 1) * len(starts)]
-        condition.add(np.concatenate(of_run), recognizer.candidate_labels)
-    familiarity = recognizer.familiarity(corpus) if isinstance(recognizer, TellsFamiliarity) else None
-    return EvaluationReport(
-        setting=str(setting),
-        seeds=seeds,
-        references=corpus.labels,
-        speaker_ids=corpus.speaker_ids,
-        conditions=conditions,
-        candidate_labels=list(recognizer.candidate_labels),
-        label=label,
-        reorderings=reorderings,
-        familiarity=None if familiarity is None else familiarity.tolist(),
-    )
+    return [np.concatenate(scored[first : first + len(starts)]) for first in range(0, len(scored), len(starts))]
 
 
 def draw_episode(

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from huggingface_hub import EvalResult, ModelCardData
 from markupsafe import Markup
 
+from emoicl.training.corpora.base import CorpusReader
 from emoicl.training.corpora.licenses import STRICTNESS, hub_license, strictest
 from emoicl.training.corpora.markdown import load_template, plain
 from emoicl.training.corpora.readers import CORPORA
@@ -86,17 +87,7 @@ def checkpoint_card(checkpoint: str | Path, repo_id: str | None = None, beside: 
     readers = [CORPORA[corpus] for corpus in training if corpus in CORPORA]
     licenses = weights_licenses(provenance)
     base_models = remarks.get("base_models", provenance.base_models)
-    metadata = ModelCardData(
-        language=sorted({language for reader in readers for language in reader.languages}) or None,
-        **cast(dict[str, Any], hub_license(licenses, license_url(licenses))),
-        library_name="transformers",
-        pipeline_tag="audio-classification",
-        base_model=base_models[0] if len(base_models) == 1 else base_models or None,
-        tags=list(TAGS),
-        labels=labels,
-        model_name=name if results and results["corpora"] else None,
-        eval_results=evaluation_results(results) if results and results["corpora"] else None,
-    )
+    metadata = hub_metadata(name, labels, readers, licenses, base_models, results)
     plot = checkpoint / PLOT_NAME
     stages = provenance.stages
     page = load_template(TEMPLATE).render(
@@ -130,6 +121,29 @@ def checkpoint_card(checkpoint: str | Path, repo_id: str | None = None, beside: 
     # What is left out leaves its blank lines behind.
     page = re.sub(r"\n{3,}", "\n\n", page)
     return f"---\n{metadata.to_yaml()}\n---\n{page}"
+
+
+def hub_metadata(
+    name: str,
+    labels: list[str],
+    readers: Sequence[type[CorpusReader]],
+    licenses: Sequence[str],
+    base_models: list[str],
+    results: Mapping[str, Any] | None,
+) -> ModelCardData:
+    """What heads a card: the model as the Hub lists and finds it."""
+    measured = results if results and results["corpora"] else None
+    return ModelCardData(
+        language=sorted({language for reader in readers for language in reader.languages}) or None,
+        **cast(dict[str, Any], hub_license(licenses, license_url(licenses))),
+        library_name="transformers",
+        pipeline_tag="audio-classification",
+        base_model=base_models[0] if len(base_models) == 1 else base_models or None,
+        tags=list(TAGS),
+        labels=labels,
+        model_name=name if measured else None,
+        eval_results=evaluation_results(measured) if measured else None,
+    )
 
 
 def read_provenance(checkpoint: Path) -> Provenance:
