@@ -206,7 +206,7 @@ def _split(samples: np.ndarray, rate: Any, max_duration: float) -> Iterator[tupl
         )
     check_not_longer(len(samples) / rate, max_duration)
     for start in range(0, len(samples), BLOCK_SIZE):
-        yield samples[start : start + BLOCK_SIZE].reshape(-1, samples[0].size), rate
+        yield samples[start : start + BLOCK_SIZE].reshape(-1, samples[0:1].size), rate
 
 
 def _peek_rate(blocks: Iterator[tuple[np.ndarray, int]]) -> tuple[Iterator[tuple[np.ndarray, int]], int]:
@@ -228,6 +228,8 @@ def _to_numpy(array) -> np.ndarray:
 
 
 def _check_rate(rate: Any) -> int:
+    # As rows have it of a data set with the format of numpy or torch.
+    rate = rate.item() if getattr(rate, "ndim", None) == 0 else rate
     if not isinstance(rate, numbers.Real) or not float(rate).is_integer() or not MIN_RATE <= float(rate) <= MAX_RATE:
         raise ValueError(
             f'"sampling_rate" must say the rate of "array" in Hz, a whole number of {MIN_RATE} to {MAX_RATE}; '

@@ -60,6 +60,9 @@ class EmoIclBasePipeline(ChunkPipeline):
     # The auto class that loads its model from a folder that it is saved to.
     auto_model: str
 
+    # What the constructor was given; while it runs, nothing.
+    _preprocess_params: dict[str, Any] = {}
+
     def __call__(self, audio: AudioLike | Iterable, **kwargs: Any) -> Any:
         if isinstance(audio, list):
             if not audio:
@@ -132,7 +135,7 @@ class EmoIclBasePipeline(ChunkPipeline):
             enrollment (`list[dict]`):
                 Utterances `{"audio": ..., "label": ...}` of the speaker; those without a label are `{"audio": ...}`.
             sampling_rate (`int`, *optional*):
-                Sampling rate of arrays and tensors, by default that of the model.
+                Sampling rate of arrays and tensors, by default that of the pipeline, or else of the model.
 
         Returns:
             `list[Utterance]`: an enrollment again.
@@ -140,9 +143,9 @@ class EmoIclBasePipeline(ChunkPipeline):
         Raises:
             `ValueError`: If an utterance cannot be used or its label is unknown. The message names the item.
         """
-        # While the constructor runs, that of the processor is not here yet.
-        extractor = self.feature_extractor or self.processor.feature_extractor
-        return decode_enrollment(extractor, enrollment, sampling_rate)
+        if sampling_rate is None:
+            sampling_rate = self._preprocess_params.get("sampling_rate")
+        return decode_enrollment(self.feature_extractor, enrollment, sampling_rate)
 
     def preprocess(self, input_, window_s=None, hop_s=None, sampling_rate=None, **parameters) -> Iterator[dict]:
         window, hop = self.window_samples(window_s, hop_s)

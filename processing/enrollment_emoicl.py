@@ -64,6 +64,10 @@ class Utterance:
     encoded: tuple[ModelIdentity, dict[str, torch.Tensor]] | None = None
     _spectra: dict[int, np.ndarray] = field(default_factory=dict, init=False, repr=False)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # What can be computed again is left behind: it is larger, and of a model that is not there.
+        return self.__dict__ | {"encoded": None, "_spectra": {}}
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the waveform: tells a recording from all others, and nothing about it."""

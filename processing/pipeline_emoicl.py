@@ -60,7 +60,14 @@ class EmoIclPipeline(EmoIclBasePipeline):
         # Where users look for them.
         model.config.id2label = dict(enumerate(found.candidate_labels))
         model.config.label2id = {label: number for number, label in model.config.id2label.items()}
-        super().__init__(model, *args, processor=found, **kwargs)
+        # transformers takes them from the processor when its constructor has ended: too late for an enrollment or a
+        # profile that is given to it.
+        parts = {"tokenizer": found.tokenizer, "feature_extractor": found.feature_extractor}
+        super().__init__(model, *args, processor=found, **parts | kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Of the model as it is here: a copy has its own.
+        return self.__dict__ | {"_model_identity": None}
 
     def __call__(self, audio: AudioLike | Iterable, **kwargs: Any) -> Any:
         """
@@ -132,7 +139,9 @@ class EmoIclPipeline(EmoIclBasePipeline):
         """
         return super().__call__(audio, **kwargs)
 
-    def enroll(self, examples: list[dict], candidate_labels: list[str] | None = None) -> SpeakerProfile:
+    def enroll(
+        self, examples: list[dict], candidate_labels: list[str] | None = None, sampling_rate: int | None = None
+    ) -> SpeakerProfile:
         """
         Encodes the enrollment of a speaker, to be used again and again, saved and loaded. Answers with it are those
         with the enrollment itself. Enroll a person only with their consent.
@@ -143,6 +152,8 @@ class EmoIclPipeline(EmoIclBasePipeline):
                 `{"audio": ...}` where the label is not known.
             candidate_labels (`list[str]`, *optional*):
                 The labels that those of the examples are among, by default those of the pipeline.
+            sampling_rate (`int`, *optional*):
+                Sampling rate of arrays and tensors, by default that of the pipeline, or else of the model.
 
         Returns:
             [`SpeakerProfile`]
@@ -151,7 +162,7 @@ class EmoIclPipeline(EmoIclBasePipeline):
             `ValueError`: If there are no examples or more than `max_shots` of the processor, or one cannot be used.
                 The message names it.
         """
-        shots = self.decode_enrollment(examples)
+        shots = self.decode_enrollment(examples, sampling_rate)
         if not shots:
             raise ValueError("No utterances to enroll: the list is empty.")
         candidates = self._preprocess_params.get("candidate_labels") if candidate_labels is None else candidate_labels
@@ -188,7 +199,6 @@ class EmoIclPipeline(EmoIclBasePipeline):
             preprocess["profile"] = None
         elif profile is not None:
             preprocess |= {"profile": self._check_profile(profile), "enrollment": None}
-        # What they are is checked by the processor, which is not here yet while the constructor runs.
         words = None if candidate_labels is None else as_words(candidate_labels, "Candidate")
         labels = given(candidate_labels=words)
         return preprocess | labels, forward | given(decoding=decoding) | labels, postprocess | labels
@@ -250,10 +260,12 @@ class EmoIclPipeline(EmoIclBasePipeline):
             return None
         text = (self.processor.instruction, *self.processor.prompt_frame, *candidates)
         read_for = (self.model_identity, text, self.device)
-        if profile.prefix is None or profile.prefix[0] != read_for:
+        # Looked at once: another thread may ask about the same profile with other candidates.
+        prefix = profile.prefix
+        if prefix is None or prefix[0] != read_for:
             first = {name: tensor[:1] for name, tensor in prompts.items()}
-            profile.prefix = read_for, self.model.encode_prefix(**first, **embeddings)
-        return profile.prefix[1]
+            profile.prefix = prefix = read_for, self.model.encode_prefix(**first, **embeddings)
+        return prefix[1]
 
     def _embed(self, utterances: list[Utterance]) -> dict[str, torch.Tensor]:
         """What the model makes of utterances, a row for each: those that it has not met before are encoded."""

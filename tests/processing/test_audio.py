@@ -120,6 +120,7 @@ INFINITE[7] = -np.inf
         (np.ones((2, 2), np.float32), r"shape \(2, 2\)"),
         (np.ones((1, 2, 8000), np.float32), r"shape \(1, 2, 8000\)"),
         (np.asarray(0.5), r"shape \(\)"),
+        (np.full(8000, 0.5, object), "samples of type object; give floats"),
         (b"", "wav, flac, ogg"),
         (b"this is no audio, it is text" * 99, "wav, flac, ogg.*FFmpeg or torchcodec"),
         (b"\0\0\0\x20ftypM4A \0\0\0\0M4A mp42isom" + bytes(4000), "FFmpeg"),

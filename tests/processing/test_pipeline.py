@@ -1,6 +1,7 @@
 """The pipeline answers as the model does, one by one and in batches, and names the input that is at fault."""
 
 import inspect
+import pickle
 from typing import Any
 
 import datasets
@@ -339,6 +340,32 @@ def test_arrays_of_another_sampling_rate(recognizer):
     expected = recognizer({"array": TARGETS[0], "sampling_rate": 8000}, enrollment=told)
     assert recognizer(TARGETS[0], enrollment=ENROLLMENT, sampling_rate=8000) == expected
     assert recognizer({"audio": TARGETS[0], "enrollment": ENROLLMENT}, sampling_rate=8000) == expected
+
+
+def test_the_rate_of_a_pipeline_is_that_of_every_enrollment(recognizer):
+    expected = recognizer(TARGETS[0], enrollment=ENROLLMENT, sampling_rate=8000)
+    of_8_khz = EmoIclPipeline(recognizer.model, processor=recognizer.processor, device=CPU, sampling_rate=8000)
+    assert of_8_khz(TARGETS[0], enrollment=ENROLLMENT) == expected
+    assert of_8_khz({"audio": TARGETS[0], "enrollment": ENROLLMENT}) == expected
+    assert_same(of_8_khz(TARGETS[0], profile=of_8_khz.enroll(ENROLLMENT)), expected)
+    profile = recognizer.enroll(ENROLLMENT, sampling_rate=8000)
+    assert_same(recognizer(TARGETS[0], profile=profile, sampling_rate=8000), expected)
+
+
+@pytest.mark.parametrize("format", ["torch", "numpy"])
+def test_rows_with_the_format_of_a_library(recognizer, format):
+    rows = [{"audio": {"array": audio, "sampling_rate": 8000}} for audio in TARGETS[:2]]
+    dataset = datasets.Dataset.from_list(rows).with_format(format)
+    assert list(recognizer(dataset)) == recognizer([row["audio"] for row in rows])
+
+
+def test_a_pickled_pipeline_answers_alike(model, processor):
+    processor.candidate_labels = LABELS
+    recognizer = EmoIclPipeline(model=model, processor=processor, device=CPU, enrollment=ENROLLMENT)
+    expected = recognizer(TARGETS[0])
+    assert pickle.loads(pickle.dumps(recognizer))(TARGETS[0]) == expected
+    # A process that reads for it gets the enrollment so, too.
+    assert recognizer(TARGETS[:1], num_workers=1) == [expected]
 
 
 def test_logarithms_of_probabilities(recognizer):

@@ -66,6 +66,40 @@ def test_answers_are_those_of_the_enrollment(recognizer, candidate_labels):
         assert scores_of(answers) == pytest.approx(scores, abs=1e-5)
 
 
+def test_it_can_be_given_to_the_constructor(recognizer, profile, saved):
+    expected = recognizer(TARGETS[0], profile=profile)
+    for given in (profile, saved):
+        parts = {"processor": recognizer.processor, "device": recognizer.device}
+        with_it = EmoIclPipeline(recognizer.model, profile=given, **parts)
+        assert with_it(TARGETS[0]) == expected
+        assert with_it(TARGETS[0], enrollment=[]) == recognizer(TARGETS[0])
+
+
+def test_threads_can_share_one():
+    """Whenever one of them looks at what is kept with it, another has asked with other candidates."""
+    recognizer = make_recognizer(enrollment_sees_target=False)
+    profile = recognizer.enroll(ENROLLMENT)
+    others, candidates = LABELS[::-1], [*LABELS, "Half asleep"]
+    kept = []
+    for labels in (others, candidates):
+        expected = recognizer(TARGETS[0], profile=profile, candidate_labels=labels)
+        assert profile.prefix is not None and profile.prefix[1] is not None
+        kept.append(profile.prefix)
+
+    class Contested(SpeakerProfile):
+        @property
+        def prefix(self):
+            kept.reverse()
+            return kept[-1]
+
+        @prefix.setter
+        def prefix(self, prefix):
+            pass
+
+    profile.__class__ = Contested
+    assert_same(recognizer(TARGETS[0], profile=profile, candidate_labels=candidates), expected)
+
+
 UNLABELED = [ENROLLMENT[0], {"audio": SHOTS[1]}, {"audio": SHOTS[2], "label": None}]
 
 
