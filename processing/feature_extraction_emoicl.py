@@ -59,8 +59,8 @@ class EmoIclFeatureExtractor(SequenceFeatureExtractor):
             recording has the same features however loud it is. `None` leaves it as it was recorded.
 
     Raises:
-        `ValueError`: If `input_type` is none of the three, `feature_size` does not go with it, or a size,
-            `trim_silence` or `level` is none.
+        `ValueError`: If `input_type` is none of the three, `feature_size` does not go with it, or another field is not
+            what it should be.
     """
 
     model_input_names = ["input_features", "input_features_mask"]
@@ -82,6 +82,9 @@ class EmoIclFeatureExtractor(SequenceFeatureExtractor):
     ):
         _check_input_type(input_type, feature_size)
         _check_sizes(sampling_rate, feature_size=feature_size, n_fft=n_fft, hop_length=hop_length)
+        _check_durations(min_duration, max_duration)
+        if type(do_normalize) is not bool:
+            raise ValueError(f"`do_normalize` is true or false; got {do_normalize!r}.")
         _check_decibels("trim_silence", trim_silence, "above 0", lambda value: value > 0)
         _check_decibels("level", level, "from -100 to 0", lambda value: -100 <= value <= 0)
         super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs)
@@ -237,6 +240,15 @@ def _check_sizes(sampling_rate: int, **sizes: int) -> None:
             raise ValueError(f"`{name}` is a whole number of 1 to {MAX_SIZE}; got {size!r}.")
     if (size := sizes["n_fft"] * sizes["feature_size"] // 2) > MAX_FILTERS:
         raise ValueError(f"`n_fft` and `feature_size` make filters of {size} values; at most {MAX_FILTERS} are made.")
+
+
+def _check_durations(min_duration: float, max_duration: float) -> None:
+    are_numbers = all(type(duration) in (int, float) for duration in (min_duration, max_duration))
+    if not are_numbers or not 0 < min_duration <= max_duration:
+        raise ValueError(
+            "`min_duration` and `max_duration` are numbers of seconds, above 0 and the second not less; got "
+            f"{min_duration!r} and {max_duration!r}."
+        )
 
 
 def _check_decibels(name: str, value: float | None, bounds: str, is_within: Callable[[float], bool]) -> None:

@@ -64,6 +64,9 @@ class EmoIclProcessor(ProcessorMixin):
             `config.decoder_start_token_id`.
         chat_template (`str`, *optional*):
             Unused; every processor of transformers has one.
+
+    Raises:
+        `ValueError`: If a field is not what it should be, or the tokenizer lacks a token that is needed.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class EmoIclProcessor(ProcessorMixin):
                 f'`tokenizer.add_tokens("{audio_token}", special_tokens=True)` and resize the embeddings of the '
                 "language model."
             )
+        _check_fields(tokenizer, instruction, prompt_frame, num_query_tokens=num_query_tokens, max_shots=max_shots)
         self.num_query_tokens = num_query_tokens
         self.open_labels = _open_labels(tokenizer)
         self.known_labels = None if known_labels is None else self._check_words(known_labels, "Known")
@@ -419,6 +423,19 @@ class EmoIclProcessor(ProcessorMixin):
             raise ValueError(f"{len(rows)} utterances and {len(labels)} enrollment labels; expected one fewer")
         if rows[-1] in rows[:-1]:
             raise ValueError(f"enrollment[{rows.index(rows[-1])}]: is the target itself; take it out")
+
+
+def _check_fields(tokenizer: Any, instruction: Any, prompt_frame: Any, **counts: Any) -> None:
+    for kind in ("pad", "eos"):
+        if getattr(tokenizer, f"{kind}_token_id") is None:
+            raise ValueError(f"The tokenizer has no `{kind}_token`, which prompts and labels need.")
+    for name, count in counts.items():
+        if type(count) is not int or count < 0:
+            raise ValueError(f"`{name}` is a whole number, 0 or more; got {count!r}.")
+    if not isinstance(instruction, str):
+        raise ValueError(f"`instruction` is a text; got {instruction!r}.")
+    if not isinstance(prompt_frame, (list, tuple)) or [type(text) for text in prompt_frame] != [str, str]:
+        raise ValueError(f"`prompt_frame` is two texts, before and after; got {prompt_frame!r}.")
 
 
 def _open_labels(tokenizer: Any) -> list[str]:

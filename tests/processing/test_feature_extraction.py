@@ -148,8 +148,13 @@ def test_other_input_types_are_saved_and_loaded(input_type, feature_size, tmp_pa
         ({"input_type": "mfcc"}, "one of log_mel, waveform, filterbank; got 'mfcc'"),
         ({"input_type": "waveform"}, "`feature_size` must be 1; got 80"),
         ({"input_type": "filterbank", "feature_size": 81}, "`feature_size` must be even; got 81"),
+        ({"do_normalize": "no"}, "`do_normalize` is true or false; got 'no'"),
+        ({"min_duration": 0}, "above 0 and the second not less; got 0 and 30.0"),
+        ({"min_duration": float("nan")}, "got nan and 30.0"),
+        ({"max_duration": "30"}, "numbers of seconds, .* got 0.1 and '30'"),
+        ({"max_duration": 0.05}, "got 0.1 and 0.05"),
     ],
 )
-def test_input_types_that_cannot_be_are_refused(fields, message):
+def test_fields_that_cannot_be_are_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         EmoIclFeatureExtractor(**fields)

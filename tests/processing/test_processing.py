@@ -1,5 +1,6 @@
 """The prompt is laid out as the contract says, each utterance is there once, and a bad item is named."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -232,6 +233,30 @@ def test_bad_prompts(processor):
 def test_a_tokenizer_without_the_audio_token_is_refused(tokenizer):
     with pytest.raises(ValueError, match="no token '<speech>'.*resize"):
         EmoIclProcessor(EmoIclFeatureExtractor(), tokenizer, audio_token="<speech>")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"num_query_tokens": "8"}, "`num_query_tokens` is a whole number, 0 or more; got '8'"),
+        ({"max_shots": -1}, "`max_shots` is a whole number, 0 or more; got -1"),
+        ({"max_shots": None}, "`max_shots` is .* got None"),
+        ({"instruction": None}, "`instruction` is a text; got None"),
+        ({"prompt_frame": "ab"}, "`prompt_frame` is two texts, before and after; got 'ab'"),
+        ({"prompt_frame": ["a", 1]}, "`prompt_frame` is two texts"),
+    ],
+)
+def test_fields_that_cannot_be_are_refused(tokenizer, fields, message):
+    with pytest.raises(ValueError, match=message):
+        EmoIclProcessor(EmoIclFeatureExtractor(), tokenizer, **fields)
+
+
+@pytest.mark.parametrize("token", ["pad_token", "eos_token"])
+def test_a_tokenizer_without_a_token_that_is_needed_is_refused(tokenizer, token):
+    tokenizer = copy.deepcopy(tokenizer)
+    setattr(tokenizer, token, None)
+    with pytest.raises(ValueError, match=f"has no `{token}`"):
+        EmoIclProcessor(EmoIclFeatureExtractor(), tokenizer)
 
 
 @pytest.mark.parametrize("load", [EmoIclProcessor.from_pretrained, AutoProcessor.from_pretrained])

@@ -46,6 +46,8 @@ MODEL_FILES = (
 )
 TOKENIZER_FILES = ("tokenizer*.json", "special_tokens_map.json", "added_tokens.json")
 PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json", *TOKENIZER_FILES)
+# What a processor writes. transformers would do without some of them, or ask for others.
+NEEDED_OF_PROCESSOR = ("processor_config.json", "tokenizer_config.json")
 
 
 def load_pipeline(
@@ -75,6 +77,8 @@ def load_pipeline(
     with naming_damage(checkpoint, *MODEL_FILES):
         refuse_larger(model_class, config, Path(checkpoint))
         model = model_class.from_pretrained(checkpoint, use_safetensors=True, dtype=dtype)
+    if speech_lm:
+        refuse_without_processor(Path(checkpoint))
     with naming_damage(checkpoint, *PROCESSOR_FILES):
         if speech_lm:
             processor = EmoIclProcessor.from_pretrained(checkpoint, trust_remote_code=False)
@@ -228,6 +232,16 @@ def find_pretrained(name: str) -> None:
     # By which client it asks depends on its version.
     except Exception as error:
         raise ValueError(f"{name}: there is no such folder, and the Hub cannot be reached ({error}).") from error
+
+
+def refuse_without_processor(checkpoint: Path) -> None:
+    """Refuses the folder of a model that lies there alone, as the `save_pretrained` of a model leaves it."""
+    absent = [name for name in NEEDED_OF_PROCESSOR if not (checkpoint / name).is_file()]
+    if checkpoint.is_dir() and absent:
+        raise ValueError(
+            f"{checkpoint}: lacks {' and '.join(absent)}, which its processor writes: save that beside the model by "
+            "`processor.save_pretrained(...)`."
+        )
 
 
 def refuse_endless(fields: dict[str, Any]) -> None:

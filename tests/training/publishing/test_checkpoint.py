@@ -86,7 +86,7 @@ def test_a_whole_checkpoint_is_not_called_damaged(checkpoints, arguments, messag
         load_pipeline(checkpoints / "lm", **arguments)
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "processor_config.json"])
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
 def test_a_file_that_is_not_there(copy_of, name):
     folder = copy_of("lm")
     (folder / name).unlink()
@@ -143,6 +143,15 @@ def test_files_that_do_not_fit_together(copy_of):
     folder = copy_of("lm")
     tiny_processor(num_query_tokens=4).save_pretrained(folder)
     with pytest.raises(ValueError, match=r"lm: config.json, .*processor_config.json.* cannot be used: "):
+        load_pipeline(folder)
+
+
+@pytest.mark.parametrize("absent", [["processor_config.json"], ["processor_config.json", "tokenizer_config.json"]])
+def test_a_model_without_its_processor(copy_of, absent):
+    folder = copy_of("lm")
+    for name in absent:
+        (folder / name).unlink()
+    with pytest.raises(ValueError, match=f"lm: lacks {' and '.join(absent)}, which its processor writes"):
         load_pipeline(folder)
 
 
