@@ -32,13 +32,13 @@ Speech emotion recognition that adapts to a person from a few labeled utterances
   emoicl demo                                  see it work on bundled speech, no data needed
   emoicl app                                   a page: enroll a voice, see what that changes
   emoicl predict hello.wav --enroll me.csv     classify your own files
-  emoicl corpus prepare ravdess --source DIR   make tables of a corpus, inspect and split them
+  emoicl corpus prepare ravdess --source ...   make tables of a corpus, inspect and split them
   emoicl pretrain speech-encoder --corpus ...  pretrain the parts of a model from scratch
   emoicl init --speech-encoder NAME ...        compose a model from Hub checkpoints
   emoicl recipe list                           what can be trained
   emoicl train base-emogator                   train a model from a recipe
   emoicl evaluate --corpus test.parquet        measure it on speakers it has never heard
-  emoicl matrix --corpora a.parquet b.parquet  measure several models on several corpora
+  emoicl matrix --corpora a.parquet ...        measure several models on several corpora
   emoicl card CHECKPOINT                       write the model card from what is stored
   emoicl export CHECKPOINT --output my-model   make a folder for the Hub, check it, publish it
   emoicl reproduce --corpus data/mine          train and compare all systems of the paper

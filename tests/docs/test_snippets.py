@@ -1,6 +1,10 @@
 """The snippets of the README and of the documentation run page by page, as a newcomer would type them."""
 
+import argparse
+import ast
 import re
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow
@@ -71,9 +75,47 @@ def test_the_python_snippets_run(page, run_page):
             pytest.fail(f"What must {page.name} print?")
 
 
-def test_the_commands_are_known():
-    text = "".join(snippet for page in PAGES for snippet in snippets(page, "bash"))
-    commands = set(re.findall(r"^emoicl (\w+)", text, flags=re.MULTILINE))
-    assert len(commands) > 10
-    for command in commands:
-        assert f"\n    {command}" in build_parser().format_help()
+def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """A parser and those of its subcommands."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for subcommand in action.choices.values():
+                yield from parsers(subcommand)
+
+
+def commands() -> dict[str, str]:
+    """The command lines that the documentation and the help of each command show, and where."""
+    found = {}
+    for page in PAGES:
+        for snippet in snippets(page, "bash"):
+            # Without a comment behind it.
+            lines = snippet.replace("\\\n", " ").splitlines()
+            found |= {line.partition(" #")[0].strip(): page.name for line in lines}
+    for parser in parsers(build_parser()):
+        for line in f"{parser.description}\n{parser.epilog}".replace("\\\n", " ").splitlines():
+            # What it does stands behind two blanks.
+            found[re.split(r"\s{2,}", line.strip())[0]] = parser.prog
+    # Dots stand for what cannot be shown in a line.
+    return {line: place for line, place in found.items() if line.startswith("emoicl ") and "..." not in line}
+
+
+def test_the_commands_can_be_typed(capsys):
+    lines = commands()
+    assert len(lines) > 80
+    for line, place in lines.items():
+        try:
+            # Of a command that takes fields of a recipe, they are left over.
+            build_parser().parse_known_args(shlex.split(line)[1:])
+        except SystemExit:
+            pytest.fail(f"{place}: {line}: {capsys.readouterr().err.splitlines()[-1]}")
+
+
+def test_the_options_that_messages_name_are_there():
+    known = {option for parser in parsers(build_parser()) for a in parser._actions for option in a.option_strings}
+    for path in [path for folder in ("training", "emoicl") for path in (ROOT / folder).rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Raise):
+                named = re.findall(r"(?<![\w-])--[a-z][a-z-]+", ast.unparse(node))
+                # Stands for any field of a recipe.
+                assert set(named) - {"--field"} <= known, f"{path}, line {node.lineno}"

@@ -134,7 +134,7 @@ class TabularCorpus(OwnCorpus):
         self.columns = {field: columns.get(field, field) for field in REQUIRED + OPTIONAL}
         wanted = {self.columns[field] for field in REQUIRED} | set(columns.values())
         if absent := sorted(wanted - set(names)):
-            raise ValueError(f"{self.source}: lacks the columns {absent}; it has {names}. Name others with --column.")
+            raise ValueError(f"{self.source}: lacks the columns {absent}; it has {names}. Name others with `columns`.")
         there = [field for field in REQUIRED[1:] + OPTIONAL if self.columns[field] in names]
         self.values = {field: self._texts(self.columns[field]) for field in there}
         self.paths = self._paths()
