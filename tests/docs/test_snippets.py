@@ -84,16 +84,21 @@ def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser
                 yield from parsers(subcommand)
 
 
+def joined(text: str) -> str:
+    """A text whose lines are one where a backslash ends them."""
+    return re.sub(r"\s*\\\n\s*", " ", text)
+
+
 def commands() -> dict[str, str]:
     """The command lines that the documentation and the help of each command show, and where."""
     found = {}
     for page in PAGES:
         for snippet in snippets(page, "bash"):
             # Without a comment behind it.
-            lines = snippet.replace("\\\n", " ").splitlines()
+            lines = joined(snippet).splitlines()
             found |= {line.partition(" #")[0].strip(): page.name for line in lines}
     for parser in parsers(build_parser()):
-        for line in f"{parser.description}\n{parser.epilog}".replace("\\\n", " ").splitlines():
+        for line in joined(f"{parser.description}\n{parser.epilog}").splitlines():
             # What it does stands behind two blanks.
             found[re.split(r"\s{2,}", line.strip())[0]] = parser.prog
     # Dots stand for what cannot be shown in a line.
