@@ -509,12 +509,14 @@ class WeightsStage(Stage):
         probe_weight (`float`, *optional*): Weight of the probe.
         prototype_weight (`float`, *optional*): Weight of the prototypes.
         enrolled_share_exponent (`float`, *optional*): Power of the share of enrolled labels, by which they count.
+        enrolled_penalty (`float`, *optional*): What labels with shots lose.
     """
 
     language_model_weight: float | None = None
     probe_weight: float | None = None
     prototype_weight: float | None = None
     enrolled_share_exponent: float | None = None
+    enrolled_penalty: float | None = None
 
     def run(self, context: Context) -> Context:
         speech_lm = context.latest_speech_lm()

@@ -2,6 +2,7 @@ import json
 import re
 import sys
 from dataclasses import asdict, replace
+from inspect import get_annotations
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -15,6 +16,7 @@ from tiny_checkpoints import save_language_model
 from tiny_corpus import MODEL_FIELDS, SIZES, tiny_corpus, tone, write_corpus
 from transformers import AutoProcessor
 
+from emoicl.modeling.configuration_emoicl import EmoIclAdaptationConfig
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
 from emoicl.training.data.corpus import Corpus
 from emoicl.training.evaluation.recognition import CorpusRecognizer
@@ -415,14 +417,13 @@ def test_a_recipe_of_baselines_has_a_report_and_no_model(write, content):
 
 
 def test_parts_are_weighed_anew(write, content):
-    content["stages"]["weights"] = {"type": "weights", "prototype_weight": 0.0}
+    weights = [name for name, hint in get_annotations(EmoIclAdaptationConfig).items() if hint == float | int]
+    content["stages"]["weights"] = {"type": "weights"} | dict.fromkeys(weights, 0.0)
     recipe = load_recipe(write(run=[*content["run"], "weights"]))
     train(recipe)
     model, whole = (Path(recipe.output) / at / "model" / "config.json" for at in (".", "adaptation"))
-    weighed, as_fitted = (
-        json.loads(path.read_text())["adaptation_config"]["prototype_weight"] for path in (model, whole)
-    )
-    assert weighed == 0.0 != as_fitted
+    weighed, as_fitted = (json.loads(path.read_text())["adaptation_config"] for path in (model, whole))
+    assert all(weighed[name] == 0.0 != as_fitted[name] for name in weights)
 
 
 def test_a_recipe_without_tests(write):
