@@ -3,7 +3,6 @@
 import math
 import numbers
 import os
-import types
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -68,8 +67,8 @@ class EmoIclBasePipeline(ChunkPipeline):
             if not audio:
                 return []
             audio = list(named_requests(audio))
-        elif isinstance(audio, types.GeneratorType):
-            # A generator again: that is how transformers tells a stream.
+        elif isinstance(audio, Iterator) and not hasattr(audio, "read"):
+            # A generator: that is how transformers tells a stream.
             audio = named_requests(audio)
         elif (column := column_of(audio)) is not None:
             answers = super().__call__(named_requests(encoded_column(*column)), **kwargs)

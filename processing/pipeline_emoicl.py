@@ -78,7 +78,7 @@ class EmoIclPipeline(EmoIclBasePipeline):
                 The utterances, in any form that [`decode_audio`] reads, or dictionaries `{"audio": ...,
                 "enrollment": ...}` or `{"audio": ..., "profile": ...}` for utterances of different speakers. A row of
                 a data set is one of an utterance. A `datasets.Dataset` with the column `audio` is streamed, with a
-                progress bar, and so is a generator or a [`~transformers.pipelines.pt_utils.KeyDataset`]: the answers
+                progress bar, and so is an iterator or a [`~transformers.pipelines.pt_utils.KeyDataset`]: the answers
                 come one by one.
             enrollment (`list[dict]`, *optional*):
                 Utterances `{"audio": ..., "label": ...}` of the speaker, or rows of a data set with "audio" and

@@ -99,8 +99,9 @@ def test_an_empty_list_has_no_answers(recognizer):
     assert recognizer([], enrollment=ENROLLMENT) == []
 
 
-def test_generators_are_streamed(recognizer):
-    answers = recognizer((target for target in TARGETS), enrollment=ENROLLMENT, batch_size=2)
+@pytest.mark.parametrize("targets", [(target for target in TARGETS), iter(TARGETS), map(np.copy, TARGETS)])
+def test_iterators_are_streamed(recognizer, targets):
+    answers = recognizer(targets, enrollment=ENROLLMENT, batch_size=2)
     for answer, target in zip(answers, TARGETS, strict=True):
         assert_same(answer, recognizer(target, enrollment=ENROLLMENT))
 

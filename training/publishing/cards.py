@@ -98,6 +98,7 @@ def checkpoint_card(checkpoint: str | Path, repo_id: str | None = None, beside: 
         # What is made for the Hub has the code beside the weights.
         carries_code=repo_id is not None or hasattr(config, "custom_pipelines"),
         is_speech_lm=config.model_type == "emoicl",
+        is_encoder_decoder=config.model_type == "emoicl" and config.text_config.is_encoder_decoder,
         enrolled=labels if config.model_type == "emoicl" else config.enrollment_labels or [],
         parts=describe_parts(config, checkpoint),
         storage=describe_storage(checkpoint),

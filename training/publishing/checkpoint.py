@@ -296,17 +296,21 @@ def describe_parts(config: ModelConfig, checkpoint: Path) -> list[tuple[str, str
 
 def speech_lm_parts(config: EmoIclConfig) -> dict[str, tuple[str, str]]:
     """Names and descriptions of what a speech language model has above its speech encoder."""
-    text = config.text_config
+    text, voice_size = config.text_config, config.adaptation_config.size if config.adaptation_config else None
     return {
         "qformer": (
             "Q-Former",
             f"{config.qformer_config.num_hidden_layers} layers, {config.qformer_config.hidden_size}-d, "
             f"{config.num_query_tokens} query tokens for an utterance",
         ),
+        "voice_token": (
+            "voice token",
+            f"a linear map of {config.voice_token_size or voice_size} dimensions of the voice embedding",
+        ),
         "language_model": ("language model", ", ".join([text.model_type, *describe_layers(text)])),
         "adaptation": (
             "speaker adaptation",
-            f"voice embeddings of {config.adaptation_config.size} dimensions" if config.adaptation_config else "",
+            f"voice embeddings of {voice_size} dimensions",
         ),
     }
 

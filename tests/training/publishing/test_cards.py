@@ -10,7 +10,8 @@ import yaml
 from bundled_models import needs_bundled
 from huggingface_hub import ModelCard, parse_eval_result_entries
 from tiny import LABELS
-from tiny_corpus import tone
+from tiny_checkpoints import save_language_model
+from tiny_corpus import compose_tiny, tone
 from transformers import TrainerState
 
 from emoicl.bundled import BUNDLED_MODELS, SPEECH_MODEL
@@ -403,6 +404,13 @@ def test_classifiers_have_cards(whisper, tmp_path, monkeypatch, enrollment_label
     check_pattern(card, [title for title in SECTIONS if title not in absent])
     run_snippets(card, tmp_path, monkeypatch)
     assert len(capsys.readouterr().out.splitlines()) == (2 if enrollment_labels else 1)
+
+
+def test_the_form_of_a_language_model_is_told(checkpoint, whisper, tmp_path):
+    assert "the prompt of an encoder-decoder language model" in checkpoint_card(checkpoint)
+    language_model = save_language_model("llama", tmp_path / "language_model", LABELS)
+    save_checkpoint(*compose_tiny(whisper, language_model=str(language_model), text=None), tmp_path / "model")
+    assert "the prompt of a decoder-only language model" in checkpoint_card(tmp_path / "model")
 
 
 def test_folders_that_are_no_checkpoint(tmp_path):
