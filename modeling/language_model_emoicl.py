@@ -21,10 +21,11 @@ from transformers import (
     EncoderDecoderCache,
     PreTrainedConfig,
 )
+from transformers.cache_utils import DynamicLayer
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2SeqModelOutput
 
 from .prompt_emoicl import IGNORED, additive_mask, check_positions, num_tokens_after_enrollment
-from .shared_attention_emoicl import PREFIX_TYPES, SHARING_TYPES
+from .shared_attention_emoicl import SHARING_TYPES, following
 
 
 @dataclass
@@ -57,7 +58,7 @@ class EmoIclPrefix:
         return sum(part.nbytes for part in kept + ([] if self.encoded is None else [self.encoded]))
 
     def to_cache(self, batch_size: int) -> DynamicCache:
-        """A cache with the prefix of each prompt, which grows without changing this."""
+        """A cache that begins with the prefix of each prompt, and grows without changing this."""
         return self._cache_of(self.keys_and_values, batch_size)
 
     def to_decoder_cache(self, batch_size: int) -> EncoderDecoderCache:
@@ -68,8 +69,48 @@ class EmoIclPrefix:
         return cache
 
     def _cache_of(self, layers: list[tuple[torch.Tensor, torch.Tensor]], batch_size: int) -> DynamicCache:
-        rows = self.rows.expand(batch_size)
-        return DynamicCache([(keys[rows], values[rows]) for keys, values in layers])
+        cache, rows = DynamicCache(), self.rows.expand(batch_size)
+        cache.layers.extend(PrefixLayer(keys, values, rows) for keys, values in layers)
+        return cache
+
+
+class PrefixLayer(DynamicLayer):
+    """
+    A layer of a cache that holds what prompts begin with once for all of them, and beside it what follows in each.
+    Only the layer that is at work has them end to end.
+
+    Args:
+        keys, values (`torch.Tensor` of shape `(num_prefixes, num_heads, prefix_length, head_size)`): Of the prefixes.
+        rows (`torch.Tensor` of shape `(batch_size,)`): Which of them each prompt begins with.
+    """
+
+    is_croppable = False
+
+    def __init__(self, keys: torch.Tensor, values: torch.Tensor, rows: torch.Tensor):
+        super().__init__()
+        self.lazy_initialization(keys, values)
+        self.prefixes, self.rows = (keys, values), rows
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        follows = super().update(key_states, value_states)
+        keys, values = (
+            torch.cat([of_rows(prefixes, self.rows), part], dim=-2)
+            for prefixes, part in zip(self.prefixes, follows, strict=True)
+        )
+        return keys, values
+
+    def get_seq_length(self) -> int:
+        return self.prefixes[0].shape[-2] + super().get_seq_length()
+
+    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
+        super().reorder_cache(beam_idx)
+        self.rows = self.rows[beam_idx]
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        super().batch_repeat_interleave(repeats)
+        self.rows = self.rows.repeat_interleave(repeats)
 
 
 class PromptedEncoderDecoder:
@@ -96,10 +137,10 @@ class PromptedEncoderDecoder:
         encoder = self.model.get_encoder()
         if prefix is None:
             return encoder(inputs_embeds=prompt, attention_mask=attention_mask, return_dict=True, **recorded)
-        cache, follows = after_prefix(prompt, prefix)
+        cache = prefix.to_cache(len(prompt))
         length = cache.get_seq_length()
         output = encoder(
-            inputs_embeds=follows,
+            inputs_embeds=following(encoder, prompt, length),
             attention_mask=attention_mask[:, :, length:],
             position_ids=torch.arange(length, prompt.shape[1], device=prompt.device)[None],
             encoder_cache=cache,
@@ -107,7 +148,8 @@ class PromptedEncoderDecoder:
             **recorded,
         )
         of_prefixes: Any = prefix.encoded
-        hidden = torch.cat([of_prefixes[prefix.rows.expand(len(prompt))], output.last_hidden_state], dim=1)
+        of_prompts = of_rows(of_prefixes, prefix.rows.expand(len(prompt)))
+        hidden = torch.cat([of_prompts, output.last_hidden_state], dim=1)
         return BaseModelOutput(hidden, output.hidden_states, output.attentions)
 
     def encode_prefix(
@@ -118,7 +160,7 @@ class PromptedEncoderDecoder:
         starts = (sequence_ids == 1).int().argmax(1)
         length = int(starts[0])
         sees_target = attention_mask.dim() == 2
-        if sees_target or self.model.config.model_type not in PREFIX_TYPES or not length or (starts != length).any():
+        if sees_target or self.model.config.model_type not in SHARING_TYPES or not length or (starts != length).any():
             return None
         prompt, mask = prompt[:, :length], attention_mask[:, :, :length, :length]
         first, rows = alike(prompt * (mask[:, 0, -1, :, None] == 0))
@@ -417,6 +459,11 @@ def alike(prompts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Prompts are alike where their embeddings are: the first of each kind, and which kind each of them is."""
     distinct, rows = prompts.detach().flatten(1).unique(dim=0, return_inverse=True)
     return torch.stack([(rows == i).nonzero()[0, 0] for i in range(len(distinct))]), rows
+
+
+def of_rows(prefixes: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """The prefix of each row; without a copy if there is one prefix."""
+    return prefixes.expand(len(rows), *prefixes.shape[1:]) if len(prefixes) == 1 else prefixes[rows]
 
 
 def keys_and_values_of(cache: DynamicCache) -> list[tuple[torch.Tensor, torch.Tensor]]:

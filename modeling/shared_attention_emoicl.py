@@ -6,6 +6,7 @@ prompt for each label. Hooks of the layers' attention pass it on. They hold noth
 
 from typing import Any
 
+import torch
 from torch import nn
 
 
@@ -13,8 +14,6 @@ from torch import nn
 SELF_ATTENTION = ("SelfAttention", "self_attn")
 CROSS_ATTENTION = ("EncDecAttention", "encoder_attn", "cross_attn")
 SHARING_TYPES = ("bart", "mbart", "mt5", "t5", "t5gemma", "umt5")
-# Those whose encoder can read on from a prefix: positions in it are relative, or can be given.
-PREFIX_TYPES = ("mt5", "t5", "t5gemma", "umt5")
 
 
 def share_attention(language_model: Any) -> None:
@@ -27,14 +26,16 @@ def share_attention(language_model: Any) -> None:
     """
     if language_model.config.model_type not in SHARING_TYPES:
         return
-    for module in attention_modules(language_model.get_encoder(), SELF_ATTENTION):
+    for number, module in enumerate(attention_modules(language_model.get_encoder(), SELF_ATTENTION)):
+        # By which it finds its part of a cache; that of mBART has none.
+        module.layer_idx = number
         module.register_forward_pre_hook(take_cache, with_kwargs=True)
     for module in attention_modules(language_model.get_decoder(), CROSS_ATTENTION):
         module.register_forward_pre_hook(join_rows, with_kwargs=True)
         module.register_forward_hook(part_rows, with_kwargs=True)
 
 
-def attention_modules(stack: nn.Module, names: tuple[str, ...]) -> list[nn.Module]:
+def attention_modules(stack: nn.Module, names: tuple[str, ...]) -> list[Any]:
     """Those of the attention modules of an encoder or decoder that are called so."""
     return [module for name, module in stack.named_modules() if name.rpartition(".")[2] in names]
 
@@ -43,6 +44,16 @@ def take_cache(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[
     """Layers of an encoder hand all that they do not know on to their attention."""
     cache = kwargs.pop("encoder_cache", None)
     return args, kwargs if cache is None else kwargs | {"past_key_values": cache}
+
+
+def following(encoder: Any, prompt: torch.Tensor, length: int) -> torch.Tensor:
+    """What stands in prompts `(batch_size, prompt_length, hidden_size)` after so many tokens, for an encoder to read
+    on there. One that has a table of positions counts from the first token that it is given."""
+    follows = prompt[:, length:]
+    positions = getattr(encoder, "embed_positions", None)
+    if positions is None:
+        return follows
+    return follows + (positions(prompt[..., -1])[:, length:] - positions(follows[..., -1]))
 
 
 def join_rows(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
@@ -58,4 +69,4 @@ def part_rows(module: nn.Module, args: tuple, kwargs: dict[str, Any], output: tu
     return output[0].unflatten(1, (-1, kwargs["num_steps"])).flatten(0, 1), *output[1:]
 
 
-__all__ = ["PREFIX_TYPES", "SHARING_TYPES", "share_attention"]
+__all__ = ["SHARING_TYPES", "following", "share_attention"]

@@ -103,6 +103,26 @@ def test_a_prefix_that_is_kept_answers_the_same_and_is_not_read_again(model):
 
 
 @torch.no_grad()
+def test_a_cache_holds_a_prefix_once_whatever_follows_on_it(model):
+    prefix = model.encode_prefix(**prompt_of(dict(one_speaker()), 0))
+    keys = prefix.keys_and_values[0][0]
+    cache = prefix.to_cache(2)
+    follows = torch.randn(2, *keys.shape[1:2], 3, keys.shape[3])
+    assert cache.get_seq_length() == keys.shape[2] == 11
+    read, _ = cache.update(follows, follows, 0)
+    assert read.equal(torch.cat([keys.expand(2, -1, -1, -1), follows], dim=2))
+    cache.layers = cache.layers[:1]
+    cache.batch_repeat_interleave(3)
+    cache.reorder_cache(torch.tensor([0, 0, 1, 3, 3, 4]))
+    step = torch.randn(6, *keys.shape[1:2], 1, keys.shape[3])
+    read, _ = cache.update(step, step, 0)
+    assert read.equal(torch.cat([keys.expand(6, -1, -1, -1), follows[[0, 0, 0, 1, 1, 1]], step], dim=2))
+    assert cache.get_seq_length() == 11 + 3 + 1
+    layer = cache.layers[0]
+    assert layer.keys.shape[2] == 3 + 1 and layer.prefixes[0] is keys
+
+
+@torch.no_grad()
 def test_generation_reads_the_prompt_once_and_then_token_by_token(model):
     batch = tiny_batch()
     asked: Any = {"num_beams": 4, "max_new_tokens": 5, "min_new_tokens": 5}
