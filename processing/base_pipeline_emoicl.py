@@ -236,7 +236,8 @@ class EmoIclBasePipeline(ChunkPipeline):
 
     def _forward(self, input_tensors, **parameters):
         # A trainer leaves the model in training mode.
-        self.model.eval()
+        if self.model.training:
+            self.model.eval()
         if isinstance(input_tensors["is_last"], list):  # several inputs in a batch
             episodes = [
                 dict(zip(input_tensors, values, strict=True)) for values in zip(*input_tensors.values(), strict=True)

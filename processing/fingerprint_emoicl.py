@@ -39,7 +39,7 @@ def fingerprint(waveform: np.ndarray) -> str:
     padded = np.pad(waveform, WINDOW // 2).astype(np.float64)
     frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP] * np.hanning(WINDOW)
     edges = np.searchsorted(np.fft.rfftfreq(WINDOW), np.geomspace(LOW, HIGH, NUM_BANDS + 1))
-    powers = np.add.reduceat(np.square(np.abs(np.fft.rfft(frames))), edges, axis=1)[:, :NUM_BANDS]
+    powers = np.add.reduceat(np.square(np.abs(np.fft.rfft(frames)[:, : edges[-1]])), edges[:-1], axis=1)
     total = powers.sum(axis=1)
     loud = np.flatnonzero(total >= total.max() * 10 ** (-FLOOR / 10))
     levels = np.log(powers[loud[0] : loud[-1] + 1] + powers.max() * FAINT + np.finfo(np.float64).tiny)

@@ -169,7 +169,7 @@ class EmoIclPipeline(EmoIclBasePipeline):
         labels = self.processor.match_enrollment_labels([shot.label for shot in shots], candidates)
         self.model.eval()
         with self.device_placement(), torch.no_grad():
-            embeddings = {name: tensor.cpu() for name, tensor in self._embed(shots).items()}
+            embeddings = {name: tensor.cpu() for name, tensor in self._embed(shots, self.model_identity).items()}
         digests, fingerprints = [shot.digest for shot in shots], [shot.fingerprint for shot in shots]
         return SpeakerProfile(self.model_identity, labels, digests, embeddings, fingerprints)
 
@@ -235,7 +235,8 @@ class EmoIclPipeline(EmoIclBasePipeline):
         # Prompts are built here, not in `preprocess`, because it is here that a batch is together: the utterances its
         # targets share are encoded once.
         utterances, index = index_utterances([[*episode["enrollment"], episode["target"]] for episode in episodes])
-        embeddings = self._embed(utterances)
+        identity = self.model_identity
+        embeddings = self._embed(utterances, identity)
         targets = {}
         if self.tells_familiarity:
             familiarity = self.model.get_familiarity(embeddings["voice_embeds"])
@@ -244,7 +245,9 @@ class EmoIclPipeline(EmoIclBasePipeline):
         labels = [labels_of(episode["enrollment"], episode["profile"]) for episode in episodes]
         prompts = self.processor.build_prompts(index, labels, candidate_labels).to(self.device)
         candidates = candidate_labels or self.processor.candidate_labels
-        prefix = self._prefix_of([episode["profile"] for episode in episodes], candidates, prompts, embeddings)
+        profiles = [episode["profile"] for episode in episodes]
+        read_for = (identity, (self.processor.instruction, *self.processor.prompt_frame, *candidates), self.device)
+        prefix = self._prefix_of(profiles, read_for, prompts, embeddings)
         inputs = {**prompts, **embeddings, "prefix": prefix}
         if decoding == "beam":
             output = self.model.generate(**inputs, return_dict_in_generate=True, output_scores=True)
@@ -252,14 +255,13 @@ class EmoIclPipeline(EmoIclBasePipeline):
         label_ids = self.processor.label_ids(candidates, candidates)
         return {"scores": self.model.score_labels(label_ids.to(self.device), **inputs), **targets}
 
-    def _prefix_of(self, profiles: list, candidates: list[str], prompts: Mapping, embeddings: Mapping) -> Any:
+    def _prefix_of(self, profiles: list, read_for: tuple, prompts: Mapping, embeddings: Mapping) -> Any:
         """What the language model has read of the profile that all prompts of a batch begin with, if it is one and the
-        language model keeps that. It is read when the profile is first used, and kept with it."""
+        language model keeps that. It is read when the profile is first used, and kept with it, with all that it was
+        read for."""
         profile = profiles[0]
         if profile is None or any(other is not profile for other in profiles):
             return None
-        text = (self.processor.instruction, *self.processor.prompt_frame, *candidates)
-        read_for = (self.model_identity, text, self.device)
         # Looked at once: another thread may ask about the same profile with other candidates.
         prefix = profile.prefix
         if prefix is None or prefix[0] != read_for:
@@ -267,9 +269,8 @@ class EmoIclPipeline(EmoIclBasePipeline):
             profile.prefix = prefix = read_for, self.model.encode_prefix(**first, **embeddings)
         return prefix[1]
 
-    def _embed(self, utterances: list[Utterance]) -> dict[str, torch.Tensor]:
+    def _embed(self, utterances: list[Utterance], model: ModelIdentity) -> dict[str, torch.Tensor]:
         """What the model makes of utterances, a row for each: those that it has not met before are encoded."""
-        model = self.model_identity
         new = [utterance for utterance in utterances if utterance.encoded is None or utterance.encoded[0] is not model]
         if new:
             features = self.feature_extractor.extract([utterance.waveform for utterance in new])

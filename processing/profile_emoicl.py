@@ -5,7 +5,7 @@ import json
 import os
 import stat
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -288,9 +288,14 @@ class ModelIdentity:
         return fingerprint_model(self._model, self._feature_extractor)
 
     def _count_changes(self) -> list[tuple]:
+        # Each answer asks for it, and `modules` and `parameters` would take longer than all this.
+        modules: list[Any] = [self._model]
+        for module in modules:
+            modules += filter(None, module._modules.values())
+        weights = [weight for module in modules for weight in module._parameters.values() if weight is not None]
         # Torch counts the changes of a tensor.
-        weights = [(id(weight), weight._version, weight.dtype) for weight in self._model.parameters()]
-        return weights + switches_of_adapters(self._model)
+        changes = [(id(weight), weight._version, weight.dtype) for weight in weights]
+        return changes + switches_of_adapters(modules)
 
     def __deepcopy__(self, memo: dict) -> "ModelIdentity":
         # A copy of a profile is of the same model.
@@ -321,15 +326,15 @@ def fingerprint_model(model: PreTrainedModel, feature_extractor: EmoIclFeatureEx
         "features": feature_extractor.to_dict(),
     }
     settings = {part: {k: v for k, v in of.items() if k not in BOOKKEEPING} for part, of in settings.items()}
-    if switches := switches_of_adapters(model):
+    if switches := switches_of_adapters(model.modules()):
         settings["adapters"] = {"switches": switches}
     return digest_weights(model, settings)
 
 
-def switches_of_adapters(model: torch.nn.Module) -> list[tuple]:
+def switches_of_adapters(modules: Iterable[torch.nn.Module]) -> list[tuple]:
     """Of each layer with low-rank adapters of peft, whether they are off and which of them count: with the same
     weights, what a model answers hangs on it."""
-    layers: list[Any] = list(model.modules())
+    layers: Iterable[Any] = modules
     return [
         (layer.disable_adapters, *layer.active_adapters)
         for layer in layers
