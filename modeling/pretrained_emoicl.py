@@ -64,10 +64,7 @@ class EmoIclPreTrainedModel(PreTrainedModel):
                 )
         # Loading makes all parameters anew, trainable.
         model.freeze_speech_encoder()
-        for layer in model.modules():
-            if hasattr(layer, "support_avx512bf16_for_cpu"):
-                # Weights that bitsandbytes (0.50) packs at the first answer take no gradients, and are saved wrongly.
-                layer.support_avx512bf16_for_cpu = False
+        never_pack(model)
         return (model, info) if output_loading_info else model
 
     def load_adapter(self, *args: Any, load_config: Any = None, **kwargs: Any) -> Any:
@@ -172,6 +169,14 @@ class EmoIclPreTrainedModel(PreTrainedModel):
         )
 
 
+def never_pack(model: torch.nn.Module) -> None:
+    """Leaves the weights of 4 bits of a model in the order in which they are saved. Those that bitsandbytes (0.50)
+    packs at the first answer take no gradients, and are saved wrongly."""
+    for layer in model.modules():
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def damaged_weights(folder: str | os.PathLike) -> list[str]:
     """Names of the files in a folder that should hold weights, but cannot be read."""
     damaged = []
@@ -194,4 +199,4 @@ def check_inputs(holds: torch.Tensor, message: Callable[[], str]) -> None:
         raise ValueError(message())
 
 
-__all__ = ["EmoIclPreTrainedModel", "check_inputs"]
+__all__ = ["EmoIclPreTrainedModel", "check_inputs", "never_pack"]

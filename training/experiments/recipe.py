@@ -97,7 +97,8 @@ class Recipe:
         language_model (`str`, *optional*): Hub name or folder of a pretrained one, by default a T5 from scratch.
         lora (`dict`): Low-rank adapters that meta_icl and made_up_speakers train in place of the weights of a
             pretrained language model, such as `{r: 16, lora_alpha: 32}`: fields of `LoraConfig` of peft (extra
-            `lora`). Without `target_modules` they are of all its linear layers but the head.
+            `lora`). Without `target_modules` they are of all its linear layers but the head. `load_in_4bit: true`
+            beside them trains them on weights of 4 bits (QLoRA; extra `quantized`).
         trim_silence (`float`, *optional*): Field of [`EmoIclFeatureExtractor`]; by default nothing is cut.
         level (`float`, *optional*): The same; by default an utterance is as loud as it was recorded.
         augmented_copies (`int`, defaults to 0): How many copies of each training speaker, as if another person had

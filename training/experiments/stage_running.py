@@ -6,7 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 from accelerate import PartialState
@@ -17,7 +17,7 @@ from emoicl.training.data.writing import explain_full_disk, write_aside
 from emoicl.training.publishing.provenance import carry_provenance
 from emoicl.training.systems.checkpoints import ResumableTrainer, take_up
 from emoicl.training.systems.log_progress import LogProgress
-from emoicl.training.systems.lora import add_adapters
+from emoicl.training.systems.lora import adapt
 from emoicl.training.systems.sharding import whole_weights
 
 
@@ -76,7 +76,7 @@ def run_stage(
             interrupted.
         lora (`Mapping`, *optional*):
             Low-rank adapters to train in place of the weights of a speech language model's language model, see
-            [`add_adapters`]. Checkpoints have them beside the weights, and the finished model has them merged.
+            [`adapt`]. Checkpoints have them beside the weights, and the finished model has them merged.
 
     Returns:
         `PreTrainedModel`: The model at its best checkpoint, as read from `stage_dir/model`, beside its processor.
@@ -92,16 +92,16 @@ def run_stage(
             take_start(stage_dir / START_NAME, model, start)
         # Before the lock, because it tells accelerate which of several processes this is.
         trainer = make_trainer(model)
-        adapters = None
+        merge = None
         if lora:
             # They begin alike, whether the run was interrupted before or not.
             set_seed(trainer.args.seed)
-            adapters = add_adapters(cast(Any, model).model.language_model, lora)
+            merge = adapt(model, lora, torch.bfloat16 if trainer.args.bf16 else model.dtype)
         with sole_run(stage_dir), explain_full_disk(stage_dir):
             train_stage(stage_dir, trainer)
             with whole_weights(model):
-                if adapters is not None:
-                    adapters.merge_and_unload()
+                if merge is not None:
+                    merge()
                 if trainer.is_world_process_zero():
                     keep_model(finished, model, trainer.processing_class)
                     shutil.rmtree(stage_dir / START_NAME, ignore_errors=True)

@@ -176,7 +176,13 @@ def test_adapters_are_trained_in_place_of_the_language_model(write, content, rea
     assert re.search(r"lora_r.*2", (folder / "README.md").read_text())
 
 
-def test_an_interrupted_training_of_adapters_ends_as_if_it_had_not_been(write, reader, lora, monkeypatch, tmp_path):
+@pytest.mark.parametrize("in_4_bits", [False, True])
+def test_an_interrupted_training_of_adapters_ends_as_if_it_had_not_been(
+    write, reader, lora, monkeypatch, tmp_path, in_4_bits
+):
+    if in_4_bits:
+        pytest.importorskip("bitsandbytes")
+        lora[0]["lora"]["load_in_4bit"] = True
     made_up = reader["stages"]["made_up"] | {"max_steps": 4, "load_best_model_at_end": False}
     stages = reader["stages"] | {"made_up": made_up}
     recipes = [
@@ -203,6 +209,7 @@ def test_an_interrupted_training_of_adapters_ends_as_if_it_had_not_been(write, r
     assert seen == [0, 0, 1, 2, 2, 3]
     one, other = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("whole", "interrupted"))
     torch.testing.assert_close(other, one, rtol=0, atol=0)
+    assert all(weight.dtype == torch.float32 for weight in one.values())
 
 
 @pytest.mark.parametrize(
@@ -224,6 +231,15 @@ def test_adapters_without_peft(write, lora, monkeypatch):
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(ValueError, match=re.escape('`lora` needs peft, which is missing: pip install "emoicl[lora]"')):
         load_recipe(write(**lora[0]))
+
+
+def test_adapters_of_weights_in_4_bits_without_bitsandbytes(write, lora, monkeypatch):
+    monkeypatch.setattr("emoicl.training.systems.lora.is_bitsandbytes_available", lambda: False)
+    message = re.escape(
+        '`lora.load_in_4bit` needs bitsandbytes, which is missing: pip install "emoicl[lora,quantized]"'
+    )
+    with pytest.raises(ValueError, match=message):
+        train(load_recipe(write(**lora[0]), {"lora.load_in_4bit": True}))
 
 
 def test_made_up_speakers_and_an_adaptation(write, reader, tmp_path):

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import LABELS
+from tiny import LABELS, label_ids, tiny_batch, tiny_model
 from tiny_checkpoints import save_language_model
 from tiny_corpus import MODEL_FIELDS, SIZES, compose_tiny
 from torch.testing import assert_close
@@ -16,6 +16,7 @@ from emoicl.training.data.features import FeatureCache
 from emoicl.training.episodes.episodes import EpisodeDataset
 from emoicl.training.evaluation.recognition import SpeechLmRecognizer
 from emoicl.training.systems.composition import compose
+from emoicl.training.systems.lora import adapt
 from emoicl.training.systems.meta_icl_config import MetaIclTrainingArguments
 from emoicl.training.systems.meta_icl_trainer import MetaIclTrainer
 
@@ -139,6 +140,29 @@ def test_an_adapter_reloads_and_merges_into_a_plain_checkpoint(make_trainer, bas
     assert tied == plain.config.text_config.tie_word_embeddings
     torch.testing.assert_close(probabilities(plain, trainer, corpus), adapted, rtol=1e-3, atol=1e-15)
     torch.testing.assert_close(probabilities(plain, trainer, corpus, "beam"), written, rtol=1e-3, atol=1e-15)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("text", ["llama", "t5"])
+def test_adapters_of_weights_in_4_bits_are_merged_into_what_these_stand_for(text):
+    bitsandbytes = pytest.importorskip("bitsandbytes")
+    torch.manual_seed(0)
+    model, candidates = tiny_model(text=text), label_ids([10, 1], [11, 12, 1], [13, 1])
+
+    def answers() -> tuple[torch.Tensor, set[type]]:
+        kinds = {type(layer) for layer in model.model.language_model.modules()}
+        return model.score_labels(candidates, **tiny_batch()), kinds
+
+    (full, kinds), lora = answers(), {"r": 2, "init_lora_weights": False}
+    merge = adapt(model, lora | {"load_in_4bit": True}, torch.float32)
+    trained = {name for name, weight in model.model.language_model.named_parameters() if weight.requires_grad}
+    adapted, adapted_kinds = answers()
+    assert trained and all("lora_" in name for name in trained)
+    assert bitsandbytes.nn.Linear4bit in adapted_kinds and (adapted - full).abs().max() > 1e-3
+    merge()
+    merged, merged_kinds = answers()
+    assert_close(merged, adapted, atol=1e-4, rtol=1e-4)
+    assert merged_kinds == kinds
 
 
 @pytest.mark.parametrize("composed_base", ["llama", "gemma3_text"], indirect=True)
