@@ -90,6 +90,8 @@ def log_to_stderr() -> Iterator[None]:
         from transformers.utils import logging as transformers_logging
 
         transformers_logging.disable_progress_bar()
+    # transformers imports peft for trainers, and that bitsandbytes, which tells what it lacks for weights of 4 bits.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     logger = logging.getLogger("emoicl")
     handler = logging.StreamHandler()
     logger.addHandler(handler)

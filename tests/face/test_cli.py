@@ -105,6 +105,12 @@ def test_the_log_is_shown_once(capsys):
         assert capsys.readouterr().err == "Said once.\n"
 
 
+def test_what_bitsandbytes_lacks_is_nothing_where_nothing_is_quantized(capsys):
+    with log_to_stderr():
+        logging.getLogger("bitsandbytes.backends.cpu.ops").warning("Failed to load CPU gemm_4bit_forward")
+    assert capsys.readouterr().err == ""
+
+
 def test_a_command_line_is_parsed_without_torch():
     script = """
 import sys
