@@ -6,7 +6,8 @@ from pathlib import Path
 
 EPILOG = """\
 A TABLE is parquet, JSONL or CSV with the columns audio, emotion and speaker_id; corpus, source_id, sentence_id and
-text are used if they are there. A FOLDER is a prepared corpus, or holds tables.
+text are used if they are there, or a data set of the Hub with such columns and its split, as user/name:test. A FOLDER
+is a prepared corpus, or holds tables.
 
   emoicl corpus inspect data/ravdess                       print what is found
   emoicl corpus inspect data/ravdess --output inspection   and write it, complete, with plots
@@ -33,7 +34,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="find what is wrong with tables",
         epilog=EPILOG,
     )
-    parser.add_argument("tables", nargs="+", type=Path, metavar="TABLE_OR_FOLDER", help="finished tables")
+    parser.add_argument("tables", nargs="+", metavar="TABLE_OR_FOLDER", help="finished tables")
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder for report.md, report.json and plots")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that decode (default: 1)")
     parser.set_defaults(run=run)

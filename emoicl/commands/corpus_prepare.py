@@ -27,12 +27,12 @@ the command without --num-shards and --shard goes on from there.
   emoicl corpus prepare iemocap --source IEMOCAP --output data/iemocap --num-shards 4 --shard 0
 
 NAME generic is for your own: a CSV, JSON or parquet table with the columns audio, emotion and speaker_id (or others,
-named with --columns), a folder for each speaker, or a data set of the Hub. Labels stay as they are, in lower case,
-unless --map-labels maps them:
+named with --columns), a folder for each speaker, or a data set of the Hub and its split. Labels stay as they are, in
+lower case, unless --map-labels maps them:
 
   emoicl corpus prepare generic --source mine.csv --output data/mine --columns emotion=mood --map-labels happy=joy
   emoicl corpus prepare generic --source recordings --pattern "{speaker_id}/{emotion}_{take}" --output data/mine
-  emoicl corpus prepare generic --hub-dataset someone/speech --columns speaker_id=who --output data/theirs
+  emoicl corpus prepare generic --source someone/speech:train --columns speaker_id=who --output data/theirs
 """
 
 
@@ -43,7 +43,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         epilog=EPILOG,
     )
     parser.add_argument("name", metavar="NAME", help="which data set, or generic")
-    parser.add_argument("--source", type=Path, metavar="DIR", help="its folder (generic: or its table)")
+    parser.add_argument("--source", metavar="DIR", help="its folder (generic: or its table, or its Hub name)")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument("--format", choices=["parquet", "jsonl"], default="parquet", help="default: parquet")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="threads that read and write (default: 1)")
@@ -51,8 +51,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--num-shards", type=int, default=1, metavar="N", help="read only one of N parts of the clips")
     parser.add_argument("--shard", type=int, default=0, metavar="I", help="which part, from 0 (default: 0)")
     generic = parser.add_argument_group("only for generic")
-    generic.add_argument("--hub-dataset", metavar="NAME", help="a data set of the Hub in place of --source")
-    generic.add_argument("--split", default="train", help="of the Hub data set (default: train)")
     generic.add_argument("--columns", nargs="+", default=[], metavar="OURS=THEIRS", help="where columns are found")
     generic.add_argument("--map-labels", nargs="+", default=[], metavar="THEIRS=OURS", help="what labels are called")
     generic.add_argument("--pattern", help="of paths in a folder (default: {speaker_id}/{emotion}/*)")
@@ -93,23 +91,25 @@ def run(options: argparse.Namespace) -> None:
 def open_generic(options: argparse.Namespace) -> "CorpusReader":
     """The reader of a table, a folder or a data set of the Hub."""
     from emoicl.training.corpora.generic import FOLDER_PATTERN, HubDataset, OwnTable, SpeakerFolders
+    from emoicl.training.data.table_sources import is_hub_name, load_from_hub
 
-    if (options.source is None) == (options.hub_dataset is None):
-        raise ValueError("generic takes either --source or --hub-dataset.")
+    source = options.source
+    if source is None:
+        raise ValueError("--source: where is it? A table, a folder, or a data set of the Hub (user/name:split).")
+    is_on_hub = is_hub_name(source)
+    path = Path(source.partition(":")[0] if is_on_hub else source)
     fields = {
-        "name": options.corpus_name or (options.hub_dataset or options.source.stem).rpartition("/")[2].lower(),
+        "name": options.corpus_name or (path.name if is_on_hub else path.stem).lower(),
         "labels": parse_pairs("--map-labels", options.map_labels),
         "license": options.license,
         "languages": options.languages,
     }
     columns = parse_pairs("--columns", options.columns)
-    if options.hub_dataset:
-        from emoicl.training.data.sources import load_from_hub
-
-        return HubDataset(load_from_hub(options.hub_dataset, options.split), columns=columns, **fields)
-    if options.source.is_dir():
-        return SpeakerFolders(options.source, pattern=options.pattern or FOLDER_PATTERN, **fields)
-    return OwnTable(options.source, columns=columns, **fields)
+    if is_on_hub:
+        return HubDataset(load_from_hub(source), columns=columns, **fields)
+    if path.is_dir():
+        return SpeakerFolders(path, pattern=options.pattern or FOLDER_PATTERN, **fields)
+    return OwnTable(path, columns=columns, **fields)
 
 
 def parse_pairs(option: str, pairs: list[str]) -> dict[str, str]:

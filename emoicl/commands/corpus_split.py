@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 EPILOG = """\
-Prepared corpora, folders of tables, and tables are split together:
+Prepared corpora, folders of tables, tables, and data sets of the Hub (user/name:split) are split together:
 
   emoicl corpus split data/ravdess data/crema-d --output data/acted
   emoicl reproduce --corpus data/acted --output outputs/acted
@@ -37,7 +37,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="divide a corpus by speakers",
         epilog=EPILOG,
     )
-    parser.add_argument("corpora", nargs="+", type=Path, metavar="TABLE_OR_FOLDER", help="what to split, together")
+    parser.add_argument("corpora", nargs="+", metavar="TABLE_OR_FOLDER", help="what to split, together")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write, new or empty")
     parser.add_argument("--validation", type=float, metavar="SHARE", help="of the speakers (default: 0.1)")
     parser.add_argument("--test", type=float, metavar="SHARE", help="of the speakers (default: 0.1)")

@@ -22,7 +22,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         "--speech-corpus",
-        type=Path,
         metavar="TABLE",
         help="sentences of speakers for the model speech (default: the bundled vocal bursts, which it never heard)",
     )

@@ -7,13 +7,15 @@ from emoicl_commands.parser import ABOUT_MODELS, add_model_argument, chosen_mode
 
 
 EPILOG = """\
-A corpus is a parquet, JSONL or CSV table with the columns audio, emotion and speaker_id. The report has UA_spk (the
-accuracy of each speaker, averaged over speakers) with its spread for each number of shots, and two controls at the
-largest: the enrollment's labels rotated, and the enrollment of another speaker. Both should fall. A row "without
-labels" (--controls unlabeled) is no such control: it has as many utterances of the speaker, any of them, without their
-labels, and tells what the voice alone is worth.
+A corpus is a parquet, JSONL or CSV table with the columns audio, emotion and speaker_id, a folder of them, or a data
+set of the Hub with such columns and its split. The report has UA_spk (the accuracy of each speaker, averaged over
+speakers) with its spread for each number of shots, and two controls at the largest: the enrollment's labels rotated,
+and the enrollment of another speaker. Both should fall. A row "without labels" (--controls unlabeled) is no such
+control: it has as many utterances of the speaker, any of them, without their labels, and tells what the voice alone is
+worth.
 
   emoicl evaluate --corpus test.parquet --shots 0 3 7
+  emoicl evaluate --corpus someone/speech:test                         a data set of the Hub
   emoicl evaluate --corpus emodb.parquet --labels Neutral Joy Anger Boredom   of these labels, which may be new to it
   emoicl evaluate --corpus test.parquet --setting TE+LU --seeds 2      the target's emotion is never enrolled
   emoicl evaluate --corpus test.parquet --shots 7 --orders 10          does the order of the shots matter?
@@ -35,7 +37,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         epilog=EPILOG,
     )
     parser.add_argument(
-        "--corpus", nargs="+", required=True, type=Path, metavar="TABLE", help="tables of the test speakers"
+        "--corpus", nargs="+", required=True, metavar="TABLE", help="tables of the test speakers, or user/name:split"
     )
     add_model_argument(parser)
     parser.add_argument(

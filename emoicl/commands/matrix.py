@@ -15,8 +15,9 @@ without labels. Corpora that a model was trained on are marked, as its provenanc
   emoicl matrix --corpora ravdess/test.parquet nemo/test.parquet emogator/test.parquet --output outputs/matrix
   emoicl matrix --models speech outputs/x/model --corpora ravdess/test.parquet --output outputs/matrix --shots 0 3 7
 
-A corpus is a table of test speakers, or a folder with train.parquet, validation.parquet and test.parquet. With
---systems, recipes are trained on each subset of the corpora that are folders, or on those of --train-on:
+A corpus is a table of test speakers, a data set of the Hub and its split (user/name:test), or a folder with
+train.parquet, validation.parquet and test.parquet. With --systems, recipes are trained on each subset of the corpora
+that are folders, or on those of --train-on:
 
   emoicl matrix --systems prototypes speech --corpora data/ravdess data/nemo data/emo-db.csv --output outputs/m
   emoicl matrix --systems speech --train-on ravdess ravdess+nemo --corpora data/ravdess data/nemo --output outputs/m
@@ -51,7 +52,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "--train-on", nargs="+", metavar="SUBSET", help="such as ravdess+nemo (default: each subset of the folders)"
     )
     parser.add_argument(
-        "--corpora", nargs="+", required=True, type=Path, metavar="CORPUS", help="tables, or folders of three tables"
+        "--corpora", nargs="+", required=True, metavar="CORPUS", help="tables, or folders of three tables"
     )
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for all that is made")
     parser.add_argument(
@@ -82,14 +83,14 @@ def run(options: argparse.Namespace) -> None:
         checkpoint_system(name, find_model(name), partial(load_recognizer, name, cache_folder=options.cache_folder))
         for name in dict.fromkeys(options.models)
     ]
-    folders = [corpus for corpus in options.corpora if corpus.is_dir()]
+    folders = [corpus for corpus in options.corpora if Path(corpus).is_dir()]
     changes = overrides.parse_overrides(options.overrides)
     if options.cache_folder is not None:
         changes["cache_folder"] = str(options.cache_folder)
     if options.systems:
         recipes = [load_recipe(name, changes) for given in options.systems for name in system_names(given)]
         systems += trained_systems(recipes, folders, options.output / "trained", options.train_on)
-    tables = [corpus / "test.parquet" if corpus in folders else corpus for corpus in options.corpora]
+    tables = [Path(corpus) / "test.parquet" if corpus in folders else corpus for corpus in options.corpora]
     text = measure_matrix(systems, tables, options.output, options.shots, range(options.seeds), options.setting)
     print(text)
     print(f"Wrote {options.output}/matrix.md and {options.output}/matrix.json (all numbers).")

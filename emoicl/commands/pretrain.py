@@ -78,7 +78,13 @@ def add_speech_encoder_parser(parts: argparse._SubParsersAction) -> None:
         help="the paper's speech encoder, on several tasks at once",
         epilog=SPEECH_ENCODER_EPILOG,
     )
-    parser.add_argument("--corpus", nargs="+", required=True, metavar="TABLE", help="tables of the training speakers")
+    parser.add_argument(
+        "--corpus",
+        nargs="+",
+        required=True,
+        metavar="TABLE",
+        help="tables of the training speakers, or user/name:split",
+    )
     parser.add_argument("--tasks", nargs="+", metavar="TASK", help="tasks to train on (default: all)")
     parser.add_argument(
         "--task-weights",

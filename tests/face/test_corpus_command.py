@@ -1,6 +1,8 @@
 import sys
 
+import pyarrow.parquet
 import pytest
+from datasets import load_dataset
 from tiny_corpus import tone
 
 from emoicl.training.corpora.readers import CORPORA
@@ -37,19 +39,29 @@ def test_prepare(emoicl, recordings, tmp_path, capsys, format):
 
 
 def test_prepare_a_hub_dataset(emoicl, recordings, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-    emoicl("corpus", "prepare", "generic", "--source", recordings, "--output", tmp_path / "hub" / "speech")
-    emoicl("corpus", "prepare", "generic", "--hub-dataset", tmp_path / "hub" / "speech", "--output", tmp_path / "out")
+    emoicl("corpus", "prepare", "generic", "--source", recordings, "--output", tmp_path / "mine")
+    hub = load_dataset(str(tmp_path / "mine"), cache_dir=str(tmp_path / "cache"))
+    monkeypatch.setattr("datasets.load_dataset", lambda name, split: hub[split] if name == "someone/speech" else None)
+    out = tmp_path / "out"
+    emoicl("corpus", "prepare", "generic", "--source", "someone/speech:train", "--output", out)
     assert "speech: 3 of 3 listed clips prepared, 2 speakers" in capsys.readouterr().out
+    emoicl("corpus", "inspect", "someone/speech:train")
+    assert "3 clips" in capsys.readouterr().out
+    emoicl("corpus", "split", "someone/speech:train", "--output", tmp_path / "split", "--validation", "0")
+    assert pyarrow.parquet.read_metadata(tmp_path / "split" / "train.parquet").num_rows
 
 
 def test_a_hub_dataset_of_single_files_names_the_package_that_reads_it(emoicl, tmp_path, monkeypatch):
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setitem(sys.modules, "torchcodec.encoders", None)
     (tmp_path / "speech").mkdir()
     (tmp_path / "speech" / "one.wav").write_bytes(tone(200.0))
-    with pytest.raises(ValueError, match="speech: .* cannot be had: .*install 'torchcodec'"):
-        emoicl("corpus", "prepare", "generic", "--hub-dataset", tmp_path / "speech", "--output", tmp_path / "out")
+
+    def fetch(name, split):
+        return load_dataset(str(tmp_path / "speech"), split=split, cache_dir=str(tmp_path / "cache"))
+
+    monkeypatch.setattr("datasets.load_dataset", fetch)
+    with pytest.raises(ValueError, match="someone/speech: .* cannot be had: .*install 'torchcodec'"):
+        emoicl("corpus", "prepare", "generic", "--source", "someone/speech", "--output", tmp_path / "out")
 
 
 def test_prepare_names_what_is_missing(emoicl, tmp_path):
@@ -65,8 +77,7 @@ def test_prepare_names_what_is_missing(emoicl, tmp_path):
     [
         (["nothing"], "No corpus is called 'nothing'; there are"),
         (["ravdess"], "--source: where is RAVDESS .* comes from https://zenodo.org"),
-        (["generic"], "either --source or --hub-dataset"),
-        (["generic", "--source", "{recordings}", "--hub-dataset", "x"], "either --source or --hub-dataset"),
+        (["generic"], "--source: where is it. A table, a folder, or a data set of the Hub"),
         (["generic", "--source", "{recordings}", "--map-labels", "happy"], "pairs such as a=b, not 'happy'"),
         (["generic", "--source", "{recordings}", "--map-labels", "sad=sadness"], "has no label sad to map"),
         (["ravdess", "--source", "{recordings}"], "no audio file here or below has a name of RAVDESS"),

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from emoicl.training.corpora.base import CorpusReader, Recording, file_version
+from emoicl.training.data.table_sources import DatasetTable
 from emoicl.training.data.tables import Table, naming_parquet, read_clip
 
 
@@ -122,13 +123,16 @@ class TabularCorpus(OwnCorpus):
             `age` and `text` there may be.
 
     Raises:
-        `ValueError`: If a column is not there or rows lack an emotion, a speaker or audio.
+        `ValueError`: If a column is not there, emotions or speakers are numbers that have no names, or rows lack an
+            emotion, a speaker or audio.
     """
+
+    table: Table
 
     def __init__(self, source: str | Path, name: str, columns: Mapping[str, str] | None = None, **fields: Any):
         super().__init__(source, name, **fields)
         columns = columns or {}
-        names = self._column_names()
+        names = self.table.schema.names
         if unknown := sorted(set(columns) - {*REQUIRED, *OPTIONAL}):
             raise ValueError(f"There are no columns {unknown} to fill; there are {', '.join(REQUIRED + OPTIONAL)}.")
         self.columns = {field: columns.get(field, field) for field in REQUIRED + OPTIONAL}
@@ -136,7 +140,7 @@ class TabularCorpus(OwnCorpus):
         if absent := sorted(wanted - set(names)):
             raise ValueError(f"{self.source}: lacks the columns {absent}; it has {names}. Name others with `columns`.")
         there = [field for field in REQUIRED[1:] + OPTIONAL if self.columns[field] in names]
-        self.values = {field: self._texts(self.columns[field]) for field in there}
+        self.values = {field: self.table.texts(self.columns[field], meaning=field) for field in there}
         self.paths = self._paths()
         self._check_rows()
         self.values.setdefault("native_label", self.values["emotion"])
@@ -169,14 +173,6 @@ class TabularCorpus(OwnCorpus):
             raise ValueError(f"{self.source}: more than one row has the audio {', '.join(repeated[:5])}.")
 
     @abstractmethod
-    def _column_names(self) -> list[str]:
-        """The table's own names."""
-
-    @abstractmethod
-    def _texts(self, column: str) -> list[str]:
-        """A column as strings, `""` where it is null."""
-
-    @abstractmethod
     def _paths(self) -> list[str]:
         """The path of each clip, or what stands for it; `""` where there is no audio."""
 
@@ -192,7 +188,7 @@ class OwnTable(TabularCorpus):
 
     def __init__(self, source: str | Path, name: str, **fields: Any):
         self.table = Table(source)
-        self.holds_clips = self.table.is_parquet
+        self.holds_clips = self.table.is_binary
         self.held = threading.local()
         super().__init__(source, name, **fields)
 
@@ -203,12 +199,6 @@ class OwnTable(TabularCorpus):
     def version(self, recording: Recording) -> str:
         clip = None if self.holds_clips else self.table.clip(recording.path)
         return file_version(clip if isinstance(clip, Path) else self.table.path)
-
-    def _column_names(self) -> list[str]:
-        return self.table.schema.names
-
-    def _texts(self, column: str) -> list[str]:
-        return self.table.texts(column)
 
     def _paths(self) -> list[str]:
         paths: list[str] = []
@@ -250,7 +240,7 @@ class HubDataset(TabularCorpus):
         if audio in dataset.column_names and isinstance(dataset.features[audio], datasets.Audio):
             # Decoding would ask for torchcodec and a system-wide FFmpeg.
             dataset = dataset.cast_column(audio, datasets.Audio(decode=False))
-        self.dataset = dataset
+        self.dataset, self.table = dataset, DatasetTable(dataset, name)
         super().__init__(Path(name), name, columns=columns, **fields)
 
     def read_audio(self, recording: Recording) -> bytes:
@@ -262,20 +252,9 @@ class HubDataset(TabularCorpus):
     def version(self, recording: Recording) -> str:
         return self.dataset._fingerprint
 
-    def _column_names(self) -> list[str]:
-        return self.dataset.column_names
-
-    def _texts(self, column: str) -> list[str]:
-        values = self.dataset[column]
-        names = getattr(self.dataset.features[column], "names", None)
-        if names is not None:
-            # -1 where there is no label.
-            values = [None if value in (None, -1) else names[value] for value in values]
-        return ["" if value is None else str(value).strip() for value in values]
-
     def _paths(self) -> list[str]:
         # From the Arrow table, so that no clip is copied out of it.
-        column = self.dataset.select_columns(self.columns["audio"]).with_format("arrow")[:][self.columns["audio"]]
+        column = self.table.columns([self.columns["audio"]])[self.columns["audio"]]
         paths = _tell_apart(_clip_paths(self.source, column.combine_chunks()))
         self.rows = {path: row for row, path in enumerate(paths)}
         return paths

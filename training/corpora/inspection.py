@@ -18,7 +18,8 @@ from emoicl.training.corpora.sentence_leakage import SentenceLeakage, measure_le
 from emoicl.training.data.corpus import Corpus, Utterance, display_label
 from emoicl.training.data.progress import progress
 from emoicl.training.data.sources import REQUIRED
-from emoicl.training.data.tables import Table, open_tables
+from emoicl.training.data.table_sources import open_tables
+from emoicl.training.data.tables import Table
 from emoicl.training.data.utterances import corpus_of
 from emoicl.training.episodes.enrollment import speaker_max_shots
 
@@ -189,9 +190,8 @@ def inspect_tables(sources: Sequence[str | Path], workers: int = 1) -> Inspectio
     Only fingerprints of the clips stay in memory, about 1 kB for each second.
 
     Args:
-        sources (`Sequence[str | Path]`): `.parquet`, `.jsonl` or `.csv` tables with the columns `audio`, `emotion` and
-            `speaker_id`, or folders of such tables (of a prepared corpus, those in `data`). The columns `corpus`,
-            `source_id`, `sentence_id` and `text` are used if they are there.
+        sources (`Sequence[str | Path]`): What [`open_tables`] takes, with the columns `audio`, `emotion` and
+            `speaker_id`. The columns `corpus`, `source_id`, `sentence_id` and `text` are used if they are there.
         workers (`int`, *optional*, defaults to 1): Processes that decode. With 1, it is done in this one.
 
     Returns:

@@ -19,7 +19,7 @@ from emoicl.training.corpora.split_rules import (
 from emoicl.training.corpora.split_tables import SplitRow, list_rows, write_parts
 from emoicl.training.data.sources import REQUIRED
 from emoicl.training.data.speaker_splits import PARTS, Speaker, split_by_lists, split_by_share, split_into_folds
-from emoicl.training.data.tables import open_tables
+from emoicl.training.data.table_sources import open_tables
 from emoicl.training.data.writing import write_aside
 
 
@@ -108,8 +108,8 @@ def split_corpus(
     call writes the same bytes. Everything is checked before anything is written.
 
     Args:
-        paths (`Sequence[str | Path]`): Tables (`.parquet`, `.jsonl`, `.csv`) with the columns `audio`, `emotion` and
-            `speaker_id`, or folders of them, or prepared corpora.
+        paths (`Sequence[str | Path]`): What [`open_tables`] takes, with the columns `audio`, `emotion` and
+            `speaker_id`.
         output (`str` or `Path`): Folder to write, new or empty.
         validation (`float`, *optional*, defaults to 0.1): Share of the speakers.
         test (`float`, *optional*, defaults to 0.1): Share of the speakers, if there are neither folds nor lists.

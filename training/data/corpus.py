@@ -120,8 +120,9 @@ def load_corpus(
 
     Args:
         source (`str`, `Path`, `Dataset`, `DatasetDict`, or a sequence):
-            One or several tables (`.parquet`, `.jsonl` or `.csv`) or folders of them, a `datasets.Dataset`, the name
-            of a data set of the Hub, or a list of rows, which are dictionaries. A corpus is one, too.
+            One or several tables (`.parquet`, `.jsonl` or `.csv`), folders of them or data sets of the Hub
+            (`"user/name"`, or `"user/name:test"` for a split), a `datasets.Dataset`, or a list of rows, which are
+            dictionaries. A corpus is one, too.
         labels (`Sequence[str]`, *optional*): Keep only utterances with these labels (`"joy"` and `"Joy"` are the same
             label); the others are counted in the log. By default all are kept.
         split (`str`, *optional*): Which split of a `DatasetDict` or of a data set of the Hub, if it has several.

@@ -1,7 +1,6 @@
 """What people have labeled utterances in: tables, data sets of `datasets` and of the Hub, and lists of rows."""
 
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,16 +23,8 @@ from emoicl.training.data.clips import (
     store,
     to_arrow,
 )
-from emoicl.training.data.tables import (
-    SUFFIXES,
-    Table,
-    class_words,
-    is_file,
-    naming_parquet,
-    open_tables,
-    require_columns,
-    resolve_clip,
-)
+from emoicl.training.data.table_sources import DatasetTable, is_hub_name, one_split, open_tables
+from emoicl.training.data.tables import Table, as_text, is_file, naming_parquet, require_columns, resolve_clip
 from emoicl.training.data.utterances import FACTS, StoredUtterances, corpus_of
 
 
@@ -45,7 +36,6 @@ REQUIRED = ("audio", "emotion", "speaker_id")
 COLUMNS = (*REQUIRED, "corpus")
 # Rows whose clips are in memory at once.
 BATCH_SIZE = 100
-HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def read_source(source: Any, split: str | None, column_names: Mapping[str, str] | None) -> StoredUtterances:
@@ -61,12 +51,13 @@ def read_source(source: Any, split: str | None, column_names: Mapping[str, str] 
         `ValueError`: If it cannot be read, or a row is incomplete.
     """
     columns = _columns(column_names)
-    if isinstance(source, str) and _is_hub_name(source):
-        return _read_dataset(load_from_hub(source, split), None, columns, source)
+    if isinstance(source, str) and split is not None and is_hub_name(source):
+        source, split = f"{source}:{split}", None
     if isinstance(source, (str, Path)):
         source = [source]
     if hasattr(source, "column_names") or hasattr(source, "features"):
-        return _read_dataset(source, split, columns, "the data set")
+        name = "the data set"
+        return _read_dataset(DatasetTable(one_split(source, split, name), name), columns)
     if not isinstance(source, Sequence):
         raise ValueError(
             f"A corpus is read from tables, a `Dataset` or a list of rows, not from {type(source).__name__!r}."
@@ -79,8 +70,16 @@ def read_source(source: Any, split: str | None, column_names: Mapping[str, str] 
         raise ValueError(f"A corpus is read from paths of tables or from rows, dictionaries; one is {other[0]!r:.80}.")
     tables = open_tables(source)
     # Together, many small tables are a large one.
-    num_bytes = sum(table.path.stat().st_size for table in tables if table.is_parquet)
-    return StoredUtterances.join([_read_table(table, columns, num_bytes) for table in tables])
+    files = [table.path for table in tables if table.is_binary and not isinstance(table, DatasetTable)]
+    num_bytes = sum(path.stat().st_size for path in files)
+    return StoredUtterances.join(
+        [
+            _read_dataset(table, columns)
+            if isinstance(table, DatasetTable)
+            else _read_table(table, columns, num_bytes)
+            for table in tables
+        ]
+    )
 
 
 def _columns(column_names: Mapping[str, str] | None) -> dict[str, str]:
@@ -90,47 +89,6 @@ def _columns(column_names: Mapping[str, str] | None) -> dict[str, str]:
             f"{unknown}."
         )
     return {name: name for name in COLUMNS} | dict(column_names or {})
-
-
-def _is_hub_name(source: str) -> bool:
-    is_table = source.lower().endswith(SUFFIXES)
-    return bool(HUB_NAME.fullmatch(source)) and not is_table and not os.path.exists(source)
-
-
-def load_from_hub(name: str, split: str | None) -> Any:
-    """
-    A data set of the Hub, or its splits.
-
-    Raises:
-        `ValueError`: If it cannot be had: there is none, nobody answers, or a package is missing. `datasets` takes one
-            whose clips are single files by torchcodec alone.
-    """
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetGenerationError
-
-    try:
-        return load_dataset(name, split=split)
-    except (OSError, ValueError, RuntimeError, ImportError, DatasetGenerationError) as error:
-        # Of the latter, only its cause tells what happened.
-        cause = error.__cause__ if isinstance(error, DatasetGenerationError) and error.__cause__ else error
-        raise ValueError(
-            f"{name}: there is no such table or folder, and as a data set of the Hub it cannot be had: "
-            f"{' '.join(str(cause).split())}"
-        ) from error
-
-
-def _one_split(dataset: Any, split: str | None, name: str) -> Any:
-    """The data set that is meant of a `DatasetDict`."""
-    if not isinstance(dataset, Mapping):
-        return dataset
-    if split is None and len(dataset) == 1:
-        return next(iter(dataset.values()))
-    if not dataset:
-        raise ValueError(f"{name}: has no splits.")
-    if split not in dataset:
-        given = "none is named" if split is None else f"not {split!r}"
-        raise ValueError(f"{name}: has the splits {', '.join(map(str, dataset))}; name one as `split`, {given}.")
-    return dataset[split]
 
 
 def _read_table(table: Table, columns: Mapping[str, str], num_bytes: int) -> StoredUtterances:
@@ -146,7 +104,7 @@ def _read_table(table: Table, columns: Mapping[str, str], num_bytes: int) -> Sto
                 raise ValueError(f"{name}: {' '.join(str(error).split())}") from error
             yield pa.record_batch([clips, paths, digest(clips)], CLIPS)
 
-    clips = store((*file_identity(table.path), audio), CLIPS, batches, num_bytes if table.is_parquet else 0)
+    clips = store((*file_identity(table.path), audio), CLIPS, batches, num_bytes if table.is_binary else 0)
     with naming_parquet(table.path):
         texts = table.columns([columns[column] for column in COLUMNS[1:] if columns[column] in table.schema.names])
         told = {}
@@ -154,19 +112,15 @@ def _read_table(table: Table, columns: Mapping[str, str], num_bytes: int) -> Sto
             if columns[column] in texts.schema.names:
                 values = texts[columns[column]]
                 # In JSON, a number is text like all else.
-                values = values if table.is_parquet or pa.types.is_nested(values.type) else values.cast(pa.string())
-                told[column] = _as_text(name, columns[column], values, table.class_names.get(columns[column]))
+                values = values if table.is_binary or pa.types.is_nested(values.type) else values.cast(pa.string())
+                told[column] = as_text(name, columns[column], values, table.class_names.get(columns[column]))
         rows = np.arange(table.num_rows)
         return _complete(table.path.name, name, clips, rows, clips["sha256"], told, table.path.parent)
 
 
-def _read_dataset(dataset: Any, split: str | None, columns: Mapping[str, str], name: str) -> StoredUtterances:
-    dataset = _one_split(dataset, split, name)
-    if not hasattr(dataset, "num_rows"):
-        raise ValueError(f"{name}: is streamed; enrollments need all of it: load it with `streaming=False`.")
+def _read_dataset(table: DatasetTable, columns: Mapping[str, str]) -> StoredUtterances:
+    name, dataset = str(table.path), table.dataset
     require_columns(name, dataset.column_names, [columns[column] for column in REQUIRED])
-    if not len(dataset):
-        raise ValueError(f"{name}: has no rows.")
     # Columns as they are stored, of which a data set may have selected rows: nothing is decoded or copied.
     indices = dataset._indices
     rows = np.arange(len(dataset)) if indices is None else indices.column(0).to_numpy()
@@ -174,7 +128,7 @@ def _read_dataset(dataset: Any, split: str | None, columns: Mapping[str, str], n
     for column in COLUMNS[1:]:
         if (called := columns[column]) in dataset.column_names:
             values = dataset.data.column(called).take(pa.array(rows))
-            told[column] = _as_text(name, called, values, getattr(dataset.features[called], "names", None))
+            told[column] = as_text(name, called, values, table.class_names.get(called))
     audio = dataset.data.column(columns["audio"])
     check_audio(name, audio.type)
     key, batches = (dataset._fingerprint, columns["audio"]), np.split(rows, range(BATCH_SIZE, len(rows), BATCH_SIZE))
@@ -206,7 +160,7 @@ def _read_rows(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) ->
     present = list(dict.fromkeys(column for row in rows for column in row))
     require_columns(name, present, [columns[column] for column in REQUIRED])
     told = {
-        column: _as_text(name, columns[column], _array(name, columns[column], rows))
+        column: as_text(name, columns[column], _array(name, columns[column], rows))
         for column in COLUMNS[1:]
         if columns[column] in present
     }
@@ -229,22 +183,6 @@ def _array(name: str, column: str, rows: Sequence[Mapping[str, Any]]) -> pa.Chun
     if kinds := sorted({type(value).__name__ for value in values if not isinstance(value, (str, type(None)))}):
         raise ValueError(f"{name}: {column} is of type {', '.join(kinds)}; it should be text.")
     return pa.chunked_array([pa.array(values, pa.string())])
-
-
-def _as_text(name: str, column: str, values: pa.ChunkedArray, names: Sequence[str] | None = None) -> pa.Array:
-    """A column as strings without blanks around them: `""` where nothing is known. Numbers are no text."""
-    if names is not None:
-        values = class_words(f"{name}: {column}", values, names)
-    kind = values.type
-    if not any(is_kind(kind) for is_kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_null)):
-        if not (pa.types.is_dictionary(kind) and pa.types.is_string(kind.value_type)):
-            kind_in_words = " ".join(str(kind).split())
-            raise ValueError(
-                f"{name}: {column} is of type {kind_in_words}; it should be text, or numbers of a `ClassLabel`. Cast "
-                f"it, as in dataset.cast_column({column!r}, Value('string'))."
-            )
-    texts = pc.fill_null(pc.utf8_trim_whitespace(values.cast(pa.string())), "")
-    return texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
 
 
 def _complete(

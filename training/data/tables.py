@@ -20,6 +20,8 @@ pc: Any = pyarrow.compute
 
 # In upper or lower case.
 SUFFIXES = (".parquet", ".jsonl", ".csv", ".tsv", ".json")
+# Columns that tell what or who a row is: in a table that has types, a number there is a class that nobody names.
+NAMING = ("emotion", "label", "native_label", "speaker_id", "corpus")
 AUDIO_TYPE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 # Rows in memory at once, with their clips.
 BATCH_SIZE = 100
@@ -54,7 +56,7 @@ class Table:
             there.
 
     Attributes:
-        is_parquet (`bool`): Whether it is in a binary format, which holds the clips themselves.
+        is_binary (`bool`): Whether it is in a binary format, which has types, and may hold the clips themselves.
         schema (`pa.Schema`): Its columns.
         num_rows (`int`): Its rows.
 
@@ -64,12 +66,12 @@ class Table:
 
     def __init__(self, path: str | Path, required: Sequence[str] = ()):
         self.path = Path(path)
-        self.is_parquet = self.path.suffix.lower() == ".parquet"
+        self.is_binary = self.path.suffix.lower() == ".parquet"
         if self.path.suffix.lower() not in SUFFIXES:
             raise ValueError(f"{path}: a table is a {', '.join(SUFFIXES)} file.")
         if not self.path.is_file():
             raise ValueError(f"{path}: there is no such file.")
-        if self.is_parquet:
+        if self.is_binary:
             with naming_parquet(self.path):
                 metadata = pyarrow.parquet.read_metadata(self.path)
                 self.schema, self.num_rows = metadata.schema.to_arrow_schema(), metadata.num_rows
@@ -77,7 +79,7 @@ class Table:
             self._rows, self._lines = read_text_table(self.path)
             self.schema, self.num_rows = self._rows.schema, self._rows.num_rows
         # Read once, however many batches of rows there are.
-        self.class_names = _class_names(self.schema)
+        self.class_names = class_names_of(self.schema)
         self.require(required)
         if not self.num_rows:
             raise ValueError(f"{path}: the table has no rows.")
@@ -91,12 +93,12 @@ class Table:
 
     def place(self, number: int) -> str:
         """Where a row stands, for people: the line of a text, else the row, of which the first is 1."""
-        line = None if self.is_parquet else self._lines[number - 1]
+        line = None if self.is_binary else self._lines[number - 1]
         return f"{self.path}, row {number}" if line is None else f"{self.path}, line {line}"
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Its rows in order, a few at a time."""
-        if self.is_parquet:
+        if self.is_binary:
             with naming_parquet(self.path), pyarrow.parquet.ParquetFile(self.path) as file:
                 yield from file.iter_batches(BATCH_SIZE, columns=columns)
         else:
@@ -104,7 +106,7 @@ class Table:
 
     def columns(self, columns: Sequence[str]) -> pa.Table:
         """Some of its columns, whole."""
-        if self.is_parquet:
+        if self.is_binary:
             with naming_parquet(self.path), pyarrow.parquet.ParquetFile(self.path) as file:
                 return file.read(list(columns))
         return self._rows.select(columns)
@@ -128,18 +130,27 @@ class Table:
         """Its rows in order; see [`~Table.row_batches`]."""
         return chain.from_iterable(self.row_batches(columns))
 
-    def texts(self, column: str) -> list[str]:
-        """A column as strings without blanks around them: `""` where it is null, or everywhere if it is not there.
-        Numbers of a `ClassLabel` are their names."""
+    def texts(self, column: str, meaning: str | None = None) -> list[str]:
+        """
+        A column as strings without blanks around them: `""` where it is null, or everywhere if it is not there.
+        Numbers of a `ClassLabel` are their names.
+
+        Args:
+            column (`str`): What it is called.
+            meaning (`str`, *optional*): What it holds, if it is called otherwise. Of the columns that name what or who
+                a row is, other numbers are refused.
+        """
         if column not in self.schema.names:
             return [""] * self.num_rows
-        return [text for batch in self.batches([column]) for text in self._texts(batch, column)]
+        return [text for batch in self.batches([column]) for text in self._texts(batch, column, meaning)]
 
-    def _texts(self, batch: pa.RecordBatch, column: str) -> list[str]:
+    def _texts(self, batch: pa.RecordBatch, column: str, meaning: str | None = None) -> list[str]:
         if column not in batch.schema.names:
             return [""] * batch.num_rows
-        values = batch[column]
-        if (words := self.class_names.get(column)) is not None:
+        values, words = batch[column], self.class_names.get(column)
+        if self.is_binary and (meaning or column) in NAMING:
+            return as_text(str(self.path), column, values, words).to_pylist()
+        if words is not None:
             values = class_words(f"{self.path}: {column}", values, words)
         try:
             return [text.strip() for text in values.cast(pa.string()).fill_null("").to_pylist()]
@@ -172,7 +183,7 @@ def require_columns(name: str, present: Sequence[str], columns: Iterable[str]) -
         )
 
 
-def _class_names(schema: pa.Schema) -> dict[str, list[str]]:
+def class_names_of(schema: pa.Schema) -> dict[str, list[str]]:
     """The names of the numbers of each `ClassLabel` column, as `datasets` writes them into a file."""
     # What is damaged there says nothing.
     with suppress(ValueError, AttributeError, KeyError, TypeError):
@@ -189,6 +200,33 @@ def class_words(column: str, values: Any, names: Sequence[str]) -> Any:
         raise ValueError(f"{column} is {largest} in a row, and a `ClassLabel` of {len(names)} names.")
     known = pc.if_else(pc.greater_equal(values, 0), values, pa.scalar(None, values.type))
     return pc.take(pa.array(names, pa.string()), known)
+
+
+def as_text(name: str, column: str, values: Any, names: Sequence[str] | None = None) -> pa.Array:
+    """
+    A column as strings without blanks around them: `""` where nothing is known. Numbers are no text.
+
+    Args:
+        name (`str`): What messages call the table.
+        column (`str`): The column.
+        values (`pa.Array` or `pa.ChunkedArray`): What it holds.
+        names (`Sequence[str]`, *optional*): Those of a `ClassLabel`, which stand for its numbers.
+
+    Raises:
+        `ValueError`: If it holds something else than text.
+    """
+    if names is not None:
+        values = class_words(f"{name}: {column}", values, names)
+    kind = values.type
+    if not any(is_kind(kind) for is_kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_null)):
+        if not (pa.types.is_dictionary(kind) and pa.types.is_string(kind.value_type)):
+            kind_in_words = " ".join(str(kind).split())
+            raise ValueError(
+                f"{name}: {column} is of type {kind_in_words}; it should be text, or numbers of a `ClassLabel`. Cast "
+                f"it, as in dataset.cast_column({column!r}, Value('string'))."
+            )
+    texts = pc.fill_null(pc.utf8_trim_whitespace(values.cast(pa.string())), "")
+    return texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
 
 
 @contextmanager
@@ -224,39 +262,6 @@ def read_clip(clip: bytes | Path | None) -> bytes:
     if clip is None:
         raise ValueError("neither bytes nor a path")
     return clip if isinstance(clip, bytes) else clip.read_bytes()
-
-
-def open_tables(paths: Sequence[str | Path], required: Sequence[str] = ()) -> list[Table]:
-    """
-    The tables of files and folders.
-
-    Args:
-        paths (`Sequence[str | Path]`): Tables, folders of tables, or prepared corpora (whose tables are in `data/`).
-        required (`Sequence[str]`, *optional*, defaults to `()`): Columns that each must have.
-
-    Returns:
-        `list[Table]`: Each once; those of a folder sorted by name.
-
-    Raises:
-        `ValueError`: If a folder holds no tables or several kinds of them, or a table cannot be read.
-    """
-    files: list[Path] = []
-    for path in map(Path, paths):
-        files += _tables_in(path / "data" if (path / "data").is_dir() else path) if path.is_dir() else [path]
-    return [Table(path, required) for path in dict.fromkeys(files)]
-
-
-def _tables_in(folder: Path) -> list[Path]:
-    # Other files in a folder may be reports and lists.
-    suffixes = SUFFIXES[:3]
-    found = sorted(
-        path for path in folder.iterdir() if path.suffix.lower() in suffixes and not path.name.startswith(".")
-    )
-    if not found:
-        raise ValueError(f"{folder}: holds no table; a table is a {', '.join(suffixes)} file.")
-    if len(kinds := sorted({path.suffix.lower() for path in found})) > 1:
-        raise ValueError(f"{folder}: holds {' and '.join(kinds)} files. Name those that are meant.")
-    return found
 
 
 def _is_audio(kind: pa.DataType) -> bool:

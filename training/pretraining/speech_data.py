@@ -1,13 +1,14 @@
 """What a speech encoder is pretrained on: utterances with whatever is known of them."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
+from emoicl.training.data.table_sources import open_tables
 from emoicl.training.data.tables import Table
 
 
@@ -35,15 +36,15 @@ class TaskExample:
     known: dict[str, str]
 
 
-def read_examples(paths: Iterable[str | Path], tasks: Sequence[str] = tuple(TASKS)) -> list[TaskExample]:
+def read_examples(paths: Sequence[str | Path], tasks: Sequence[str] = tuple(TASKS)) -> list[TaskExample]:
     """
     Reads utterances with the columns that some tasks need.
 
     Args:
-        paths (`Iterable[str | Path]`):
-            `.parquet`, `.jsonl` or `.csv` tables with the column `audio`, which holds bytes, a path relative to the
-            table, or `{"bytes", "path"}`, and any of the columns `text`, `speaker_id`, `gender`, `emotion` and `age`
-            (in years). A column may be absent, or empty in some rows.
+        paths (`Sequence[str | Path]`):
+            What [`open_tables`] takes, with the column `audio`, which holds bytes, a path relative to the table, or
+            `{"bytes", "path"}`, and any of the columns `text`, `speaker_id`, `gender`, `emotion` and `age` (in years).
+            A column may be absent, or empty in some rows.
         tasks (`Sequence[str]`, *optional*): The tasks; by default all.
 
     Returns:
@@ -54,12 +55,12 @@ def read_examples(paths: Iterable[str | Path], tasks: Sequence[str] = tuple(TASK
     """
     if unknown := sorted(set(tasks) - set(TASKS)):
         raise ValueError(f"There is no task {', '.join(unknown)}; choose from {', '.join(TASKS)}.")
-    return [example for path in paths for example in read_examples_of(Path(path), tasks)]
+    return [example for table in open_tables(paths, ["audio"]) for example in read_examples_of(table, tasks)]
 
 
-def read_examples_of(path: Path, tasks: Sequence[str]) -> list[TaskExample]:
-    examples = []
-    for row in Table(path, ["audio"]).rows([TASKS[task] for task in tasks]):
+def read_examples_of(table: Table, tasks: Sequence[str]) -> list[TaskExample]:
+    examples, path = [], table.path
+    for row in table.rows([TASKS[task] for task in tasks]):
         if row.clip is None:
             raise ValueError(
                 f"{path}: row {row.number} has no audio, neither bytes nor a path. Complete or remove it."

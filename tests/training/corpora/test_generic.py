@@ -86,7 +86,7 @@ def test_missing_files_of_a_table_are_named(table, tmp_path):
 @pytest.mark.parametrize(
     "fields, message",
     [
-        ({}, r"lacks the columns \['audio', 'emotion', 'speaker_id'\]; it has \['file', 'mood'.*--column"),
+        ({}, r"lacks the columns \['audio', 'emotion', 'speaker_id'\]; it has \['file', 'mood'.*`columns`"),
         ({"columns": COLUMNS | {"mode": "x"}}, r"no columns \['mode'\] to fill"),
         ({"columns": COLUMNS | {"take": "x"}}, r"lacks the columns \['x'\]"),
         ({"columns": COLUMNS | {"speaker_id": "gender"}}, "1 of 2 rows have no speaker_id: 2"),
@@ -204,7 +204,7 @@ def test_hub_dataset_with_encoded_audio(tmp_path):
     columns = {
         "sound": [{"bytes": content, "path": f"{number}.wav"} for number, content in enumerate(clips)],
         "label": ["Joy", "Fear", "Joy"],
-        "who": [1, 2, 2],
+        "who": ["1", "2", "2"],
     }
     path = tmp_path / "train.parquet"
     Dataset.from_dict(columns).to_parquet(path)
@@ -236,6 +236,18 @@ def test_hub_dataset_with_audio_and_class_labels(tmp_path):
     unknown = dataset.map(lambda row: {"emotion": -1 if row["emotion"] else 0})
     with pytest.raises(ValueError, match="1 of 2 rows have no emotion: 1"):
         HubDataset(unknown, "theirs")
+
+
+@pytest.mark.parametrize(
+    "column, value", [("mood", 1), ("mood", 0.5), ("mood", True), ("speaker_id", 3), ("native_label", 2)]
+)
+def test_numbers_name_nothing(tmp_path, column, value):
+    row = {"audio": {"bytes": b"one", "path": None}, "mood": "joy", "speaker_id": "x", "native_label": "Joy"}
+    dataset = Dataset.from_list([row | {column: value, "age": 30}])
+    dataset.to_parquet(tmp_path / "t.parquet")
+    for make in (OwnTable, lambda *_, **columns: HubDataset(dataset, "theirs", **columns)):
+        with pytest.raises(ValueError, match=f"(t.parquet|theirs): {column} is of type .*; it should be text, or"):
+            make(tmp_path / "t.parquet", "theirs", columns={"emotion": "mood"})
 
 
 def test_samples_are_no_files(tmp_path):

@@ -5,7 +5,8 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from emoicl.training.data.tables import Table, is_file, open_tables, read_clip
+from emoicl.training.data.table_sources import open_tables
+from emoicl.training.data.tables import Table, is_file, read_clip
 
 
 def test_columns_of_a_csv_file_are_strings(tmp_path):

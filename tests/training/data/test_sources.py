@@ -13,6 +13,7 @@ from tiny_corpus import tiny_corpus
 from emoicl.processing import decode_audio
 from emoicl.training.data import clips as clips_in_arrow
 from emoicl.training.data.corpus import Corpus, Utterance, load_corpus
+from emoicl.training.data.tables import Table
 from emoicl.training.data.utterances import StoredUtterances
 
 
@@ -96,6 +97,22 @@ def test_columns_of_other_names_and_splits():
         load_corpus(renamed["test"], column_names={"label": "emotion"})
 
 
+def test_names_of_the_hub_tell_their_split(monkeypatch, tmp_path):
+    splits = datasets.DatasetDict({name: datasets.Dataset.from_list(rows()) for name in ("train", "test")})
+
+    def fetch(name, split):
+        assert name == "someone/speech"
+        return splits if split is None else splits[split].select([0])
+
+    monkeypatch.setattr("datasets.load_dataset", fetch)
+    assert told(load_corpus("someone/speech:test")) == EXPECTED[:1]
+    assert told(load_corpus("someone/speech", split="test")) == EXPECTED[:1]
+    splits["test"].select([1, 2]).to_parquet(tmp_path / "t.parquet")
+    assert told(load_corpus(["someone/speech:test", tmp_path / "t.parquet"])) == EXPECTED
+    with pytest.raises(ValueError, match="has the splits train, test; name one as in someone/speech:test, none is"):
+        load_corpus("someone/speech")
+
+
 def test_class_labels_are_their_names(tmp_path):
     numbers = datasets.Dataset.from_list(rows(emotions=[1, 0, 2], speakers=[0, 1, 0]))
     numbers = numbers.cast_column("emotion", datasets.ClassLabel(names=["surprise_negative", "joy", "anger"]))
@@ -122,6 +139,8 @@ def test_numbers_are_no_text(tmp_path, column, values):
     for source in (dataset, table, tmp_path / "t.parquet"):
         with pytest.raises(ValueError, match=f"{column} is of type (int|double|float).*; it should be text"):
             load_corpus(source)
+    with pytest.raises(ValueError, match=f"t.parquet: {column} is of type .*; it should be text"):
+        list(Table(tmp_path / "t.parquet").rows([column]))
 
 
 def test_other_bad_data_sets(monkeypatch):
