@@ -55,19 +55,22 @@ def read_source(source: Any, split: str | None, column_names: Mapping[str, str] 
         source, split = f"{source}:{split}", None
     if isinstance(source, (str, Path)):
         source = [source]
-    if hasattr(source, "column_names") or hasattr(source, "features"):
+    if isinstance(source, Mapping) or hasattr(source, "features"):
         name = "the data set"
         return _read_dataset(DatasetTable(one_split(source, split, name), name), columns)
     if not isinstance(source, Sequence):
         raise ValueError(
             f"A corpus is read from tables, a `Dataset` or a list of rows, not from {type(source).__name__!r}."
         )
-    if source and isinstance(source[0], Mapping):
+    if any(isinstance(item, Mapping) for item in source):
         return _read_rows(source, columns)
     if split is not None:
         raise ValueError(f"`split` names a part of a data set of the Hub or a `DatasetDict`; {source[0]} is a table.")
     if other := [item for item in source if not isinstance(item, (str, Path))]:
-        raise ValueError(f"A corpus is read from paths of tables or from rows, dictionaries; one is {other[0]!r:.80}.")
+        raise ValueError(
+            "A list is of paths of tables, or of rows, which are dictionaries; one item is of type "
+            f"{type(other[0]).__name__!r}."
+        )
     tables = open_tables(source)
     # Together, many small tables are a large one.
     files = [table.path for table in tables if table.is_binary and not isinstance(table, DatasetTable)]
@@ -83,6 +86,8 @@ def read_source(source: Any, split: str | None, column_names: Mapping[str, str] 
 
 
 def _columns(column_names: Mapping[str, str] | None) -> dict[str, str]:
+    if column_names is not None and not isinstance(column_names, Mapping):
+        raise ValueError(f"`column_names` is a dictionary, as in {{'emotion': 'label'}}; got {column_names!r:.80}.")
     if unknown := sorted(set(column_names or ()) - set(COLUMNS)):
         raise ValueError(
             f"`column_names` says what {', '.join(COLUMNS)} are called, as in {{'emotion': 'label'}}; it has "
@@ -157,6 +162,9 @@ def _read_dataset(table: DatasetTable, columns: Mapping[str, str]) -> StoredUtte
 
 def _read_rows(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> StoredUtterances:
     name = "the rows"
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, Mapping):
+            raise ValueError(f"{name}: row {number} is of type {type(row).__name__!r}; it should be a dictionary.")
     present = list(dict.fromkeys(column for row in rows for column in row))
     require_columns(name, present, [columns[column] for column in REQUIRED])
     told = {

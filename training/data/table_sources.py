@@ -82,11 +82,11 @@ def load_from_hub(source: str) -> Any:
             f"{source}: there is no such table or folder, and as a data set of the Hub it cannot be had: "
             f"{' '.join(str(cause).split())}"
         ) from error
-    return one_split(dataset, None, source, f"as in {name}:test")
+    return one_split(dataset, None, source, f"name one, as in {name}:test")
 
 
-def one_split(dataset: Any, split: str | None, name: str, how: str = "as `split`") -> Any:
-    """The data set that is meant of a `DatasetDict`, or told how to name it."""
+def one_split(dataset: Any, split: str | None, name: str, advice: str = "give one, or name it as `split`") -> Any:
+    """The data set that is meant of a `DatasetDict`."""
     if not isinstance(dataset, Mapping):
         return dataset
     if split is None and len(dataset) == 1:
@@ -95,7 +95,7 @@ def one_split(dataset: Any, split: str | None, name: str, how: str = "as `split`
         raise ValueError(f"{name}: has no splits.")
     if split not in dataset:
         given = "none is named" if split is None else f"not {split!r}"
-        raise ValueError(f"{name}: has the splits {', '.join(map(str, dataset))}; name one {how}, {given}.")
+        raise ValueError(f"{name}: has the splits {', '.join(map(str, dataset))}; {advice}: {given}.")
     return dataset[split]
 
 

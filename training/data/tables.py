@@ -67,10 +67,10 @@ class Table:
     def __init__(self, path: str | Path, required: Sequence[str] = ()):
         self.path = Path(path)
         self.is_binary = self.path.suffix.lower() == ".parquet"
-        if self.path.suffix.lower() not in SUFFIXES:
+        if not self.path.exists():
+            raise ValueError(f"{path}: there is no such file or folder.")
+        if self.path.suffix.lower() not in SUFFIXES or not self.path.is_file():
             raise ValueError(f"{path}: a table is a {', '.join(SUFFIXES)} file.")
-        if not self.path.is_file():
-            raise ValueError(f"{path}: there is no such file.")
         if self.is_binary:
             with naming_parquet(self.path):
                 metadata = pyarrow.parquet.read_metadata(self.path)

@@ -80,7 +80,7 @@ def evaluate(
         raise ValueError(f"shots, seeds and orders must not be empty; got {shots}, {seeds} and {orders}.")
     if min(shots) < 0:
         raise ValueError(f"A number of shots is 0 or more; got {min(shots)}.")
-    _check_labels(corpus, recognizer.candidate_labels)
+    check_labels(corpus, recognizer.candidate_labels)
     most = max(shots)
     if thin_speakers != "refuse":
         corpus = _without_thin_speakers(corpus, most, setting, label, thin_speakers)
@@ -234,7 +234,8 @@ def _usable_controls(corpus: Corpus, controls: Sequence[str]) -> list[str]:
     return list(controls)
 
 
-def _check_labels(corpus: Corpus, candidates: Sequence[str]) -> None:
+def check_labels(corpus: Corpus, candidates: Sequence[str]) -> None:
+    """Refuses a corpus with other labels than the candidates."""
     if unknown := sorted(set(corpus.labels) - set(candidates)):
         raise ValueError(
             f"The corpus has labels that the recognizer does not ask for: {', '.join(unknown)}. Leave them out with "

@@ -1,6 +1,7 @@
 """What the trainers of this package share."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -11,7 +12,7 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from emoicl.modeling.modeling_emoicl import IGNORED
 from emoicl.training.data.corpus import Corpus, CorpusLike, load_corpus
-from emoicl.training.evaluation.evaluate import evaluate
+from emoicl.training.evaluation.evaluate import check_labels, evaluate
 from emoicl.training.evaluation.recognition import Recognizer
 from emoicl.training.evaluation.reports import EvaluationReport
 from emoicl.training.publishing.card_callback import ModelCardCallback
@@ -84,15 +85,19 @@ class EmoIclTrainer(ResumableTrainer):
         if isinstance(eval_dataset, dict):
             parts = cast(dict[str, CorpusLike], eval_dataset)
             _check_best_metric(args.metric_for_best_model, list(parts))
-            corpora = {name: load_corpus(part, column_names=column_names) for name, part in parts.items()}
+            corpora = {name: load_part(f"eval_dataset[{name!r}]", part, column_names) for name, part in parts.items()}
             # An utterance may be in several of them.
             clips = {(u.audio_sha256, u.label, u.speaker_id): u for corpus in corpora.values() for u in corpus}
             evaluated, validation = corpora, Corpus(clips.values())
         else:
-            validation = None if eval_dataset is None else load_corpus(eval_dataset, column_names=column_names)
+            validation = None if eval_dataset is None else load_part("eval_dataset", eval_dataset, column_names)
             evaluated = validation
         kwargs.setdefault("compute_loss_func", self.mean_loss)
         super().__init__(model=model, args=args, train_dataset=items, eval_dataset=cast(Any, evaluated), **kwargs)
+        if validation is not None:
+            # Now, and not at the first evaluation, hours later perhaps.
+            with naming("eval_dataset"):
+                check_labels(validation, self.recognizer().candidate_labels)
         self.add_callback(EpochCallback(items))
         # Tokens of the prompts since the last line of the log, those that are no padding, and all.
         self._tokens: Any = [0, 0]
@@ -218,6 +223,28 @@ def mean_loss(
         reduction="sum",
     )
     return loss / ((labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch)
+
+
+def load_part(argument: str, source: CorpusLike, column_names: Mapping[str, str] | None) -> Corpus:
+    """
+    [`load_corpus`] for an argument of a trainer, which is named where it cannot be read.
+
+    Args:
+        argument (`str`): What the argument is called.
+        source ([`Corpus`] or what [`load_corpus`] reads): What it is.
+        column_names (`Mapping[str, str]`, *optional*): What its columns are called.
+    """
+    with naming(argument):
+        return load_corpus(source, column_names=column_names)
+
+
+@contextmanager
+def naming(argument: str) -> Iterator[None]:
+    """Has what is said of a corpus name the argument that it came by."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{argument}: {error}") from error
 
 
 def as_forward(model: torch.nn.Module, module: torch.nn.Module, function: Callable[..., Any]) -> Callable[..., Any]:

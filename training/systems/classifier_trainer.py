@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from emoicl.modeling.classification_emoicl import EmoIclForAudioClassification
 from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
-from emoicl.training.data.corpus import Corpus, CorpusLike, load_corpus
+from emoicl.training.data.corpus import Corpus, CorpusLike
 from emoicl.training.episodes.classifier_inputs import (
     ClassifierCollator,
     ClassifierDataset,
@@ -15,7 +15,7 @@ from emoicl.training.episodes.classifier_inputs import (
 )
 from emoicl.training.evaluation.recognition import ClassifierRecognizer
 from emoicl.training.evaluation.reports import Condition, EvaluationReport
-from emoicl.training.systems.base_trainer import EmoIclTrainer
+from emoicl.training.systems.base_trainer import EmoIclTrainer, load_part
 from emoicl.training.systems.classifier_config import ClassifierTrainingArguments
 
 
@@ -71,7 +71,7 @@ class ClassifierTrainer(EmoIclTrainer):
         column_names: Mapping[str, str] | None = None,
         **kwargs: Any,
     ):
-        train_dataset = load_corpus(train_dataset, column_names=column_names)
+        train_dataset = load_part("train_dataset", train_dataset, column_names)
         config: Any = model.config
         if args.frame_share < 1 and not config.freeze_speech_encoder:
             raise ValueError("`frame_share` takes features of a frozen speech encoder; this model trains it.")

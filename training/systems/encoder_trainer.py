@@ -17,12 +17,12 @@ from emoicl.modeling.speaker_posterior_emoicl import PLAIN_PRIOR
 from emoicl.processing.feature_extraction_emoicl import EmoIclFeatureExtractor
 from emoicl.training.baselines.pooling import PooledFeatures
 from emoicl.training.baselines.speaker_statistics import fit_adaptation
-from emoicl.training.data.corpus import Corpus, CorpusLike, load_corpus
+from emoicl.training.data.corpus import Corpus, CorpusLike
 from emoicl.training.data.features import FeatureCache
 from emoicl.training.episodes.classifier_inputs import InputCache
 from emoicl.training.episodes.speaker_blocks import BlockCollator, SpeakerBlocks
 from emoicl.training.evaluation.recognition import EncoderRecognizer
-from emoicl.training.systems.base_trainer import EmoIclTrainer, as_forward
+from emoicl.training.systems.base_trainer import EmoIclTrainer, as_forward, load_part
 from emoicl.training.systems.encoder_config import EncoderTrainingArguments
 
 
@@ -64,7 +64,7 @@ class EncoderTrainer(EmoIclTrainer):
         column_names: Mapping[str, str] | None = None,
         **kwargs: Any,
     ):
-        train_dataset = load_corpus(train_dataset, column_names=column_names)
+        train_dataset = load_part("train_dataset", train_dataset, column_names)
         adaptation_config = model.config.adaptation_config
         if model.config.freeze_speech_encoder or adaptation_config is None or adaptation_config.sources:
             raise ValueError(

@@ -11,12 +11,12 @@ from transformers.models.t5.modeling_t5 import T5Attention
 
 from emoicl.modeling.modeling_emoicl import IGNORED, EmoIclForConditionalGeneration
 from emoicl.processing.processing_emoicl import EmoIclProcessor
-from emoicl.training.data.corpus import CorpusLike, load_corpus
+from emoicl.training.data.corpus import CorpusLike
 from emoicl.training.data.features import FeatureCache
 from emoicl.training.episodes.made_up_speakers import Difficulty, MadeUpCollator, MadeUpSpeakers, words_to_give
 from emoicl.training.episodes.sampling import ShotsSampler
 from emoicl.training.evaluation.recognition import SpeechLmRecognizer
-from emoicl.training.systems.base_trainer import EmoIclTrainer, as_forward
+from emoicl.training.systems.base_trainer import EmoIclTrainer, as_forward, load_part
 from emoicl.training.systems.made_up_config import MadeUpTrainingArguments
 
 
@@ -58,7 +58,7 @@ class MadeUpTrainer(EmoIclTrainer):
         column_names: Mapping[str, str] | None = None,
         **kwargs: Any,
     ):
-        train_dataset = load_corpus(train_dataset, column_names=column_names)
+        train_dataset = load_part("train_dataset", train_dataset, column_names)
         check_reader(model, processing_class)
         check_lengths(model, args)
         self.processor = processing_class

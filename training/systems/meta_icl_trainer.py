@@ -7,13 +7,13 @@ import torch
 
 from emoicl.modeling.modeling_emoicl import EmoIclForConditionalGeneration
 from emoicl.processing.processing_emoicl import EmoIclProcessor
-from emoicl.training.data.corpus import CorpusLike, load_corpus
+from emoicl.training.data.corpus import CorpusLike
 from emoicl.training.data.features import FeatureCache
 from emoicl.training.episodes.collation import EpisodeCollator
 from emoicl.training.episodes.episodes import EpisodeDataset
 from emoicl.training.episodes.sampling import ShotsSampler
 from emoicl.training.evaluation.recognition import SpeechLmRecognizer
-from emoicl.training.systems.base_trainer import EmoIclTrainer
+from emoicl.training.systems.base_trainer import EmoIclTrainer, load_part
 from emoicl.training.systems.meta_icl_config import MetaIclTrainingArguments
 
 
@@ -62,7 +62,7 @@ class MetaIclTrainer(EmoIclTrainer):
         column_names: Mapping[str, str] | None = None,
         **kwargs: Any,
     ):
-        train_dataset = load_corpus(train_dataset, column_names=column_names)
+        train_dataset = load_part("train_dataset", train_dataset, column_names)
         self.processor = processing_class
         self.features = features or FeatureCache(model, processing_class.feature_extractor)
         self.features.fill_together(train_dataset.utterances)

@@ -88,10 +88,12 @@ def test_columns_of_other_names_and_splits():
     assert told(load_corpus(renamed, split="test", labels=["joy"], column_names=names)) == EXPECTED[:1]
     with pytest.raises(ValueError, match=r"lacks the columns \['audio', 'emotion', 'speaker_id'\]; it has \['file'"):
         load_corpus(renamed)
-    with pytest.raises(ValueError, match="the data set: has the splits test; name one as `split`, not 'train'"):
+    with pytest.raises(
+        ValueError, match="the data set: has the splits test; give one, or name it as `split`: not 'train'"
+    ):
         load_corpus(renamed, split="train")
     renamed["train"] = renamed["test"]
-    with pytest.raises(ValueError, match="has the splits test, train; name one as `split`, none is named"):
+    with pytest.raises(ValueError, match="has the splits test, train; give one, or name it as `split`: none is"):
         load_corpus(renamed)
     with pytest.raises(ValueError, match=r"`column_names` says what audio, .* are called.* it has \['label'\]"):
         load_corpus(renamed["test"], column_names={"label": "emotion"})
@@ -109,7 +111,7 @@ def test_names_of_the_hub_tell_their_split(monkeypatch, tmp_path):
     assert told(load_corpus("someone/speech", split="test")) == EXPECTED[:1]
     splits["test"].select([1, 2]).to_parquet(tmp_path / "t.parquet")
     assert told(load_corpus(["someone/speech:test", tmp_path / "t.parquet"])) == EXPECTED
-    with pytest.raises(ValueError, match="has the splits train, test; name one as in someone/speech:test, none is"):
+    with pytest.raises(ValueError, match="has the splits train, test; name one, as in someone/speech:test: none is"):
         load_corpus("someone/speech")
 
 
@@ -159,6 +161,14 @@ def test_other_bad_data_sets(monkeypatch):
         load_corpus(rows([b"one", "gone.wav", b"two"]))
     with pytest.raises(ValueError, match="from tables, a `Dataset` or a list of rows, not from 'int'"):
         load_corpus(3)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="from tables, a `Dataset` or a list of rows, not from 'Table'"):
+        load_corpus(dataset.data.table)
+    with pytest.raises(ValueError, match="A list is of paths of tables, or of rows.* one item is of type 'Dataset'"):
+        load_corpus([dataset, dataset])
+    with pytest.raises(ValueError, match="the rows: row 3 is of type 'int'; it should be a dictionary"):
+        load_corpus([*rows()[:2], 3])
+    with pytest.raises(ValueError, match=r"`column_names` is a dictionary, as in .*; got \['emotion'\]"):
+        load_corpus(dataset, column_names=["emotion"])  # pyright: ignore[reportArgumentType]
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     with pytest.raises(ValueError, match="nobody/nothing: there is no such table or folder, and .* Hub"):
         load_corpus("nobody/nothing")

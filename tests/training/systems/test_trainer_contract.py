@@ -177,6 +177,25 @@ def test_a_data_set_is_a_corpus(make_trainer, kind, corpus):
         make_trainer(train_dataset=dataset)
 
 
+def test_bad_data_is_told_by_its_argument(make_trainer, corpus):
+    rows = [{"audio": u.audio, "emotion": u.label, "speaker_id": u.speaker_id} for u in corpus]
+    dataset = datasets.Dataset.from_list(rows)
+    splits = datasets.DatasetDict(train=dataset, test=dataset)
+    with pytest.raises(ValueError, match="^train_dataset: the data set: has the splits train, test; give one"):
+        make_trainer(train_dataset=splits)
+    with pytest.raises(ValueError, match="^train_dataset: A corpus is read from .*, not from 'NoneType'"):
+        make_trainer(train_dataset=None)
+    with pytest.raises(ValueError, match="^train_dataset: the data set: has no rows"):
+        make_trainer(train_dataset=dataset.select([]))
+    with pytest.raises(ValueError, match=r"^eval_dataset: the data set: lacks the columns \['emotion'\]"):
+        make_trainer(dataset.remove_columns("emotion"))
+    with pytest.raises(ValueError, match=r"^eval_dataset\['far'\]: A corpus is read from .*, not from 'int'"):
+        make_trainer({"near": dataset, "far": 3})
+    # Before the first step, not when it is first evaluated.
+    with pytest.raises(ValueError, match="^eval_dataset: The corpus has labels .*: Boredom"):
+        make_trainer([*rows, {"audio": b"another", "emotion": "boredom", "speaker_id": "ann"}])
+
+
 def test_several_evaluation_corpora(make_trainer, others, tmp_path):
     best = {"load_best_model_at_end": True, "metric_for_best_model": "eval_noisy_ua_spk"}
     trainer = make_trainer(others, EACH_STEP | best)
