@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 EPILOG = """\
-The enrollment is a table (.csv, .tsv, .json, .jsonl) with the columns audio (a path, relative to the file) and label,
-best with one utterance of each label:
+The enrollment is a table (.csv, .tsv, .json, .jsonl) with the columns audio (a path, relative to the file, or a
+URL) and label, best with one utterance of each label:
 
   audio,label
   calm.wav,Neutral
@@ -458,8 +458,8 @@ def read_enrollment(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
     Reads the utterances of a person.
 
     Args:
-        path (`Path`): A table with the columns `audio`, relative to its folder, and `label`, which may be empty; a
-            table of `audio` alone; or a folder of clips, which have no labels.
+        path (`Path`): A table with the columns `audio`, relative to its folder or a URL, and `label`, which may be
+            empty; a table of `audio` alone; or a folder of clips, which have no labels.
 
     Returns:
         `tuple[list[dict[str, Any]], list[str]]`: `audio` and `label` of each, None for no label; and where each
@@ -468,6 +468,7 @@ def read_enrollment(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
     Raises:
         `ValueError`: If there is no audio in the folder or a row, or the table lacks a column.
     """
+    from emoicl.processing.foreign_audio_emoicl import is_url
     from emoicl.training.data.tables import Table
 
     if path.is_dir():
@@ -481,4 +482,6 @@ def read_enrollment(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
     places = [table.place(row.number) for row in rows]
     if incomplete := [place for row, place in zip(rows, places, strict=True) if row.clip is None]:
         raise ValueError(f"{', '.join(incomplete)}: no audio.")
-    return [{"audio": row.clip, "label": row.texts["label"] or None} for row in rows], places
+    clips = [row.path if isinstance(row.clip, Path) and is_url(row.path) else row.clip for row in rows]
+    labels = [row.texts["label"] or None for row in rows]
+    return [{"audio": clip, "label": label} for clip, label in zip(clips, labels, strict=True)], places

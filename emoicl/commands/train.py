@@ -1,7 +1,10 @@
 """`emoicl train`: a recipe, from its corpora to the report on the test speakers."""
 
 import argparse
-import inspect
+import ast
+import sys
+from itertools import accumulate
+from typing import Any
 
 from emoicl_commands import overrides
 
@@ -30,13 +33,22 @@ class Help(argparse.Action):
     """Prints the help, with the fields of a recipe as they are described where they are defined."""
 
     def __call__(self, parser, namespace, values, option_string=None):
-        from emoicl.training.experiments.recipe import Recipe
-
-        described = (inspect.getdoc(Recipe) or "").partition("Args:\n")[2].strip()
+        described = docstring_of("emoicl.training.experiments.recipe", "Recipe").partition("Args:\n")[2].strip()
         fields = described.replace("`", "").replace("*optional*", "optional").replace("\n    ", "\n  ")
         parser.epilog = EPILOG.format(overrides=overrides.EPILOG, fields=fields)
         parser.print_help()
         parser.exit()
+
+
+def docstring_of(module: str, name: str) -> str:
+    """The docstring of a class of the package, read from its file: to import it would take seconds."""
+    spec: Any = None
+    for part in accumulate(module.split("."), "{}.{}".format):
+        path = spec and spec.submodule_search_locations
+        spec = next(found for finder in sys.meta_path if (found := finder.find_spec(part, path)))
+    statements = ast.parse(spec.loader.get_source(module)).body
+    [definition] = [node for node in statements if isinstance(node, ast.ClassDef) and node.name == name]
+    return ast.get_docstring(definition) or ""
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:

@@ -220,6 +220,9 @@ def test_an_example_speaker_is_one_click(visitor, clips):
     visitor.set_viewport_size({"width": 400, "height": 860})
     visitor.wait_for_timeout(500)
     assert visitor.evaluate("document.documentElement.scrollWidth") <= 400, "nothing sticks out on a phone"
+    visitor.set_viewport_size({"width": 320, "height": 860})
+    assert visitor.evaluate("document.documentElement.scrollWidth") <= 320, "nor on a small one"
+    visitor.set_viewport_size({"width": 400, "height": 860})
     playwright.expect(visitor.locator("#emoicl-notice")).to_be_in_viewport()
     visitor.evaluate("document.querySelector('#emoicl-target').scrollIntoView()")
     picture(visitor, "app-phone", height=720)

@@ -418,3 +418,11 @@ def test_real_speech(tmp_path, capsys):
     answers = read_table(tmp_path / "out.csv")
     right = [row["label"] == clip.label for row, clip in zip(answers, clips[::3], strict=True)]
     assert sum(right) >= 2
+
+
+def test_an_enrollment_may_be_at_a_url(tmp_path):
+    (tmp_path / "me.csv").write_text("audio,label\nhttps://example.org/joy.wav,Joy\ncalm.wav,\n")
+    examples, places = command.read_enrollment(tmp_path / "me.csv")
+    assert examples[0] == {"audio": "https://example.org/joy.wav", "label": "Joy"}
+    assert examples[1] == {"audio": tmp_path / "calm.wav", "label": None}
+    assert places[0].endswith("me.csv, line 2")

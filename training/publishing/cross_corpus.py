@@ -7,7 +7,7 @@ from typing import Any, Literal, TypedDict
 
 from emoicl.training.publishing.checkpoint import MODEL_FILES, PROCESSOR_FILES
 from emoicl.training.publishing.provenance import MATRIX_NAME
-from emoicl.training.publishing.schema import read_json
+from emoicl.training.publishing.schema import as_declared, read_json
 
 
 class CellRow(TypedDict):
@@ -74,7 +74,7 @@ def save_matrix(matrix: str | Path, checkpoint: str | Path) -> None:
         `ValueError`: If it has no row of this checkpoint, as it is now.
     """
     path = Path(matrix) / MATRIX_NAME
-    content: Matrix = read_json(path, Matrix)
+    content: Matrix = as_declared(read_json(path, Matrix), Matrix)
     own = [system for system in content["systems"] if system["identity"] == checkpoint_identity(checkpoint)][:1]
     if not own:
         names = ", ".join(system["name"] for system in content["systems"]) or "none"
@@ -82,21 +82,9 @@ def save_matrix(matrix: str | Path, checkpoint: str | Path) -> None:
             f"{path}: has no row of {checkpoint} as it is now, but of {names}. `emoicl matrix --models` measures it."
         )
     # What a row is called is a path as often as not.
-    systems = [{"name": Path(checkpoint).resolve().name, "identity": own[0]["identity"]}]
-    cells = [
-        {
-            "system": systems[0]["name"],
-            "corpus": cell["corpus"],
-            "mark": cell["mark"],
-            "report": {
-                "num_utterances": cell["report"]["num_utterances"],
-                "rows": [{name: row[name] for name in CellRow.__annotations__} for row in cell["report"]["rows"]],
-            },
-        }
-        for cell in content["cells"]
-        if cell["system"] == own[0]["name"]
-    ]
-    kept = {"setting": content["setting"], "seeds": content["seeds"], "systems": systems, "cells": cells}
+    name = Path(checkpoint).resolve().name
+    cells: list[Cell] = [{**cell, "system": name} for cell in content["cells"] if cell["system"] == own[0]["name"]]
+    kept: Matrix = {**content, "systems": [{**own[0], "name": name}], "cells": cells}
     (Path(checkpoint) / MATRIX_NAME).write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 

@@ -31,6 +31,16 @@ def read_json(path: str | Path, schema: Any) -> Any:
     return content
 
 
+def as_declared(value: Any, schema: Any) -> Any:
+    """What is as a schema says, without the keys that it does not name."""
+    if is_typeddict(schema):
+        hints = get_type_hints(schema)
+        return {name: as_declared(value[name], hints[name]) for name in hints if name in value}
+    if get_origin(schema) is list:
+        return [as_declared(item, get_args(schema)[0]) for item in value]
+    return value
+
+
 def parse_json(text: str) -> Any:
     """What a JSON text holds, unless it is half of a surrogate pair, which no text file can hold.
 
