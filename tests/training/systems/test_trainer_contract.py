@@ -180,7 +180,7 @@ def test_a_data_set_is_a_corpus(make_trainer, kind, corpus):
 def test_bad_data_is_told_by_its_argument(make_trainer, corpus):
     rows = [{"audio": u.audio, "emotion": u.label, "speaker_id": u.speaker_id} for u in corpus]
     dataset = datasets.Dataset.from_list(rows)
-    splits = datasets.DatasetDict(train=dataset, test=dataset)
+    splits = datasets.DatasetDict({"train": dataset, "test": dataset})
     with pytest.raises(ValueError, match="^train_dataset: the data set: has the splits train, test; give one"):
         make_trainer(train_dataset=splits)
     with pytest.raises(ValueError, match="^train_dataset: A corpus is read from .*, not from 'NoneType'"):
