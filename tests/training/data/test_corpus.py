@@ -208,6 +208,7 @@ def test_unreadable_tables(tmp_path, suffix, content):
 
 
 def test_unknown_extension_and_missing_table(tmp_path):
+    (tmp_path / "t.xlsx").touch()
     with pytest.raises(ValueError, match=r"t.xlsx: a table is a .parquet, .jsonl, .csv, .tsv, .json file"):
         load_corpus(tmp_path / "t.xlsx")
     with pytest.raises(ValueError, match=r"t.csv: there is no such file"):
