@@ -361,4 +361,6 @@ def load_feature_extractor(
             do_normalize = AutoFeatureExtractor.from_pretrained(checkpoint, trust_remote_code=False).do_normalize
         except OSError:
             do_normalize = True
+        # What it refuses of the file is the file's fault, and of `audio` is not.
+        EmoIclFeatureExtractor(feature_size=1, input_type="waveform", do_normalize=do_normalize)
     return EmoIclFeatureExtractor(feature_size=1, input_type="waveform", do_normalize=do_normalize, **audio)

@@ -103,6 +103,14 @@ def test_claims(outcomes):
     assert rows["proposed", 2, "personalized_a", 6]["paper"] == pytest.approx(0.717 - 0.626)
 
 
+def test_systems_of_ones_own_are_compared_with_none_and_with_the_baseline(outcomes):
+    outcomes["mine", "TU+LD"] = outcome({(0, None): 0.25, (2, None): 1.0})
+    outcomes["prototypes", "TU+LD"] = outcome({(0, None): 0.5, (2, None): 0.75})
+    rows = [row for row in tables.claims(outcomes) if row["system"] == "mine"]
+    assert [(row["shots"], row["other"], row["other_shots"]) for row in rows] == [(2, "mine", 0), (2, "prototypes", 2)]
+    assert [(row["ours"]["mean"], row["paper"]) for row in rows] == [(0.75, None), (0.25, None)]
+
+
 def test_order_of_systems(outcomes):
     order: Any = tables.order_of_systems(outcomes, TITLES)
     assert order["systems"] == [
