@@ -244,7 +244,7 @@ class EmoIclSpeakerAdaptation(nn.Module):
         target_column = shot_mask.sum(1, keepdim=True)
         target = voices[:, utterance_index.gather(1, target_column)[:, 0]]
         shots = voices[:, utterance_index[:, :-1].clamp(min=0)]
-        of_label = membership(slots, shot_mask, named.shape[1])
+        of_label = membership(slots, shot_mask, prior.means.shape[-2])
         posterior = speaker_posterior(shots, of_label, prior)
         is_untold = (of_label & ~named[:, None]).any(-1)
         # A graph has no branches.

@@ -121,7 +121,7 @@ class MadeUpSpeaker:
         of_label = shot_labels[None] == np.arange(len(self.means))[:, None]
         num_shots = of_label.sum(1)[:, None]
         residuals = np.where(num_shots, of_label @ shots / np.maximum(num_shots, 1) - self.means, 0.0)
-        # Gaussian conditioning, as in EmoIclSpeakerAdaptation.posterior.
+        # Gaussian conditioning, as `condition` of speaker_posterior_emoicl.py has it.
         precision = num_shots / (num_shots * self.manner + self.noise)
         variance = 1 / (1 / self.speaker + precision.sum(0))
         center = variance * (precision * residuals).sum(0)
