@@ -79,7 +79,8 @@ def test_windows_share_the_enrollment(recognizer, counts):
 
 
 def test_an_enrollment_of_the_constructor_is_decoded_and_encoded_once(recognizer, counts):
-    pipe = EmoIclPipeline(model=recognizer.model, processor=recognizer.processor, enrollment=ENROLLMENT)
+    parts = {"model": recognizer.model, "processor": recognizer.processor, "device": recognizer.device}
+    pipe = EmoIclPipeline(**parts, enrollment=ENROLLMENT)
     assert counts.take() == {"decoded": 3}
     answers = [pipe(target) for target in TARGETS]
     assert counts.take() == {"decoded": 3, "hashed": 3 + 3, "encoder runs": 3}

@@ -5,11 +5,13 @@ import logging
 import re
 import shutil
 import zlib
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from copy import copy
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from accelerate import PartialState
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
@@ -65,7 +67,8 @@ class ResumableTrainer(Trainer):
             if resume_from_checkpoint is None:
                 raise ValueError(f"{self.args.output_dir} holds no whole checkpoint to go on at.")
         mark_last(self)
-        with sharded_by_layers(cast(Any, self.model)) if self.is_fsdp_enabled else nullcontext():
+        sharded = sharded_by_layers(cast(Any, self.model)) if self.is_fsdp_enabled else nullcontext()
+        with sharded, without_cudnn_attention():
             return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list, Any]:
@@ -73,6 +76,19 @@ class ResumableTrainer(Trainer):
         if self.state.global_step >= self.state.max_steps:
             return [], None
         return super().get_batch_samples(*args, **kwargs)
+
+
+@contextmanager
+def without_cudnn_attention() -> Iterator[None]:
+    """Has PyTorch take another attention than cuDNN's, whose gradients are NaN on Hopper where a batch with a mask is
+    64 tokens long, or 128 n more, and a token sees none, as padding on the left does (PyTorch 2.11,
+    pytorch/pytorch#196678). One such batch ends a training."""
+    enabled = torch.backends.cuda.cudnn_sdp_enabled()
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    try:
+        yield
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(enabled)
 
 
 def mark_last(trainer: Trainer) -> None:

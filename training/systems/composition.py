@@ -238,7 +238,8 @@ def load_language_model(checkpoint: str, tokenizer: PreTrainedTokenizerBase) -> 
     if getattr(model, "is_quantized", False):
         # That of a file in GGUF is so already, though its configuration does not say so.
         if not checkpoint.endswith(".gguf"):
-            model = model.dequantize(torch.float32)
+            # Weights in 8 or 4 bits are loaded onto a GPU, where there is one, and the other parts are not.
+            model = model.dequantize(torch.float32).to("cpu")
         vars(model.config).pop("quantization_config", None)
     config = model.config
     refuse_missing(checkpoint, "language model", info["missing_keys"])

@@ -11,7 +11,7 @@ import torch
 from tiny import LABELS, READER
 from tiny_classifier import SIZES
 from tiny_corpus import compose_tiny
-from transformers import EarlyStoppingCallback
+from transformers import EarlyStoppingCallback, TrainerCallback
 
 from emoicl.training.data.corpus import Corpus
 from emoicl.training.data.features import FeatureCache
@@ -135,6 +135,23 @@ def test_the_model_that_is_handed_over_is_called(make_trainer):
     torch.testing.assert_close(*losses)
     assert len(calls) == 1
     assert "forward" not in vars(trainer.model)
+
+
+class SeesAttention(TrainerCallback):
+    def __init__(self):
+        self.seen = []
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.seen.append(torch.backends.cuda.cudnn_sdp_enabled())
+
+
+def test_attention_whose_gradients_may_be_nan_is_switched_off_for_a_training(make_trainer):
+    assert torch.backends.cuda.cudnn_sdp_enabled()
+    trainer, sees = make_trainer(), SeesAttention()
+    trainer.add_callback(sees)
+    trainer.train()
+    assert sees.seen and not any(sees.seen)
+    assert torch.backends.cuda.cudnn_sdp_enabled()
 
 
 def test_what_fills_a_batch_up_does_not_count(make_trainer, kind):
