@@ -1,22 +1,25 @@
-"""What enrollment gives against the number of training speakers, by the closed forms alone, without a language model.
+"""What a recipe learns of fewer training speakers than there are: a learning curve.
 
-python benchmarks/training_speakers.py FOLDER SPEECH_ENCODER --output outputs/training_speakers
-python benchmarks/training_speakers.py FOLDER SPEECH_ENCODER --output outputs/training_speakers --tuned 60 120 239
+python benchmarks/training_speakers.py speech --sizes 4 8 17 --output outputs/training_speakers/speech \
+    --data-folder data --speech-encoder openai/whisper-base
+python benchmarks/training_speakers.py base-emogator --sizes 10 20 40 80 160 239 --draws 3 \
+    --output outputs/training_speakers/published --data-folder data --run '[prototypes]'
 
-The first fits centered probe and prototypes to draws of the training speakers, on the encoder as it is published. The
-second tunes the encoder on one draw of each of these sizes before, as the recipe base-emogator does; its fields can be
-set as for `emoicl train`, such as --stages.speech_encoder.max-steps 200. What was measured is not measured again.
+Each number of speakers is drawn from all training corpora in the proportion in which they have them, and the recipe is
+trained on these alone, with the same validation speakers. Its fields can be set as for `emoicl train`, such as `--run`
+with the stages, or `--test` with tables of corpora that it does not train on. What was measured is not measured again.
 """
 
 import argparse
 import json
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from emoicl import evaluate
+from emoicl import evaluate, load_corpus
 from emoicl.training.data.corpus import Corpus
 from emoicl.training.experiments.experiment import load_tables, prepare, run_stages
 from emoicl.training.experiments.loading import load_recipe
@@ -24,44 +27,68 @@ from emoicl.training.experiments.recipe import Recipe
 from emoicl_commands.overrides import parse_overrides
 
 
-SIZES, DRAWS = (10, 20, 40, 80, 160), 3
+SHOTS = (0, 1, 3, 7)
 SEEDS = range(5)
+# By corpus: UA_spk and the negative log-likelihood at each number of shots.
+Found = dict[str, list[tuple[float, float]]]
 
 
 def draw_speakers(corpus: Corpus, size: int, draw: int) -> set[str]:
-    speakers = sorted(corpus.by_speaker)
-    return set(np.random.default_rng((size, draw)).permutation(speakers)[:size].tolist())
+    """So many speakers, of each corpus in proportion."""
+    rng = np.random.default_rng(draw)
+    of_corpus = defaultdict(list)
+    for speaker, name in sorted(corpus.corpus_of.items()):
+        of_corpus[name].append(speaker)
+    places = {}
+    for speakers in of_corpus.values():
+        for place, speaker in enumerate(rng.permutation(speakers).tolist()):
+            places[speaker] = (place + 0.5) / len(speakers)
+    return set(sorted(places, key=places.__getitem__)[:size])
 
 
-def measure(recipe: Recipe, speakers: set[str], folder: Path) -> list[float]:
-    """UA_spk of the test speakers at 0 and at 7 shots, with these training speakers alone."""
+def measure(recipe: Recipe, speakers: set[str], folder: Path) -> Found:
+    """What the recipe knows of each corpus of its tests, trained on these speakers alone."""
     everybody = load_tables(recipe)
     train = Corpus(utterance for utterance in everybody.train if utterance.speaker_id in speakers)
     split = replace(everybody, train=train)
     context = run_stages(prepare(recipe, split, {name: folder / name for name in recipe.run}))
     assert context.recognizer is not None
-    report = evaluate(context.recognizer, split.test["test"], shots=[0, 7], seeds=SEEDS, controls=[])
-    return [report.accuracy(shots).ua_spk for shots in (0, 7)]
+    found: Found = {}
+    for table in recipe.tables("test"):
+        corpus = load_corpus(table, recipe.labels)
+        report = evaluate(context.recognizer, corpus, SHOTS, seeds=SEEDS, controls=[])
+        numbers = sorted({condition.shots for condition in report.conditions})
+        found[Path(table).parent.name] = [
+            (report.accuracy(shots).ua_spk, report.label_scores(shots)["nll"]) for shots in numbers
+        ]
+    return found
 
 
-def write_curve(found: dict[str, list[float]], output: Path) -> None:
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-    axes = figure.subplots()
-    lines = ["| encoder | training speakers | draws | 0 shots | 7 shots | gain |", "|---" * 6 + "|"]
-    for kind in ("published", "tuned"):
-        sizes = sorted({int(key.split()[1]) for key in found if key.startswith(kind)})
-        curves: list[tuple[float, float]] = []
+def write_curves(measured: dict[str, Found], output: Path) -> None:
+    """A table of all draws of each size, and a plot of the accuracy."""
+    corpora = list(next(iter(measured.values())))
+    sizes = sorted({int(key.split()[0]) for key in measured})
+    figure = Figure(figsize=(4.2 * len(corpora), 3.8), layout="constrained")
+    lines = [f"| tested on | training speakers | draws | {' | '.join(f'{k} shots' for k in SHOTS)} |"]
+    lines.append("|---" * (3 + len(SHOTS)) + "|")
+    for axes, corpus in zip(np.atleast_1d(figure.subplots(1, len(corpora), sharey=True)), corpora, strict=True):
+        means = []
         for size in sizes:
-            draws = np.array([values for key, values in found.items() if key.startswith(f"{kind} {size} ")])
-            (few, many), gains = draws.mean(0), draws[:, 1] - draws[:, 0]
-            spread = f" ± {gains.std(ddof=1):.3f}" if len(draws) > 1 else ""
-            lines.append(f"| {kind} | {size} | {len(draws)} | {few:.3f} | {many:.3f} | {gains.mean():+.3f}{spread} |")
-            curves.append((few, many))
-        for shots, values in zip((0, 7), zip(*curves, strict=True), strict=False):
-            axes.plot(sizes, values, marker="o", label=f"{kind} encoder, {shots} shots")
-    axes.set(xlabel="training speakers", ylabel="UA_spk of test speakers", xscale="log")
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+            draws = np.array([found[corpus] for key, found in measured.items() if key.split()[0] == str(size)])
+            mean, spread = draws.mean(0), draws[:, :, 0].std(0, ddof=1) if len(draws) > 1 else None
+            means.append(mean[:, 0])
+            cells = [
+                f"{accuracy:.3f}" + (f" ± {spread[shots]:.3f}" if spread is not None else "") + f" ({nll:.2f})"
+                for shots, (accuracy, nll) in enumerate(mean)
+            ]
+            cells += [""] * (len(SHOTS) - len(cells))
+            lines.append(f"| {corpus} | {size} | {len(draws)} | {' | '.join(cells)} |")
+        for shots, curve in zip(SHOTS, np.transpose(means), strict=False):
+            axes.plot(sizes, curve, marker="o", label=f"{shots} shots")
+        axes.set(title=corpus, xlabel="training speakers", xscale="log")
+        axes.grid(alpha=0.3)
+    figure.axes[0].set_ylabel("UA_spk of test speakers")
+    figure.axes[0].legend(frameon=False)
     figure.savefig(output / "training_speakers.png", dpi=110)
     (output / "training_speakers.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines), f"\n\nWrote the table and the plot training_speakers.png in {output}.")
@@ -69,35 +96,26 @@ def write_curve(found: dict[str, list[float]], output: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", help="EmoGator's tables train.parquet, train_extra.parquet and so on")
-    parser.add_argument("speech_encoder", help="Hub name or folder of Whisper-base")
+    parser.add_argument("recipe", help="name or file of a recipe")
+    parser.add_argument("--sizes", type=int, nargs="+", required=True, help="numbers of training speakers")
+    parser.add_argument("--draws", type=int, default=1, help="of the speakers of each size")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--tuned", type=int, nargs="*", default=[], help="numbers of speakers to tune the encoder on")
     options, overrides = parser.parse_known_args()
-    tables = {split: [f"{split}.parquet"] for split in ("train", "validation", "test")}
-    tables["open_labels"] = ["train_extra.parquet"]
-    given = {"data_folder": options.folder, "speech_encoder": options.speech_encoder} | parse_overrides(overrides)
-    recipes = {
-        kind: load_recipe("base-emogator", tables | given | {"run": run})
-        for kind, run in {"published": ["prototypes"], "tuned": ["speech_encoder", "prototypes"]}.items()
-    }
-    everybody = load_tables(recipes["published"]).train
-    total = len(everybody.by_speaker)
-    runs = [("tuned", min(size, total), 0) for size in options.tuned]
-    if not runs:
-        runs = [("published", size, draw) for size in SIZES if size < total for draw in range(DRAWS)]
-        runs.append(("published", total, 0))
-    path = options.output / "training_speakers.json"
-    found = json.loads(path.read_text()) if path.exists() else {}
+    recipe = load_recipe(options.recipe, parse_overrides(overrides))
+    everybody = load_tables(recipe).train
     options.output.mkdir(parents=True, exist_ok=True)
-    for kind, size, draw in runs:
-        key = f"{kind} {size} {draw}"
-        if key not in found:
-            speakers = draw_speakers(everybody, size, draw)
-            found[key] = measure(recipes[kind], speakers, options.output / f"speakers_{size}")
-            path.write_text(json.dumps(found, indent=1))
-            print(f"{key}: {found[key]}", flush=True)
-    write_curve(found, options.output)
+    path = options.output / "training_speakers.json"
+    measured = json.loads(path.read_text()) if path.exists() else {}
+    for size in options.sizes:
+        # There is one way to draw all of them.
+        for draw in range(options.draws if size < len(everybody.by_speaker) else 1):
+            key = f"{size} {draw}"
+            if key not in measured:
+                speakers = draw_speakers(everybody, size, draw)
+                measured[key] = measure(recipe, speakers, options.output / f"speakers_{size}_{draw}")
+                path.write_text(json.dumps(measured, indent=1))
+                print(f"{key}: {measured[key]}", flush=True)
+    write_curves(measured, options.output)
 
 
 if __name__ == "__main__":
