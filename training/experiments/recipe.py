@@ -26,6 +26,7 @@ COMPOSITION = (
     "lora",
     "trim_silence",
     "level",
+    "pad_silence",
     "augmented_copies",
     "feature_dropout",
     "labels",
@@ -101,6 +102,7 @@ class Recipe:
             beside them trains them on weights of 4 bits (QLoRA; extra `quantized`).
         trim_silence (`float`, *optional*): Field of [`EmoIclFeatureExtractor`]; by default nothing is cut.
         level (`float`, *optional*): The same; by default an utterance is as loud as it was recorded.
+        pad_silence (`float`, defaults to 0.0): The same; in seconds.
         augmented_copies (`int`, defaults to 0): How many copies of each training speaker, as if another person had
             spoken in another room, the statistics are fitted to as well; see [`Augmentation`].
         feature_dropout (`float`, defaults to 0.0): Dropout probability on the features of a frozen encoder.
@@ -135,6 +137,7 @@ class Recipe:
     lora: dict[str, Any] = field(default_factory=dict)
     trim_silence: float | None = None
     level: float | None = None
+    pad_silence: float = 0.0
     augmented_copies: int = 0
     feature_dropout: float = 0.0
     model: dict[str, Any] = field(default_factory=dict)
@@ -156,7 +159,7 @@ class Recipe:
     @property
     def audio(self) -> dict[str, Any]:
         """Fields of the feature extractor."""
-        return {"trim_silence": self.trim_silence, "level": self.level}
+        return {"trim_silence": self.trim_silence, "level": self.level, "pad_silence": self.pad_silence}
 
     def tables(self, split: str) -> list[Path]:
         return [Path(self.data_folder) / table for table in getattr(self, split)]
