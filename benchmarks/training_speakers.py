@@ -21,13 +21,14 @@ from matplotlib.figure import Figure
 
 from emoicl import evaluate, load_corpus
 from emoicl.training.data.corpus import Corpus
+from emoicl.training.episodes.enrollment import max_shots
 from emoicl.training.experiments.experiment import load_tables, prepare, run_stages
 from emoicl.training.experiments.loading import load_recipe
 from emoicl.training.experiments.recipe import Recipe
 from emoicl_commands.overrides import parse_overrides
 
 
-SHOTS = (0, 1, 3, 7)
+SHOTS = (0, 1, 3, 5, 7)
 SEEDS = range(5)
 # By corpus: UA_spk and the negative log-likelihood at each number of shots.
 Found = dict[str, list[tuple[float, float]]]
@@ -56,10 +57,11 @@ def measure(recipe: Recipe, speakers: set[str], folder: Path) -> Found:
     found: Found = {}
     for table in recipe.tables("test"):
         corpus = load_corpus(table, recipe.labels)
-        report = evaluate(context.recognizer, corpus, SHOTS, seeds=SEEDS, controls=[])
-        numbers = sorted({condition.shots for condition in report.conditions})
+        most = min(max_shots(corpus, target, "TU+LD") for target in range(len(corpus)))
+        possible = [shots for shots in SHOTS if shots <= most]
+        report = evaluate(context.recognizer, corpus, possible, seeds=SEEDS, controls=[])
         found[Path(table).parent.name] = [
-            (report.accuracy(shots).ua_spk, report.label_scores(shots)["nll"]) for shots in numbers
+            (report.accuracy(shots).ua_spk, report.label_scores(shots)["nll"]) for shots in possible
         ]
     return found
 
