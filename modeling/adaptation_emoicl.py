@@ -368,7 +368,7 @@ class EmoIclSpeakerAdaptation(nn.Module):
         share = trust[:, None, None]
         for _ in range(GUESSES):
             # The linear layers take two axes of utterances as one.
-            centered = (shots - posterior.center[..., None, :]).flatten(-3, -2)
+            centered = (shots - posterior.center_by_known_means[..., None, :]).flatten(-3, -2)
             certainty = posterior.certainty(prior).repeat_interleave(num_shots, -2)
             heard = self.probe_log_probabilities(centered, certainty).softmax(-1).unflatten(-2, of_label.shape[:2])
             heard = nn.functional.pad(heard, (0, num_slots - heard.shape[-1]))
@@ -389,7 +389,7 @@ class EmoIclSpeakerAdaptation(nn.Module):
         if not num_known:
             return target.new_zeros(*target.shape[:-1], num_slots)
         certainty = posterior.certainty(prior)
-        known = prior.probe_weight * self.probe_log_probabilities(target - posterior.center, certainty)
+        known = prior.probe_weight * self.probe_log_probabilities(target - posterior.center_by_known_means, certainty)
         average = known.logsumexp(-1, keepdim=True) - math.log(num_known)
         meanings = self.label_meanings(posterior, certainty, named).clamp(min=1e-9).log()
         others = (meanings + torch.cat([known, average], dim=-1)[..., None, :]).logsumexp(-1)
@@ -402,7 +402,7 @@ class EmoIclSpeakerAdaptation(nn.Module):
         num_slots - num_known, num_known + 1)`. By the probes a shot may be one of two; yet no two labels mean the
         same, to which the probabilities are fitted by turns (Sinkhorn and Knopp 1967)."""
         num_known = self.label_means.shape[1]
-        shots = posterior.label_shots[..., num_known:, :] - posterior.center[..., None, :]
+        shots = posterior.label_shots[..., num_known:, :] - posterior.center_by_known_means[..., None, :]
         # The linear layers take two axes of utterances as one.
         heard = self.probe_log_probabilities(shots.flatten(-3, -2), certainty.repeat_interleave(shots.shape[-2], -2))
         heard = (SHARPNESS * heard.unflatten(-2, shots.shape[-3:-1])).softmax(-1)

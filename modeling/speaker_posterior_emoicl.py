@@ -71,6 +71,15 @@ class SpeakerPosterior(NamedTuple):
     enrolled: torch.Tensor
     log_likelihood: torch.Tensor
 
+    @property
+    def center_by_known_means(self) -> torch.Tensor:
+        """
+        `center` if labels sound as they do in the training corpora, of shape `(..., size)`. That is where a probe of
+        these labels must hear the speaker: around a center that takes a shot's label for a part of the speaker, all
+        that sounds like the shot sounds like no label, so that its label is never answered.
+        """
+        return self.center[:, :, :1]
+
     def certainty(self, prior: SpeakerPrior) -> torch.Tensor:
         """The share of the speaker's variance that the enrollment explains, of shape `(..., 1)`."""
         return 1 - self.variance.sum(-1, keepdim=True) / prior.speaker.sum(-1, keepdim=True)
