@@ -95,8 +95,9 @@ class EmoIclSpeakerAdaptation(nn.Module):
     two parts, weighted by `config.probe_weight` and `config.prototype_weight`:
 
     1. *Centered probe*: log-probabilities of two linear classifiers of the target less the posterior mean of
-       `speaker`, mixed by the share of the speaker's variance that the enrollment explains: one that was trained on
-       utterances as they are, and one that was trained on centered ones. Without enrollment it is the first alone.
+       `speaker` by the labels' known means, mixed by the share of the speaker's variance that the enrollment explains:
+       one that was trained on utterances as they are, and one that was trained on centered ones. Without enrollment it
+       is the first alone.
        A label outside `config.label_words` is one of them by a name that nobody knows, or none: which, its shots
        tell, and that no two labels of an enrollment mean the same.
     2. *Prototypes*: `log p(x | label, enrollment) - log p(x | label, speaker)`, which is 0 for labels not enrolled. Of
